@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * codec.h - turn a page of keys or values into planes, and back.
+ *
+ * A page is up to 'page_tokens' consecutive tokens of one layer and one side (kv.h). The
+ * codec writes each value as a code of 'code_bits' bits and cuts the codes in planes of
+ * bits, most significant first: plane 0 (the anchor) also carries the metadata and the raw
+ * tokens, and is enough to draft with; all planes together give the page at full precision.
+ * The bytes are defined by docs/format.md, the mathematics by docs/algorithm.md; encoded
+ * bytes and decoded values are the same for every kernel table, compiler and machine.
+ *
+ * A page that the codec cannot carry faithfully (a value is not finite, a range does not fit
+ * the metadata, or coding would not be smaller) travels raw in plane 0, its other planes are
+ * empty, and the plane says so.
+ *
+ * Threads: a codec is used by one thread at a time; different codecs are independent.
+ * Nothing here opens a file, a socket or a device.
+ */
+#ifndef LYNX_CODEC_H
+#define LYNX_CODEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lynx/export.h"
+#include "lynx/kv.h"
+#include "lynx/memory.h"
+#include "lynx/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The quantiser; the numbers travel. */
+typedef enum lynx_profile {
+    LYNX_PROFILE_RAW = 0,   /* values as they are, one plane: the f16 baseline */
+    LYNX_PROFILE_RANGE = 1, /* nested min/max per channel (our default) */
+    LYNX_PROFILE_PAPER = 2, /* Algorithm 1 of the paper, with the errata of docs/algorithm.md */
+    LYNX_PROFILE_TOKEN = 3  /* min/max per token and head: the usual INT8 / INT4 (baseline) */
+} lynx_profile;
+
+/* How pages of one request are coded; both ends hold the same. Travels in REQUEST. */
+typedef struct lynx_codec_spec {
+    lynx_profile profile;
+
+    /* Bits of each plane, most significant first, by side; zeros behind the last plane. Both
+     * sides have the same number of planes and the same sum, 'code_bits': 8, or 4 with
+     * RANGE and TOKEN. PAPER takes {4, 4} only; RAW takes {16} (the cache's own type,
+     * whatever its size). Examples: {{5, 3}, {4, 4}}, {{4, 2, 2}, {4, 2, 2}}, {{8}, {8}}. */
+    uint8_t plane_bits[2][LYNX_PLANES_MAX];
+
+    /* Tokens that share one range of a channel: 0 = the whole page (16-bit minimum and step);
+     * 32 = a chunk, two 8-bit numbers relative to the page's range (RANGE), or two 16-bit
+     * ones when 'chunk_meta_wide'. PAPER takes 32 only, TOKEN takes 0 only. */
+    uint8_t chunk_tokens;
+    bool chunk_meta_wide;
+
+    /* Undo the rotation of the keys before coding, where the shape describes it. */
+    bool undo_rope;
+
+    /* First and last tokens of the prompt that travel raw, each in [0, 4096]. */
+    uint16_t head_raw_tokens;
+    uint16_t tail_raw_tokens;
+
+    /* PAPER's companding parameter, in (0, 255]; 0 otherwise. */
+    float alpha;
+} lynx_codec_spec;
+
+/*
+ * Fill 'spec' from a name: "range" (the default: see docs/algorithm.md), "range44",
+ * "range-chunk", "paper" (alpha 1), "int8", "int4", "int4-chunk" (32 tokens, 16-bit
+ * scales), "int8-token", "int4-token", "raw". LYNX_ERR_ARGUMENT for other names.
+ */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_codec_spec_named(lynx_codec_spec *spec,
+                                                           const char *name);
+
+/* The names above, in order; NULL behind the last. */
+LYNX_API const char *lynx_codec_spec_name_at(size_t index);
+
+/* LYNX_OK, or LYNX_ERR_ARGUMENT when the fields do not fit together. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_codec_spec_check(const lynx_codec_spec *spec);
+
+/* Planes of a page: 1 to LYNX_PLANES_MAX. */
+LYNX_API uint32_t lynx_codec_spec_plane_count(const lynx_codec_spec *spec);
+
+/* How the values of a page lie in memory. Value (token t, channel c) is at
+ * data + t * token_stride_bytes + c * channel_stride_bytes. One of the strides is the
+ * element's size: token-major (flash attention on, and keys always) has
+ * channel_stride_bytes = element size; channel-major (values with flash attention off) has
+ * token_stride_bytes = element size. */
+typedef struct lynx_tile {
+    void *data; /* only read by encode */
+    lynx_element element;
+    size_t token_stride_bytes;
+    size_t channel_stride_bytes;
+} lynx_tile;
+
+typedef struct lynx_codec lynx_codec;
+
+typedef struct lynx_codec_options {
+    size_t struct_size;
+    lynx_codec_spec spec;
+    uint32_t page_tokens;  /* as in lynx_shape. Default 256 */
+    uint32_t channels_max; /* largest 'channels' of any side. No default */
+    lynx_element element;  /* type of raw values on the wire: the sender's cache. Default F16 */
+    const char *kernels;   /* "reference", "avx2", "avx512"; NULL = the fastest. Default NULL */
+    const lynx_allocator *memory; /* kept; NULL = C library. Default NULL */
+} lynx_codec_options;
+
+/* Set every field to its default, 'spec' to "range". */
+LYNX_API void lynx_codec_options_init(lynx_codec_options *options);
+
+/*
+ * Create a codec for pages of all layers of a model. All memory that it will ever use is
+ * taken here. '*codec' is ended with lynx_codec_destroy().
+ *
+ * Returns LYNX_OK, LYNX_ERR_ARGUMENT, LYNX_ERR_UNSUPPORTED (this CPU does not run
+ * 'kernels') or LYNX_ERR_MEMORY.
+ */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_codec_create(lynx_codec **codec,
+                                                       const lynx_codec_options *options);
+LYNX_API void lynx_codec_destroy(lynx_codec *codec);
+
+/* Name of the kernel table in use. */
+LYNX_API const char *lynx_codec_kernels(const lynx_codec *codec);
+
+/* Names of the tables that this CPU can run, fastest first; NULL behind the last. */
+LYNX_API const char *lynx_codec_kernels_at(size_t index);
+
+/* Most bytes that plane 'plane' of a page of 'token_count' tokens can have, raw pages
+ * included for plane 0. Used to size buffers and to refuse foreign lengths. */
+LYNX_API size_t lynx_codec_plane_bytes_max(const lynx_codec *codec,
+                                           const lynx_side_shape *shape, lynx_side side,
+                                           uint32_t plane, uint32_t token_count);
+
+/*
+ * Encode one page. 'source' is the first token of the page. 'planes[i]' has room for
+ * lynx_codec_plane_bytes_max() bytes and gets 'plane_bytes[i]' of them, for each plane of the
+ * spec; '*is_raw' tells whether the page travels raw although the spec codes it.
+ *
+ * Returns LYNX_OK or LYNX_ERR_ARGUMENT (span, shape or tile do not fit the codec).
+ */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_codec_encode(
+    lynx_codec *codec, const lynx_side_shape *shape, lynx_side side,
+    const lynx_page_span *span, const lynx_tile *source, uint8_t *const planes[],
+    size_t plane_bytes[], bool *is_raw);
+
+/*
+ * Decode one page from its first 'plane_count' planes (1 = anchor alone: each value is the
+ * centre of what the missing bits leave open). Foreign planes are safe: each length and flag
+ * is checked before a value is written.
+ *
+ * Returns LYNX_OK, LYNX_ERR_ARGUMENT, or LYNX_ERR_CORRUPT (planes do not fit the spec; the
+ * target is unchanged).
+ */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_codec_decode(
+    lynx_codec *codec, const lynx_side_shape *shape, lynx_side side,
+    const lynx_page_span *span, const lynx_bytes planes[], uint32_t plane_count,
+    const lynx_tile *target);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * engine.h - what Lynx asks of an inference engine.
+ *
+ * An engine holds one model and the cache of one sequence. Positions count from 0 and are
+ * dense: 'length' tokens are in the cache, the next one gets position 'length'. Applications
+ * plug an engine in by this table; lynx/llama.h gives one on llama.cpp.
+ *
+ * Threads: all calls come from one thread at a time, but cancel(), which may come from any.
+ * No call prints, exits or aborts; an error is explained by error_text().
+ *
+ * The functions below the table are the way to call it: they check the state so that each
+ * engine need not.
+ */
+#ifndef LYNX_ENGINE_H
+#define LYNX_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lynx/codec.h"
+#include "lynx/export.h"
+#include "lynx/kv.h"
+#include "lynx/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef int32_t lynx_token;
+
+/* Who the model is. Compared before any payload; see docs/format.md, HELLO. */
+typedef struct lynx_fingerprint {
+    uint8_t structure[16]; /* architecture, hyperparameters, shapes, RoPE */
+    uint8_t tokenizer[16]; /* vocabulary and its types */
+    uint8_t weights[16];   /* content of the weights file */
+} lynx_fingerprint;
+
+/* Whether one token's logits are the same alone and in a batch, found by a probe. */
+typedef enum lynx_exactness {
+    LYNX_EXACT = 0,            /* bit for bit */
+    LYNX_EXACT_TO_ROUNDING = 1 /* floating-point rounding differs */
+} lynx_exactness;
+
+typedef struct lynx_model {
+    const char *name;         /* for people; "SmolLM2 135M Instruct" */
+    const char *architecture; /* "llama", "gemma3" */
+    lynx_shape shape;
+    lynx_fingerprint fingerprint;
+    uint32_t vocabulary;     /* tokens */
+    uint32_t context_tokens; /* most tokens that the cache can hold */
+    uint32_t batch_tokens;   /* most tokens of one batch() call that is still exact; >= 2 */
+    lynx_exactness exactness;
+    float exactness_error;   /* largest |difference| of a logit that the probe saw */
+    bool can_refine;         /* pages may be written between steps, under a live sequence */
+} lynx_model;
+
+/* How a token is chosen. Zero temperature: the largest logit, lowest id on a tie. The random
+ * state is a function of 'seed' and of the position of the new token only, so any node that
+ * has the same logits and the same tokens before them chooses the same. */
+typedef struct lynx_sampling {
+    float temperature;      /* [0, 100]; default 0 */
+    int32_t top_k;          /* 0 = off; default 0 */
+    float top_p;            /* (0, 1]; 1 = off; default 1 */
+    float min_p;            /* [0, 1); 0 = off; default 0 */
+    float repeat_penalty;   /* (0, 10]; 1 = off; default 1 */
+    float frequency_penalty; /* [-2, 2]; default 0 */
+    float presence_penalty;  /* [-2, 2]; default 0 */
+    int32_t penalty_tokens; /* last tokens that the penalties see, [0, 4096]; default 64 */
+    uint32_t seed;          /* default 0 */
+} lynx_sampling;
+
+LYNX_API void lynx_sampling_init(lynx_sampling *sampling);
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_sampling_check(const lynx_sampling *sampling);
+
+typedef struct lynx_engine lynx_engine;
+
+/* Progress of a prefill: 'done' of 'total' tokens are in the cache. Called on the calling
+ * thread; false stops the prefill with LYNX_ERR_CANCELLED. May read pages (map_page). */
+typedef bool lynx_prefill_progress(void *user, uint32_t done, uint32_t total);
+
+typedef struct lynx_engine_ops {
+    void (*destroy)(lynx_engine *engine);
+    const lynx_model *(*model)(const lynx_engine *engine);
+    /* One sentence about the last error of this engine, never NULL. */
+    const char *(*error_text)(const lynx_engine *engine);
+
+    /* Text. tokenize: '*count' is always the number needed; LYNX_ERR_LIMIT when it is more
+     * than 'capacity'. 'parse_special' recognises control tokens in the text. */
+    lynx_status (*tokenize)(lynx_engine *engine, const char *text, size_t size,
+                            bool add_start, bool parse_special, lynx_token *tokens,
+                            size_t capacity, size_t *count);
+    /* Bytes of one token (may be half a UTF-8 character), not terminated. */
+    lynx_status (*token_text)(lynx_engine *engine, lynx_token token, char *text,
+                              size_t capacity, size_t *size);
+    bool (*token_is_end)(const lynx_engine *engine, lynx_token token);
+    /* The prompt of a one-turn chat; 'system' and 'template_name' may be NULL. '*size' as in
+     * tokenize. LYNX_ERR_UNSUPPORTED: the model's template is not known; pass a name. */
+    lynx_status (*chat_prompt)(lynx_engine *engine, const char *template_name,
+                               const char *system, const char *user, char *text,
+                               size_t capacity, size_t *size);
+
+    /* Cache. prefill: empties it, runs all tokens (count >= 1) in pieces, leaves the logits
+     * of the last in row 0. reserve: empties it and makes 'count' tokens of undefined
+     * content, to be written by pages. rewind: keeps the first 'length' tokens. */
+    lynx_status (*prefill)(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                           lynx_prefill_progress *progress, void *user);
+    lynx_status (*reserve)(lynx_engine *engine, uint32_t count);
+    lynx_status (*rewind)(lynx_engine *engine, uint32_t length);
+    uint32_t (*length)(const lynx_engine *engine);
+
+    /* Memory of page 'id' of a prompt of 'prompt_tokens' tokens: the engine's own where the
+     * host can reach it, else a staging copy. 'is_write': the caller will overwrite all of it.
+     * Unmap before the next map, and before any prefill, step or batch. */
+    lynx_status (*map_page)(lynx_engine *engine, lynx_page_id id, uint32_t prompt_tokens,
+                            bool is_write, lynx_tile *tile);
+    lynx_status (*unmap_page)(lynx_engine *engine);
+    /* Make all written pages visible to the next step. Free where can_refine. */
+    lynx_status (*commit_pages)(lynx_engine *engine);
+
+    /* Append tokens; row i of the logits belongs to tokens[i]. step appends one token by the
+     * path that decodes fastest among those that agree with batch() (strict exactness: padded
+     * with a dummy that is removed again). batch: count in [1, batch_tokens]. */
+    lynx_status (*step)(lynx_engine *engine, lynx_token token);
+    lynx_status (*batch)(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
+    /* 'vocabulary' floats, valid until the next call that computes. */
+    const float *(*logits)(lynx_engine *engine, uint32_t row);
+
+    /* Choose the token at position 'history_count' from logits row 'row'; 'history' is every
+     * token before it (prompt and answer). A pure function of its arguments. */
+    lynx_status (*sample)(lynx_engine *engine, uint32_t row, const lynx_sampling *sampling,
+                          const lynx_token *history, uint32_t history_count,
+                          lynx_token *token);
+
+    /* From any thread: stop the running prefill, step or batch soon (LYNX_ERR_CANCELLED). */
+    void (*cancel)(lynx_engine *engine);
+} lynx_engine_ops;
+
+/* First member of every engine. */
+struct lynx_engine {
+    const lynx_engine_ops *ops;
+};
+
+/* End 'engine'. NULL is allowed. */
+LYNX_API void lynx_engine_destroy(lynx_engine *engine);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
