@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+#include "answer_view.h"
+
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+void answer_view_init(answer_view *view, FILE *stream, lynx_engine *engine)
+{
+    struct winsize window = {0};
+    *view = (answer_view){.stream = stream, .engine = engine, .columns = 80};
+    view->is_terminal = cli_has_color(stream);
+    if (view->is_terminal && ioctl(fileno(stream), TIOCGWINSZ, &window) == 0 && window.ws_col)
+        view->columns = window.ws_col;
+}
+
+static void clear_progress(answer_view *view)
+{
+    if (view->has_progress)
+        fputs("\r\x1b[K", view->stream);
+    view->has_progress = false;
+}
+
+static void put_progress(answer_view *view, const char *what, uint32_t percent)
+{
+    if (!view->is_terminal)
+        return;
+    fprintf(view->stream, "\r\x1b[K%s %3u %%  %.1f MB", what, percent,
+            (double)view->bytes / 1e6);
+    view->has_progress = true;
+    fflush(view->stream);
+}
+
+/* Write a token and follow the cursor, so that drafts can be taken back. */
+static void put_token(answer_view *view, lynx_token token)
+{
+    char text[512];
+    size_t size = 0;
+    if (view->engine->ops->token_text(view->engine, token, text, sizeof(text), &size) !=
+        LYNX_OK)
+        return;
+    fwrite(text, 1, size, view->stream);
+    for (size_t i = 0; i < size; i++) {
+        const bool continues_character = ((uint8_t)text[i] & 0xC0) == 0x80;
+        if (text[i] == '\n' || view->column == view->columns) {
+            view->drafts_lines += view->has_drafts;
+            view->column = 0;
+        }
+        if (text[i] != '\n' && !continues_character)
+            view->column++;
+    }
+}
+
+static void put_draft(answer_view *view, lynx_token token)
+{
+    if (!view->is_terminal)
+        return;
+    if (!view->has_drafts) {
+        view->has_drafts = true;
+        view->drafts_column = view->column;
+        view->drafts_lines = 0;
+    }
+    fputs("\x1b[2m", view->stream);
+    put_token(view, token);
+    fputs("\x1b[22m", view->stream);
+    fflush(view->stream);
+}
+
+static void take_drafts_back(answer_view *view)
+{
+    if (!view->has_drafts)
+        return;
+    if (view->drafts_lines)
+        fprintf(view->stream, "\x1b[%uA", view->drafts_lines);
+    fputc('\r', view->stream);
+    if (view->drafts_column)
+        fprintf(view->stream, "\x1b[%uC", view->drafts_column);
+    fputs("\x1b[J", view->stream);
+    view->column = view->drafts_column;
+    view->has_drafts = false;
+}
+
+void answer_view_moment(answer_view *view, const lynx_moment *moment)
+{
+    switch (moment->type) {
+    case LYNX_MOMENT_PREFILL:
+        if (moment->count < moment->total)
+            put_progress(view, "prefill", 100 * moment->count / moment->total);
+        break;
+    case LYNX_MOMENT_PLANE:
+        view->bytes += moment->bytes;
+        if (moment->plane == 0 && !view->has_drafts && view->column == 0)
+            put_progress(view, "prefill", 100);
+        break;
+    case LYNX_MOMENT_DRAFT:
+        clear_progress(view);
+        put_draft(view, moment->token);
+        break;
+    case LYNX_MOMENT_VERIFIED:
+        take_drafts_back(view);
+        break;
+    case LYNX_MOMENT_TOKEN:
+        clear_progress(view);
+        if (!view->engine->ops->token_is_end(view->engine, moment->token))
+            put_token(view, moment->token);
+        fflush(view->stream);
+        break;
+    case LYNX_MOMENT_REQUEST:
+    case LYNX_MOMENT_ANCHOR:
+    case LYNX_MOMENT_COMPLETE:
+    case LYNX_MOMENT_VERIFY:
+        break;
+    }
+}
+
+void answer_view_end(answer_view *view)
+{
+    clear_progress(view);
+    take_drafts_back(view);
+    fputc('\n', view->stream);
+    fflush(view->stream);
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+#include <string.h>
+
+#include "answer_view.h"
+#include "cli.h"
+#include "commands.h"
+#include "run_report.h"
+
+enum {
+    OPT_PREFILL = CLI_OPT_OWN,
+    OPT_PLAIN,
+    OPT_LOCAL,
+    OPT_CODEC,
+    OPT_DRAFT_MAX,
+    OPT_JSON,
+    OPT_RAW_PROMPT,
+    OPT_SYSTEM,
+    OPT_TEMPLATE,
+    OPT_IGNORE_END,
+    OPT_METHOD,
+    OPT_STORED,
+    OPT_TOKENS,
+    OPT_SKIP_VERIFY,
+    OPT_RECORD
+};
+
+static const char command[] = "lynx run";
+
+static const char help[] =
+    "Usage: lynx run -m model.gguf (--prefill HOST:PORT | --local | --plain) [-p TEXT | -f FILE]\n"
+    "\n"
+    "Answer one prompt. The prompt is -p, or -f, or standard input; with both -f and -p the text\n"
+    "of -p follows the file's.\n"
+    "\n"
+    "  -p, --prompt TEXT        the prompt\n"
+    "  -f, --file FILE          its file ('-': standard input)\n"
+    "  -n, --predict N          most tokens of the answer (64)\n"
+    "      --prefill HOST:PORT  the prefill node\n"
+    "      --local              no prefill node: prefill here, decode on the cache as it is\n"
+    "      --plain              no prefill node: prefill here, pass the cache through the codec,\n"
+    "                           decode plainly; the tokens that --prefill must give\n"
+    "      --method NAME        lynx, wait, anchor or tokens (lynx)\n"
+    "      --codec NAME         range, range44, range-chunk, paper, int8, int4, int4-chunk,\n"
+    "                           int8-token, int4-token or raw (range)\n"
+    "      --draft-max N        most drafts (62)\n"
+    "      --stored             the prefill node finishes (or holds) the cache first; the clock\n"
+    "                           starts when it sends\n"
+    "      --raw-prompt         the prompt as it is, without the model's chat template\n"
+    "      --tokens             the prompt is token ids, separated by blanks or commas\n"
+    "      --system TEXT        system message of the chat\n"
+    "      --chat-template NAME name of a template that llama.cpp knows\n"
+    "      --ignore-end         go on behind the end of the text\n"
+    "      --record FILE        write what arrives, for 'lynx inspect'\n"
+    "      --json               one JSON object on stdout\n"
+    "\n";
+
+static const char help_end[] =
+    "\n"
+    "Exit codes: 0 answered, 1 engine or file, 2 usage or prompt, 3 connection, 4 other model or\n"
+    "version, 5 corrupt data, 130 interrupted.\n"
+    "\n"
+    "Example:\n"
+    "  lynx run -m model.gguf --prefill 127.0.0.1:7600 -f report.txt -p \"Sum this up.\"\n";
+
+typedef struct run_command {
+    cli_options shared;
+    lynx_run_options run;
+    const char *prompt, *file, *prefill, *system, *template_name, *record;
+    bool is_json, is_raw_prompt, is_tokens;
+    answer_view view;
+    lynx_engine *engine;
+    lynx_token *tokens;
+} run_command;
+
+static const struct option long_options[] = {
+    CLI_ENGINE_OPTIONS,
+    CLI_SAMPLING_OPTIONS,
+    CLI_LINK_OPTIONS,
+    {"prompt", required_argument, NULL, 'p'},
+    {"file", required_argument, NULL, 'f'},
+    {"predict", required_argument, NULL, 'n'},
+    {"prefill", required_argument, NULL, OPT_PREFILL},
+    {"local", no_argument, NULL, OPT_LOCAL},
+    {"plain", no_argument, NULL, OPT_PLAIN},
+    {"method", required_argument, NULL, OPT_METHOD},
+    {"codec", required_argument, NULL, OPT_CODEC},
+    {"draft-max", required_argument, NULL, OPT_DRAFT_MAX},
+    {"stored", no_argument, NULL, OPT_STORED},
+    {"raw-prompt", no_argument, NULL, OPT_RAW_PROMPT},
+    {"tokens", no_argument, NULL, OPT_TOKENS},
+    {"system", required_argument, NULL, OPT_SYSTEM},
+    {"chat-template", required_argument, NULL, OPT_TEMPLATE},
+    {"ignore-end", no_argument, NULL, OPT_IGNORE_END},
+    {"skip-verify", no_argument, NULL, OPT_SKIP_VERIFY}, /* mutation check; not in --help */
+    {"record", required_argument, NULL, OPT_RECORD},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static int take_method(run_command *c, const char *name)
+{
+    static const struct {
+        const char *name;
+        lynx_method method;
+    } methods[] = {{"lynx", LYNX_METHOD_SPECULATE},
+                   {"wait", LYNX_METHOD_WAIT},
+                   {"anchor", LYNX_METHOD_ANCHOR},
+                   {"tokens", LYNX_METHOD_TOKENS}};
+    for (size_t i = 0; i < sizeof(methods) / sizeof(*methods); i++)
+        if (strcmp(name, methods[i].name) == 0) {
+            c->run.method = methods[i].method;
+            return CLI_OK;
+        }
+    return cli_usage(command, "'%s' is not a method", name);
+}
+
+/* CLI_OK: taken; else the exit code. */
+static int take_own_option(run_command *c, int option, const char *value)
+{
+    switch (option) {
+    case 'p':
+        c->prompt = value;
+        return CLI_OK;
+    case 'f':
+        c->file = value;
+        return CLI_OK;
+    case 'n':
+        return cli_parse_u32(value, 1, LYNX_PROMPT_TOKENS_MAX, &c->run.answer_tokens_max)
+                   ? CLI_OK
+                   : cli_usage(command, "'%s' is not a number of tokens", value);
+    case OPT_PREFILL:
+        c->prefill = value;
+        return CLI_OK;
+    case OPT_LOCAL:
+        c->run.method = LYNX_METHOD_LOCAL;
+        return CLI_OK;
+    case OPT_PLAIN:
+        c->run.method = LYNX_METHOD_LOCAL_FULL;
+        return CLI_OK;
+    case OPT_METHOD:
+        return take_method(c, value);
+    case OPT_CODEC:
+        return lynx_codec_spec_named(&c->run.spec, value) == LYNX_OK
+                   ? CLI_OK
+                   : cli_usage(command, "there is no codec '%s'", value);
+    case OPT_DRAFT_MAX:
+        return cli_parse_u32(value, 0, 4096, &c->run.draft_count_max)
+                   ? CLI_OK
+                   : cli_usage(command, "'%s' is not a number of drafts", value);
+    case OPT_SYSTEM:
+        c->system = value;
+        return CLI_OK;
+    case OPT_TEMPLATE:
+        c->template_name = value;
+        return CLI_OK;
+    case OPT_RECORD:
+        c->record = value;
+        return CLI_OK;
+    default:
+        return cli_usage(command, "unknown option");
+    }
+}
+
+static bool take_flag(run_command *c, int option)
+{
+    bool *const flag = option == OPT_JSON          ? &c->is_json
+                       : option == OPT_RAW_PROMPT  ? &c->is_raw_prompt
+                       : option == OPT_TOKENS      ? &c->is_tokens
+                       : option == OPT_STORED      ? &c->run.is_stored
+                       : option == OPT_IGNORE_END  ? &c->run.ignore_end
+                       : option == OPT_SKIP_VERIFY ? &c->run.skip_verify
+                                                   : NULL;
+    if (flag)
+        *flag = true;
+    return flag != NULL;
+}
+
+/* -1: go on; else the exit code. */
+static int parse(run_command *c, int argc, char **argv)
+{
+    int option;
+    while ((option = getopt_long(argc, argv, "m:c:t:p:f:n:h", long_options, NULL)) != -1) {
+        if (option == 'h') {
+            printf("%s%s\n%s\n%s%s", help, cli_engine_help, cli_sampling_help, cli_link_help,
+                   help_end);
+            return CLI_OK;
+        }
+        int taken = option == '?' ? CLI_USAGE : cli_take_option(&c->shared, option, optarg);
+        if (taken == -1)
+            taken = take_flag(c, option) ? CLI_OK : take_own_option(c, option, optarg);
+        if (taken != CLI_OK)
+            return taken;
+    }
+    if (optind < argc)
+        return cli_usage(command, "unexpected argument '%s'", argv[optind]);
+    const bool is_local = c->run.method == LYNX_METHOD_LOCAL ||
+                          c->run.method == LYNX_METHOD_LOCAL_FULL;
+    if (!is_local && !c->prefill)
+        return cli_usage(command, "no prefill node; pass --prefill HOST:PORT, or --local");
+    if (is_local && c->prefill)
+        return cli_usage(command, "--prefill does not go with --local or --plain");
+    return -1;
+}
+
+/* Token ids in decimal, separated by anything else; NULL and a message when there are none. */
+static int parse_tokens(run_command *c, const char *text)
+{
+    c->tokens = malloc((strlen(text) / 2 + 1) * sizeof(*c->tokens));
+    if (!c->tokens)
+        return cli_fail(command, LYNX_ERR_MEMORY, NULL);
+    uint32_t count = 0;
+    for (const char *p = text; *p;) {
+        char *end;
+        const long token = strtol(p, &end, 10);
+        if (end == p) {
+            p++;
+            continue;
+        }
+        c->tokens[count++] = (lynx_token)token;
+        p = end;
+    }
+    c->run.prompt_tokens = count;
+    return CLI_OK;
+}
+
+static int tokenize_chat(run_command *c, const char *text, size_t size)
+{
+    char *chat = NULL;
+    lynx_status status = LYNX_OK;
+    if (!c->is_raw_prompt) {
+        status = cli_chat_prompt(c->engine, c->template_name, c->system, text, &chat, &size);
+        if (status == LYNX_ERR_UNSUPPORTED)
+            return cli_usage(command, "the chat template of this model is not known; name one "
+                                      "with --chat-template, or pass --raw-prompt");
+    }
+    if (status == LYNX_OK)
+        status = cli_tokenize(c->engine, chat ? chat : text, size, true, &c->tokens,
+                              &c->run.prompt_tokens);
+    free(chat);
+    if (status != LYNX_OK)
+        return cli_fail(command, status, c->engine->ops->error_text(c->engine));
+    return CLI_OK;
+}
+
+static int make_prompt(run_command *c)
+{
+    size_t size = 0;
+    char *text = NULL;
+    if (c->file || !c->prompt)
+        text = cli_read_file(command, c->file ? c->file : "-", &size);
+    else
+        text = strdup("");
+    if (!text)
+        return CLI_FAILED;
+    if (c->prompt) {
+        char *both = malloc(size + strlen(c->prompt) + 3);
+        if (both)
+            sprintf(both, "%s%s%s", text, size ? "\n\n" : "", c->prompt);
+        free(text);
+        text = both;
+        if (!text)
+            return cli_fail(command, LYNX_ERR_MEMORY, NULL);
+    }
+    const int code =
+        c->is_tokens ? parse_tokens(c, text) : tokenize_chat(c, text, strlen(text));
+    free(text);
+    if (code == CLI_OK && c->run.prompt_tokens == 0)
+        return cli_usage(command, "the prompt is empty; pass -p TEXT or -f FILE");
+    c->run.prompt = c->tokens;
+    return code;
+}
+
+static void on_moment(void *user, const lynx_moment *moment)
+{
+    run_command *c = user;
+    if (!c->is_json)
+        answer_view_moment(&c->view, moment);
+}
+
+static int answer(run_command *c, lynx_run_result *result)
+{
+    char text[LYNX_TEXT_MAX];
+    lynx_link *link = NULL;
+    lynx_status status = LYNX_OK;
+    if (c->prefill) {
+        status = lynx_tcp_connect(c->prefill, 3000000000ull, &link, text, sizeof(text), NULL);
+        if (status != LYNX_OK)
+            return cli_fail(command, status, text);
+        status = cli_pace(&c->shared, &link);
+        if (status != LYNX_OK)
+            return cli_fail(command, status, NULL);
+    }
+    answer_view_init(&c->view, stdout, c->engine);
+    status = lynx_run(link, &c->run, result, text);
+    if (!c->is_json)
+        answer_view_end(&c->view);
+    if (status != LYNX_OK)
+        return cli_fail(command, status, text);
+    if (c->is_json) {
+        json_t *report = run_report(c->engine, &c->run, result);
+        json_object_set_new(report, "text", run_text(c->engine, result));
+        json_dumpf(report, stdout, JSON_COMPACT);
+        fputc('\n', stdout);
+        json_decref(report);
+    } else {
+        run_summary(c->engine, &c->run, result);
+    }
+    return CLI_OK;
+}
+
+int lx_command_run(int argc, char **argv)
+{
+    run_command c = {0};
+    cli_options_init(&c.shared, command);
+    lynx_run_options_init(&c.run);
+    int code = parse(&c, argc, argv);
+    if (code >= 0)
+        return code;
+    cli_catch_signals();
+    code = cli_load_engine(&c.shared, &c.engine);
+    if (code != CLI_OK)
+        return code;
+    c.run.engine = c.engine;
+    c.run.sampling = c.shared.sampling;
+    c.run.timeout_ns = c.shared.timeout_ns;
+    c.run.allow_other_weights = c.shared.allow_other_weights;
+    c.run.stop = &cli_stop;
+    c.run.on_moment = on_moment;
+    c.run.user = &c;
+
+    lynx_run_result result = {.capacity = c.run.answer_tokens_max};
+    result.tokens = calloc(result.capacity, sizeof(*result.tokens));
+    result.times = calloc(result.capacity, sizeof(*result.times));
+    if (!result.tokens || !result.times)
+        code = cli_fail(command, LYNX_ERR_MEMORY, NULL);
+    if (code == CLI_OK)
+        code = make_prompt(&c);
+    if (code == CLI_OK)
+        code = answer(&c, &result);
+    free(result.tokens);
+    free(result.times);
+    free(c.tokens);
+    lynx_engine_destroy(c.engine);
+    return code;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* cli.h - what the commands share: options, exit codes, messages, the engine, prompts. */
+#ifndef CLI_H
+#define CLI_H
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "lynx/engine.h"
+#include "lynx/llama.h"
+#include "lynx/runtime.h"
+
+/* Exit codes; docs/man and --help name them. */
+enum {
+    CLI_OK = 0,
+    CLI_FAILED = 1,      /* anything else: engine, memory, files */
+    CLI_USAGE = 2,       /* wrong option, value or prompt */
+    CLI_CONNECTION = 3,  /* no connection, or it broke or timed out */
+    CLI_MISMATCH = 4,    /* another model or another version */
+    CLI_CORRUPT = 5,     /* a page did not match its checksum, or the format was broken */
+    CLI_INTERRUPTED = 130
+};
+
+int cli_exit_code(lynx_status status);
+
+/* "lynx run: text" on stderr, and the exit code for 'status'. */
+int cli_fail(const char *command, lynx_status status, const char *text);
+int cli_usage(const char *command, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Set by SIGINT and SIGTERM after cli_catch_signals(). */
+extern volatile sig_atomic_t cli_stop;
+void cli_catch_signals(void);
+
+/* True when 'stream' is a terminal and NO_COLOR is not set. */
+bool cli_has_color(FILE *stream);
+
+/* Numbers: whole argument, within bounds; false otherwise. */
+bool cli_parse_u32(const char *text, uint32_t least, uint32_t most, uint32_t *value);
+bool cli_parse_double(const char *text, double least, double most, double *value);
+
+/* ---- options that several commands have ---------------------------------------------- */
+
+enum {
+    CLI_OPT_MODEL = 'm',
+    CLI_OPT_THREADS = 't',
+    CLI_OPT_CONTEXT = 'c',
+    CLI_OPT_FIRST = 256,
+    CLI_OPT_GPU_LAYERS = CLI_OPT_FIRST,
+    CLI_OPT_THREADS_BATCH,
+    CLI_OPT_CACHE_TYPE,
+    CLI_OPT_FLASH,
+    CLI_OPT_EXACT,
+    CLI_OPT_CACHE_ACCESS,
+    CLI_OPT_VERBOSE,
+    CLI_OPT_TEMPERATURE,
+    CLI_OPT_TOP_K,
+    CLI_OPT_TOP_P,
+    CLI_OPT_MIN_P,
+    CLI_OPT_REPEAT,
+    CLI_OPT_FREQUENCY,
+    CLI_OPT_PRESENCE,
+    CLI_OPT_REPEAT_LAST,
+    CLI_OPT_SEED,
+    CLI_OPT_LINK_MBPS,
+    CLI_OPT_LINK_DELAY,
+    CLI_OPT_TIMEOUT,
+    CLI_OPT_OTHER_WEIGHTS,
+    CLI_OPT_OWN /* first number that a command may use for its own options */
+};
+
+#define CLI_ENGINE_OPTIONS                                                                   \
+    {"model", required_argument, NULL, CLI_OPT_MODEL},                                       \
+        {"ctx-size", required_argument, NULL, CLI_OPT_CONTEXT},                              \
+        {"threads", required_argument, NULL, CLI_OPT_THREADS},                               \
+        {"threads-batch", required_argument, NULL, CLI_OPT_THREADS_BATCH},                   \
+        {"gpu-layers", required_argument, NULL, CLI_OPT_GPU_LAYERS},                         \
+        {"cache-type", required_argument, NULL, CLI_OPT_CACHE_TYPE},                         \
+        {"flash-attn", required_argument, NULL, CLI_OPT_FLASH},                              \
+        {"exact", required_argument, NULL, CLI_OPT_EXACT},                                   \
+        {"cache-access", required_argument, NULL, CLI_OPT_CACHE_ACCESS},                     \
+        {"verbose", no_argument, NULL, CLI_OPT_VERBOSE}
+
+#define CLI_SAMPLING_OPTIONS                                                                 \
+    {"temp", required_argument, NULL, CLI_OPT_TEMPERATURE},                                  \
+        {"top-k", required_argument, NULL, CLI_OPT_TOP_K},                                   \
+        {"top-p", required_argument, NULL, CLI_OPT_TOP_P},                                   \
+        {"min-p", required_argument, NULL, CLI_OPT_MIN_P},                                   \
+        {"repeat-penalty", required_argument, NULL, CLI_OPT_REPEAT},                         \
+        {"frequency-penalty", required_argument, NULL, CLI_OPT_FREQUENCY},                   \
+        {"presence-penalty", required_argument, NULL, CLI_OPT_PRESENCE},                     \
+        {"repeat-last-n", required_argument, NULL, CLI_OPT_REPEAT_LAST},                     \
+        {"seed", required_argument, NULL, CLI_OPT_SEED}
+
+#define CLI_LINK_OPTIONS                                                                     \
+    {"link-mbps", required_argument, NULL, CLI_OPT_LINK_MBPS},                               \
+        {"link-delay-ms", required_argument, NULL, CLI_OPT_LINK_DELAY},                      \
+        {"timeout", required_argument, NULL, CLI_OPT_TIMEOUT},                               \
+        {"allow-other-weights", no_argument, NULL, CLI_OPT_OTHER_WEIGHTS}
+
+extern const char cli_engine_help[];
+extern const char cli_sampling_help[];
+extern const char cli_link_help[];
+
+typedef struct cli_options {
+    const char *command; /* for messages: "lynx run" */
+    lynx_llama_options engine;
+    bool is_verbose;
+    lynx_sampling sampling;
+    lynx_pacer_options pacer;
+    uint64_t timeout_ns;
+    bool allow_other_weights;
+} cli_options;
+
+void cli_options_init(cli_options *options, const char *command);
+
+/* Take one of the options above. CLI_OK: taken. CLI_USAGE: its value is wrong (said so).
+ * -1: not one of them. */
+int cli_take_option(cli_options *options, int option, const char *value);
+
+/* Load the model; CLI_OK or an exit code after the message. */
+int cli_load_engine(const cli_options *options, lynx_engine **engine);
+
+/* Wrap 'link' in a pacer when a rate or delay was asked for. Takes 'link' in any case. */
+lynx_status cli_pace(const cli_options *options, lynx_link **link);
+
+/* ---- prompts ------------------------------------------------------------------------- */
+
+/* Whole file, or stdin for "-", terminated; the caller frees. NULL after a message. */
+char *cli_read_file(const char *command, const char *path, size_t *size);
+
+/* Tokens of 'text' with control tokens recognised; the caller frees. */
+lynx_status cli_tokenize(lynx_engine *engine, const char *text, size_t size, bool add_start,
+                         lynx_token **tokens, uint32_t *count);
+
+/* One-turn chat prompt of the model's template; the caller frees '*text'. */
+lynx_status cli_chat_prompt(lynx_engine *engine, const char *template_name,
+                            const char *system, const char *user, char **text, size_t *size);
+
+/* Write the text of one token to 'stream'. */
+void cli_put_token(FILE *stream, lynx_engine *engine, lynx_token token);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * speculate.h - what to accept of a draft, and when each token became valid.
+ *
+ * Tokens are drafted on the anchor cache and verified in one pass on the full one; the longest
+ * prefix on which both agree is kept, and the pass itself gives the token behind it (a
+ * correction, or a bonus when all were right). Because a token is a pure function of logits,
+ * history and position (engine.h), the result is that of decoding on the full cache, greedy or
+ * sampled. Source: the paper, section on verification; docs/algorithm.md.
+ *
+ * Threads: pure functions, and plain structs of the caller.
+ */
+#ifndef LYNX_SPECULATE_H
+#define LYNX_SPECULATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lynx/engine.h"
+#include "lynx/export.h"
+#include "lynx/memory.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Length of the longest common prefix of 'drafts' and 'verified', 'count' tokens each. */
+LYNX_API uint32_t lynx_accept_count(const lynx_token *drafts, const lynx_token *verified,
+                                    uint32_t count);
+
+/* How many tokens may be drafted: the smallest of the bound 'draft_count_max', what the answer
+ * may still have ('answer_left' tokens), and what fits the context. */
+LYNX_API uint32_t lynx_draft_limit(uint32_t draft_count_max, uint32_t answer_left,
+                                   uint32_t context_left);
+
+/* Clock of valid tokens: when the k-th token of the answer was produced, if it turned out
+ * valid. A draft counts at the time when it was drafted, a correction when its pass ended. */
+typedef struct lynx_token_clock {
+    lynx_time_ns *times; /* 'capacity' of them, the caller's */
+    uint32_t capacity;
+    uint32_t count;      /* valid tokens so far */
+} lynx_token_clock;
+
+/* The next valid token was produced at 'time'. Ignored when the clock is full. */
+LYNX_API void lynx_token_clock_add(lynx_token_clock *clock, lynx_time_ns time);
+
+/* Nanoseconds from 'start' to token 'index' (0 = first); LYNX_TIME_NEVER if there is none. */
+LYNX_API lynx_time_ns lynx_token_clock_at(const lynx_token_clock *clock, uint32_t index,
+                                          lynx_time_ns start);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

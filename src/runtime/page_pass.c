@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/page_pass.h"
+
+#include "base/alloc.h"
+#include "base/check.h"
+
+static uint32_t channels_max(const lynx_shape *shape)
+{
+    uint32_t most = 1;
+    for (uint32_t layer = 0; layer < shape->layer_count; layer++)
+        for (uint32_t side = 0; side < 2; side++)
+            if (shape->layers[layer].sides[side].channels > most)
+                most = shape->layers[layer].sides[side].channels;
+    return most;
+}
+
+/* Room for one plane of any page of the model. */
+static size_t plane_room(const lx_page_pass *pass, uint32_t plane)
+{
+    const lynx_shape *shape = &pass->model->shape;
+    size_t most = 1;
+    for (uint32_t layer = 0; layer < shape->layer_count; layer++)
+        for (uint32_t side = 0; side < 2; side++) {
+            const lynx_side_shape *side_shape = &shape->layers[layer].sides[side];
+            if (side_shape->channels == 0)
+                continue;
+            const size_t bytes = lynx_codec_plane_bytes_max(
+                pass->codec, side_shape, (lynx_side)side, plane, shape->page_tokens);
+            most = bytes > most ? bytes : most;
+        }
+    return most;
+}
+
+lynx_status lx_page_pass_init(lx_page_pass *pass, lynx_engine *engine,
+                              const lynx_codec_spec *spec, const char *kernels,
+                              const lynx_allocator *memory)
+{
+    *pass = (lx_page_pass){
+        .engine = engine,
+        .model = engine->ops->model(engine),
+        .memory = lx_allocator_or_default(memory),
+        .plane_count = lynx_codec_spec_plane_count(spec),
+    };
+    lynx_codec_options options;
+    lynx_codec_options_init(&options);
+    options.spec = *spec;
+    options.page_tokens = pass->model->shape.page_tokens;
+    options.channels_max = channels_max(&pass->model->shape);
+    options.element = pass->model->shape.element;
+    options.kernels = kernels;
+    options.memory = memory;
+    LX_TRY(lynx_codec_create(&pass->codec, &options));
+
+    for (uint32_t plane = 0; plane < pass->plane_count; plane++) {
+        const size_t room = plane_room(pass, plane);
+        pass->planes[plane] = lx_alloc(pass->memory, room, 1);
+        LX_REQUIRE(pass->planes[plane], LYNX_ERR_MEMORY);
+        pass->plane_room[plane] = room;
+    }
+    return LYNX_OK;
+}
+
+void lx_page_pass_fini(lx_page_pass *pass)
+{
+    for (uint32_t plane = 0; plane < LYNX_PLANES_MAX; plane++)
+        lx_free(pass->memory, pass->planes[plane], pass->plane_room[plane], 1);
+    lynx_codec_destroy(pass->codec);
+    *pass = (lx_page_pass){.memory = pass->memory};
+}
+
+lynx_status lx_page_encode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens)
+{
+    const lynx_shape *shape = &pass->model->shape;
+    const lynx_page_span span = lynx_page_span_of(shape, id, prompt_tokens);
+    lynx_tile tile;
+    bool is_raw = false;
+    LX_TRY(pass->engine->ops->map_page(pass->engine, id, prompt_tokens, false, &tile));
+    const lynx_status status = lynx_codec_encode(
+        pass->codec, &shape->layers[id.layer].sides[id.side], (lynx_side)id.side, &span, &tile,
+        pass->planes, pass->plane_bytes, &is_raw);
+    LX_TRY(pass->engine->ops->unmap_page(pass->engine));
+    pass->raw_pages += is_raw;
+    return status;
+}
+
+lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
+                           const lynx_bytes *planes, uint32_t plane_count)
+{
+    const lynx_shape *shape = &pass->model->shape;
+    const lynx_page_span span = lynx_page_span_of(shape, id, prompt_tokens);
+    lynx_tile tile;
+    LX_TRY(pass->engine->ops->map_page(pass->engine, id, prompt_tokens, true, &tile));
+    const lynx_status status =
+        lynx_codec_decode(pass->codec, &shape->layers[id.layer].sides[id.side],
+                          (lynx_side)id.side, &span, planes, plane_count, &tile);
+    LX_TRY(pass->engine->ops->unmap_page(pass->engine));
+    return status;
+}
+
+lynx_status lx_page_pass_all(lx_page_pass *pass, uint32_t prompt_tokens)
+{
+    const lynx_shape *shape = &pass->model->shape;
+    const uint32_t page_count = lynx_shape_page_count(shape, prompt_tokens);
+    for (uint32_t page = 0; page < page_count; page++)
+        for (uint32_t layer = 0; layer < shape->layer_count; layer++)
+            for (uint32_t side = 0; side < 2; side++) {
+                const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
+                if (!lynx_page_is_needed(shape, id, prompt_tokens))
+                    continue;
+                LX_TRY(lx_page_encode(pass, id, prompt_tokens));
+                lynx_bytes planes[LYNX_PLANES_MAX];
+                for (uint32_t plane = 0; plane < pass->plane_count; plane++)
+                    planes[plane] = (lynx_bytes){pass->planes[plane], pass->plane_bytes[plane]};
+                LX_TRY(lx_page_decode(pass, id, prompt_tokens, planes, pass->plane_count));
+            }
+    return pass->engine->ops->commit_pages(pass->engine);
+}
