@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#include "sched/plane_queue.h"
+
+#include <stddef.h>
+
+void lx_plane_queue_push(lx_plane_queue *queue, lx_queued *entry)
+{
+    lx_queued **tail = &queue->tails[entry->class_index];
+    entry->next = NULL;
+    if (*tail)
+        (*tail)->next = entry;
+    else
+        queue->heads[entry->class_index] = entry;
+    *tail = entry;
+}
+
+lx_queued *lx_plane_queue_first(const lx_plane_queue *queue)
+{
+    for (uint32_t i = 0; i < LX_CLASSES; i++)
+        if (queue->heads[i])
+            return queue->heads[i];
+    return NULL;
+}
+
+void lx_plane_queue_remove(lx_plane_queue *queue, lx_queued *entry)
+{
+    lx_queued *before = NULL;
+    lx_queued *at = queue->heads[entry->class_index];
+    while (at && at != entry) {
+        before = at;
+        at = at->next;
+    }
+    if (!at)
+        return;
+    if (before)
+        before->next = entry->next;
+    else
+        queue->heads[entry->class_index] = entry->next;
+    if (queue->tails[entry->class_index] == entry)
+        queue->tails[entry->class_index] = before;
+    entry->next = NULL;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * messages.h - the payload of each message, both directions; docs/format.md, chapter Messages.
+ *
+ * Encoders write through a cursor (which tells when the room ran out); decoders check every field
+ * against its legal values and that the payload ends where the fields end, and return
+ * LYNX_ERR_PROTOCOL otherwise. Views in decoded messages point into the payload.
+ */
+#ifndef LX_WIRE_MESSAGES_H
+#define LX_WIRE_MESSAGES_H
+
+#include "base/cursor.h"
+#include "lynx/codec.h"
+#include "lynx/engine.h"
+#include "lynx/memory.h"
+#include "lynx/status.h"
+
+enum {
+    LX_TEXT_BYTES_MAX = 512,
+    LX_HELLO_BYTES_MAX = 128 + LX_TEXT_BYTES_MAX,
+    LX_REQUEST_FIXED_BYTES = 88, /* before the tokens */
+    LX_PAGE_FIXED_BYTES = 32,    /* before the plane's bytes */
+    LX_ACK_ENTRY_BYTES = 8,
+    LX_ACK_ENTRIES_MAX = 256
+};
+
+typedef struct lx_hello {
+    uint8_t role; /* 0 sender, 1 receiver */
+    uint8_t element;
+    uint32_t page_tokens;
+    uint32_t layer_count;
+    uint8_t shape_digest[16]; /* of lx_shape_encode */
+    lynx_fingerprint fingerprint;
+    lynx_bytes model_name;
+} lx_hello;
+
+typedef struct lx_request_message {
+    lynx_codec_spec spec;
+    lynx_sampling sampling;
+    uint32_t flags;
+    uint32_t answer_tokens;
+    uint32_t token_count;
+    lynx_bytes tokens; /* 4 bytes each, little endian; view of the payload */
+} lx_request_message;
+
+typedef struct lx_reason {
+    int32_t status;
+    lynx_bytes text;
+} lx_reason;
+
+typedef struct lx_token_message {
+    uint32_t index;
+    int32_t token;
+} lx_token_message;
+
+typedef struct lx_page_message {
+    lynx_page_id page;
+    uint8_t plane;
+    uint32_t plane_bytes; /* of the whole plane */
+    uint32_t offset;      /* of this chunk */
+    uint64_t plane_digest;
+} lx_page_message;
+
+typedef struct lx_ack_entry {
+    lynx_page_id page;
+    uint8_t plane;
+} lx_ack_entry;
+
+/* Bytes that stand for a shape in the digest of HELLO; returns the number written. */
+size_t lx_shape_encode(const lynx_shape *shape, uint32_t layer, uint8_t bytes[64]);
+
+void lx_hello_encode(lx_writer *writer, const lx_hello *hello);
+lynx_status lx_hello_decode(lynx_bytes payload, lx_hello *hello);
+
+void lx_request_encode(lx_writer *writer, const lx_request_message *request);
+lynx_status lx_request_decode(lynx_bytes payload, lx_request_message *request);
+
+/* REFUSE and CLOSE. */
+void lx_reason_encode(lx_writer *writer, const lx_reason *reason);
+lynx_status lx_reason_decode(lynx_bytes payload, lx_reason *reason);
+
+/* PROGRESS: prefilled tokens. */
+void lx_progress_encode(lx_writer *writer, uint32_t done);
+lynx_status lx_progress_decode(lynx_bytes payload, uint32_t *done);
+
+void lx_token_encode(lx_writer *writer, const lx_token_message *token);
+lynx_status lx_token_decode(lynx_bytes payload, lx_token_message *token);
+
+/* The fixed part of PAGE. */
+void lx_page_encode_header(lx_writer *writer, const lx_page_message *page);
+lynx_status lx_page_decode_header(const uint8_t bytes[LX_PAGE_FIXED_BYTES],
+                                  lx_page_message *page);
+
+void lx_ack_encode_entry(lx_writer *writer, const lx_ack_entry *entry);
+lynx_status lx_ack_decode_entry(lx_reader *reader, lx_ack_entry *entry);
+
+#endif

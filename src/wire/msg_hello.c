@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/check.h"
+#include "wire/messages.h"
+
+size_t lx_shape_encode(const lynx_shape *shape, uint32_t layer, uint8_t bytes[64])
+{
+    lx_writer writer = lx_writer_of(bytes, 64);
+    const lynx_layer_shape *l = &shape->layers[layer];
+    lx_write_u32(&writer, l->window_tokens);
+    for (uint32_t side = 0; side < 2; side++) {
+        const lynx_side_shape *s = &l->sides[side];
+        lx_write_u32(&writer, s->channels);
+        lx_write_u32(&writer, s->head_channels);
+        lx_write_u32(&writer, (uint32_t)s->rope.pairing);
+        lx_write_u32(&writer, s->rope.dims);
+        lx_write_f32(&writer, s->rope.base);
+        lx_write_f32(&writer, s->rope.scale);
+    }
+    return writer.offset;
+}
+
+void lx_hello_encode(lx_writer *writer, const lx_hello *hello)
+{
+    lx_write_u8(writer, hello->role);
+    lx_write_u8(writer, hello->element);
+    lx_write_u16(writer, 0);
+    lx_write_u32(writer, hello->page_tokens);
+    lx_write_u32(writer, hello->layer_count);
+    lx_write_bytes(writer, hello->shape_digest, sizeof(hello->shape_digest));
+    lx_write_bytes(writer, hello->fingerprint.structure, 16);
+    lx_write_bytes(writer, hello->fingerprint.tokenizer, 16);
+    lx_write_bytes(writer, hello->fingerprint.weights, 16);
+    lx_write_u32(writer, (uint32_t)hello->model_name.size);
+    lx_write_bytes(writer, hello->model_name.data, hello->model_name.size);
+}
+
+lynx_status lx_hello_decode(lynx_bytes payload, lx_hello *hello)
+{
+    lx_reader reader = lx_reader_of(payload.data, payload.size);
+    lx_hello h = {0};
+    h.role = lx_read_u8(&reader);
+    h.element = lx_read_u8(&reader);
+    const uint16_t reserved = lx_read_u16(&reader);
+    h.page_tokens = lx_read_u32(&reader);
+    h.layer_count = lx_read_u32(&reader);
+    lx_read_bytes(&reader, h.shape_digest, sizeof(h.shape_digest));
+    lx_read_bytes(&reader, h.fingerprint.structure, 16);
+    lx_read_bytes(&reader, h.fingerprint.tokenizer, 16);
+    lx_read_bytes(&reader, h.fingerprint.weights, 16);
+    h.model_name.size = lx_read_u32(&reader);
+    LX_REQUIRE(h.model_name.size <= LX_TEXT_BYTES_MAX, LYNX_ERR_PROTOCOL);
+    h.model_name.data = lx_read_view(&reader, h.model_name.size);
+
+    LX_REQUIRE(!reader.ran_out && lx_reader_left(&reader) == 0, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(reserved == 0 && h.role <= 1, LYNX_ERR_PROTOCOL);
+    *hello = h;
+    return LYNX_OK;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/check.h"
+#include "lynx/session.h"
+#include "wire/messages.h"
+
+enum {
+    FLAGS_KNOWN = LYNX_REQUEST_HOLD | LYNX_REQUEST_REUSE | LYNX_REQUEST_NO_PAGES |
+                  LYNX_REQUEST_AFTER_PREFILL
+};
+
+static void encode_spec(lx_writer *writer, const lynx_codec_spec *spec)
+{
+    lx_write_u8(writer, (uint8_t)spec->profile);
+    lx_write_u8(writer, spec->chunk_tokens);
+    lx_write_u8(writer, spec->chunk_meta_wide);
+    lx_write_u8(writer, spec->undo_rope);
+    lx_write_u16(writer, spec->head_raw_tokens);
+    lx_write_u16(writer, spec->tail_raw_tokens);
+    lx_write_f32(writer, spec->alpha);
+    lx_write_bytes(writer, spec->plane_bits, sizeof(spec->plane_bits));
+}
+
+static lynx_status decode_spec(lx_reader *reader, lynx_codec_spec *spec)
+{
+    const uint8_t profile = lx_read_u8(reader);
+    spec->chunk_tokens = lx_read_u8(reader);
+    const uint8_t wide = lx_read_u8(reader);
+    const uint8_t undo = lx_read_u8(reader);
+    spec->head_raw_tokens = lx_read_u16(reader);
+    spec->tail_raw_tokens = lx_read_u16(reader);
+    spec->alpha = lx_read_f32(reader);
+    lx_read_bytes(reader, spec->plane_bits, sizeof(spec->plane_bits));
+    LX_REQUIRE(!reader->ran_out, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(profile <= LYNX_PROFILE_TOKEN && wide <= 1 && undo <= 1, LYNX_ERR_PROTOCOL);
+    spec->profile = (lynx_profile)profile;
+    spec->chunk_meta_wide = wide == 1;
+    spec->undo_rope = undo == 1;
+    return LYNX_OK;
+}
+
+static void encode_sampling(lx_writer *writer, const lynx_sampling *sampling)
+{
+    lx_write_f32(writer, sampling->temperature);
+    lx_write_u32(writer, (uint32_t)sampling->top_k);
+    lx_write_f32(writer, sampling->top_p);
+    lx_write_f32(writer, sampling->min_p);
+    lx_write_f32(writer, sampling->repeat_penalty);
+    lx_write_f32(writer, sampling->frequency_penalty);
+    lx_write_f32(writer, sampling->presence_penalty);
+    lx_write_u32(writer, (uint32_t)sampling->penalty_tokens);
+    lx_write_u32(writer, sampling->seed);
+}
+
+static void decode_sampling(lx_reader *reader, lynx_sampling *sampling)
+{
+    sampling->temperature = lx_read_f32(reader);
+    sampling->top_k = (int32_t)lx_read_u32(reader);
+    sampling->top_p = lx_read_f32(reader);
+    sampling->min_p = lx_read_f32(reader);
+    sampling->repeat_penalty = lx_read_f32(reader);
+    sampling->frequency_penalty = lx_read_f32(reader);
+    sampling->presence_penalty = lx_read_f32(reader);
+    sampling->penalty_tokens = (int32_t)lx_read_u32(reader);
+    sampling->seed = lx_read_u32(reader);
+}
+
+void lx_request_encode(lx_writer *writer, const lx_request_message *request)
+{
+    encode_spec(writer, &request->spec);
+    encode_sampling(writer, &request->sampling);
+    lx_write_u32(writer, request->flags);
+    lx_write_u32(writer, request->answer_tokens);
+    lx_write_u32(writer, request->token_count);
+    lx_write_u32(writer, 0);
+    lx_write_u64(writer, 0);
+    lx_write_bytes(writer, request->tokens.data, request->tokens.size);
+}
+
+lynx_status lx_request_decode(lynx_bytes payload, lx_request_message *request)
+{
+    lx_reader reader = lx_reader_of(payload.data, payload.size);
+    lx_request_message r = {0};
+    LX_TRY(decode_spec(&reader, &r.spec));
+    decode_sampling(&reader, &r.sampling);
+    r.flags = lx_read_u32(&reader);
+    r.answer_tokens = lx_read_u32(&reader);
+    r.token_count = lx_read_u32(&reader);
+    const uint64_t reserved = lx_read_u32(&reader) | lx_read_u64(&reader);
+
+    LX_REQUIRE(!reader.ran_out && reserved == 0, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE((r.flags & ~(uint32_t)FLAGS_KNOWN) == 0, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(r.token_count >= 1 && r.token_count <= LYNX_PROMPT_TOKENS_MAX,
+               LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(r.answer_tokens >= 1, LYNX_ERR_PROTOCOL);
+    r.tokens.size = (size_t)r.token_count * 4;
+    r.tokens.data = lx_read_view(&reader, r.tokens.size);
+    LX_REQUIRE(!reader.ran_out && lx_reader_left(&reader) == 0, LYNX_ERR_PROTOCOL);
+    *request = r;
+    return LYNX_OK;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/check.h"
+#include "wire/messages.h"
+
+void lx_reason_encode(lx_writer *writer, const lx_reason *reason)
+{
+    lx_write_u32(writer, (uint32_t)reason->status);
+    lx_write_u32(writer, (uint32_t)reason->text.size);
+    lx_write_bytes(writer, reason->text.data, reason->text.size);
+}
+
+lynx_status lx_reason_decode(lynx_bytes payload, lx_reason *reason)
+{
+    lx_reader reader = lx_reader_of(payload.data, payload.size);
+    lx_reason r = {0};
+    r.status = (int32_t)lx_read_u32(&reader);
+    r.text.size = lx_read_u32(&reader);
+    LX_REQUIRE(r.text.size <= LX_TEXT_BYTES_MAX, LYNX_ERR_PROTOCOL);
+    r.text.data = lx_read_view(&reader, r.text.size);
+    LX_REQUIRE(!reader.ran_out && lx_reader_left(&reader) == 0, LYNX_ERR_PROTOCOL);
+    *reason = r;
+    return LYNX_OK;
+}
+
+void lx_progress_encode(lx_writer *writer, uint32_t done)
+{
+    lx_write_u32(writer, done);
+}
+
+lynx_status lx_progress_decode(lynx_bytes payload, uint32_t *done)
+{
+    lx_reader reader = lx_reader_of(payload.data, payload.size);
+    const uint32_t value = lx_read_u32(&reader);
+    LX_REQUIRE(!reader.ran_out && lx_reader_left(&reader) == 0, LYNX_ERR_PROTOCOL);
+    *done = value;
+    return LYNX_OK;
+}
+
+void lx_token_encode(lx_writer *writer, const lx_token_message *token)
+{
+    lx_write_u32(writer, token->index);
+    lx_write_u32(writer, (uint32_t)token->token);
+}
+
+lynx_status lx_token_decode(lynx_bytes payload, lx_token_message *token)
+{
+    lx_reader reader = lx_reader_of(payload.data, payload.size);
+    lx_token_message t = {0};
+    t.index = lx_read_u32(&reader);
+    t.token = (int32_t)lx_read_u32(&reader);
+    LX_REQUIRE(!reader.ran_out && lx_reader_left(&reader) == 0, LYNX_ERR_PROTOCOL);
+    *token = t;
+    return LYNX_OK;
+}
