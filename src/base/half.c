@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/half.h"
+
+#include <string.h>
+
+static uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+static float float_of(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+float lx_float_of_half(uint16_t half)
+{
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16;
+    const uint32_t exponent = (half >> 10) & 0x1F;
+    const uint32_t fraction = half & 0x3FF;
+    if (exponent == 31)
+        return float_of(sign | 0x7F800000u | (fraction ? 0x400000u : 0) | fraction << 13);
+    if (exponent == 0) {
+        const float magnitude = (float)fraction * 0x1p-24f; /* exact */
+        return float_of(sign | bits_of(magnitude));
+    }
+    return float_of(sign | (exponent + 112) << 23 | fraction << 13);
+}
+
+uint16_t lx_half_of_float(float value)
+{
+    const uint32_t bits = bits_of(value);
+    const uint32_t sign = (bits >> 16) & 0x8000;
+    const uint32_t magnitude = bits & 0x7FFFFFFFu;
+    if (magnitude > 0x7F800000u)
+        return (uint16_t)(sign | 0x7E00 | ((magnitude >> 13) & 0x1FF));
+    if (magnitude >= 0x477FF000u) /* 65520 and above round to infinity */
+        return (uint16_t)(sign | 0x7C00);
+    if (magnitude < 0x38800000u) {
+        /* Denormal: let the addition of 0.5 round at the right bit. */
+        const float shifted = float_of(magnitude) + 0.5f;
+        return (uint16_t)(sign | (bits_of(shifted) - 0x3F000000u));
+    }
+    const uint32_t odd = (magnitude >> 13) & 1;
+    return (uint16_t)(sign | ((magnitude - 0x38000000u + 0xFFF + odd) >> 13));
+}
+
+/* One step towards minus or plus infinity. */
+static uint16_t half_next(uint16_t half, int is_up)
+{
+    const int is_negative = half >> 15;
+    if ((half & 0x7FFF) == 0)
+        return is_up ? 0x0001 : 0x8001;
+    return (uint16_t)(is_negative == is_up ? half - 1 : half + 1);
+}
+
+uint16_t lx_half_below(float value)
+{
+    const uint16_t half = lx_half_of_float(value);
+    return lx_float_of_half(half) > value ? half_next(half, 0) : half;
+}
+
+uint16_t lx_half_above(float value)
+{
+    const uint16_t half = lx_half_of_float(value);
+    return lx_float_of_half(half) < value ? half_next(half, 1) : half;
+}
+
+float lx_float_of_bfloat(uint16_t bfloat)
+{
+    return float_of((uint32_t)bfloat << 16);
+}
+
+uint16_t lx_bfloat_of_float(float value)
+{
+    const uint32_t bits = bits_of(value);
+    if ((bits & 0x7FFFFFFFu) > 0x7F800000u)
+        return (uint16_t)((bits >> 16) | 0x40);
+    return (uint16_t)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * quantiser.h - one head of one page between floats and codes; private to the codec.
+ *
+ * A quantiser sees the coded run of a page: 'tokens' tokens, in rows padded to 'padded' with
+ * copies of the last value. It writes metadata and codes, or reads them. Whether metadata can be
+ * trusted is asked before any decoding (check).
+ */
+#ifndef LX_CODEC_QUANTISER_H
+#define LX_CODEC_QUANTISER_H
+
+#include "codec/kernels.h"
+#include "lynx/codec.h"
+
+enum { LX_CHUNK_TOKENS = 32, LX_PAPER_CODE_MAX = 120 };
+
+/* Tables of PAPER for one alpha. */
+typedef struct lx_paper_tables {
+    float thresholds[LX_PAPER_CODE_MAX + 2]; /* code >= k where the magnitude >= thresholds[k] */
+    float magnitudes[LX_PAPER_CODE_MAX + 9]; /* of a code, 0 .. 128 */
+    float zero_magnitude;                    /* centroid of the anchor's zero bin */
+} lx_paper_tables;
+
+typedef struct lx_quantiser {
+    const lynx_codec_spec *spec;
+    const lx_kernels *kernels;
+    const lx_paper_tables *paper;
+    uint32_t code_bits;     /* 8 or 4 */
+    uint32_t missing_bits;  /* decode: low bits of the codes that are not here */
+    uint32_t tokens, padded;
+} lx_quantiser;
+
+/* Bytes of metadata of one channel (RANGE, PAPER), of one head (TOKEN). */
+size_t lx_channel_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens);
+size_t lx_head_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens);
+
+/* One channel. 'values' has 'padded' floats. encode returns false when the channel cannot be
+ * carried faithfully. */
+bool lx_range_encode(const lx_quantiser *q, const float *values, uint8_t *meta, uint8_t *codes);
+void lx_range_decode(const lx_quantiser *q, const uint8_t *meta, const uint8_t *codes,
+                     float *values);
+bool lx_range_check(const lx_quantiser *q, const uint8_t *meta);
+
+bool lx_paper_encode(const lx_quantiser *q, const float *values, uint8_t *meta, uint8_t *codes);
+void lx_paper_decode(const lx_quantiser *q, const uint8_t *meta, const uint8_t *codes,
+                     float *values);
+void lx_paper_tables_init(lx_paper_tables *tables, float alpha);
+
+/* One head of 'channels' rows, 'row' apart in 'block' and in 'codes'. */
+bool lx_token_encode_head(const lx_quantiser *q, const float *block, size_t row,
+                          uint32_t channels, uint8_t *meta, uint8_t *codes);
+void lx_token_decode_head(const lx_quantiser *q, const uint8_t *meta, const uint8_t *codes,
+                          size_t row, uint32_t channels, float *block);
+bool lx_token_check_head(const lx_quantiser *q, const uint8_t *meta);
+
+/* Minimum and step of codes 0 .. code_max as halves that cover [least, most]; false if there
+ * are none. */
+bool lx_cover(float least, float most, uint32_t code_max, uint16_t *low, uint16_t *step);
+
+/* What the missing low bits add on average. */
+float lx_centre(uint32_t missing_bits);
+
+#endif
