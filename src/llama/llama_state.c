@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * llama_state.c - the blob of llama_state_seq_get_data; docs/llama.md, section State.
+ *
+ *   u32 magic, i32 sequence, then parts to the end:
+ *   u32 streams (1), u32 cells, cells x { i32 position, u32 1, i32 sequence },
+ *   u32 transposed, u32 layers,
+ *   layers x { i32 type, u64 row bytes, cells x row },                    keys
+ *   layers x the same, or { i32 type, u32 value bytes, u32 channels, ... } values
+ *
+ * The format is not promised by llama.cpp, so nothing here is taken for granted: the probe parses
+ * a real blob to its last byte, rebuilds it, and compares.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/cursor.h"
+#include "llama/llama_internal.h"
+
+enum { HEADER_BYTES = 8, CELL_BYTES = 12 };
+static const uint32_t MAGIC = 0xaf143cd8u;
+
+static bool parse_cells(lx_reader *reader, lx_state_part *part)
+{
+    const uint32_t streams = lx_read_u32(reader);
+    part->cell_count = lx_read_u32(reader);
+    if (streams != 1 || part->cell_count > LYNX_PROMPT_TOKENS_MAX)
+        return false;
+    for (uint32_t i = 0; i < part->cell_count; i++) {
+        const int32_t position = (int32_t)lx_read_u32(reader);
+        if (i == 0)
+            part->first_position = position;
+        if (lx_read_u32(reader) != 1 || position != part->first_position + (int32_t)i)
+            return false;
+        (void)lx_read_u32(reader); /* sequence */
+    }
+    return !reader->ran_out && part->cell_count > 0;
+}
+
+static bool parse_side(lx_reader *reader, uint32_t cells, bool is_transposed,
+                       lx_state_side *side)
+{
+    uint64_t bytes;
+    side->type = (int32_t)lx_read_u32(reader);
+    side->is_transposed = is_transposed;
+    if (is_transposed) {
+        side->row_bytes = lx_read_u32(reader);
+        side->channels = lx_read_u32(reader);
+        bytes = side->row_bytes * side->channels;
+    } else {
+        side->row_bytes = lx_read_u64(reader);
+        bytes = side->row_bytes;
+    }
+    if (reader->ran_out || bytes > (1u << 24))
+        return false;
+    side->offset = reader->offset;
+    return lx_read_view(reader, (size_t)(bytes * cells)) != NULL;
+}
+
+static bool parse_part(lx_llama *e, lx_reader *reader, lx_state_part *part)
+{
+    if (!parse_cells(reader, part))
+        return false;
+    const uint32_t transposed = lx_read_u32(reader);
+    part->layer_count = lx_read_u32(reader);
+    if (reader->ran_out || transposed > 1 || part->layer_count < 1 ||
+        part->layer_count > LYNX_LAYERS_MAX)
+        return false;
+    part->sides = lx_alloc_zeroed(e->memory, part->layer_count, 2 * sizeof(*part->sides));
+    if (!part->sides)
+        return false;
+    for (uint32_t i = 0; i < part->layer_count; i++)
+        if (!parse_side(reader, part->cell_count, false, &part->sides[2 * i]))
+            return false;
+    part->has_values = lx_reader_left(reader) > 0; /* none with latent attention (MLA) */
+    for (uint32_t i = 0; part->has_values && i < part->layer_count; i++)
+        if (!parse_side(reader, part->cell_count, transposed == 1, &part->sides[2 * i + 1]))
+            return false;
+    return true;
+}
+
+lynx_status lx_state_parse(lx_llama *e, const uint8_t *blob, size_t size, lx_state *state)
+{
+    lx_reader reader = lx_reader_of(blob, size);
+    *state = (lx_state){0};
+    bool is_known = lx_read_u32(&reader) == MAGIC;
+    (void)lx_read_u32(&reader);
+    while (is_known && lx_reader_left(&reader) > 0) {
+        is_known = state->part_count < LX_PARTS_MAX &&
+                   parse_part(e, &reader, &state->parts[state->part_count]);
+        state->part_count++;
+    }
+    if (is_known && state->part_count > 0)
+        return LYNX_OK;
+    if (state->part_count > LX_PARTS_MAX)
+        state->part_count = LX_PARTS_MAX;
+    lx_state_fini(e, state);
+    return lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
+                         "the cache of '%s' has a layout that this version of Lynx does not know "
+                         "(llama.cpp %s)",
+                         e->architecture, llama_version());
+}
+
+void lx_state_fini(lx_llama *e, lx_state *state)
+{
+    for (uint32_t i = 0; i < state->part_count; i++)
+        lx_free(e->memory, state->parts[i].sides, state->parts[i].layer_count,
+                2 * sizeof(*state->parts[i].sides));
+    *state = (lx_state){0};
+}
+
+static size_t side_bytes(const lx_state_side *side, uint32_t cells)
+{
+    const size_t header = 12;
+    return header + (size_t)side->row_bytes * (side->is_transposed ? side->channels : 1) * cells;
+}
+
+static void build_part(lx_writer *writer, const lx_state_part *part, uint32_t tokens)
+{
+    lx_write_u32(writer, 1);
+    lx_write_u32(writer, tokens);
+    for (uint32_t i = 0; i < tokens; i++) {
+        lx_write_u32(writer, i);
+        lx_write_u32(writer, 1);
+        lx_write_u32(writer, 0);
+    }
+    lx_write_u32(writer, part->has_values && part->sides[1].is_transposed);
+    lx_write_u32(writer, part->layer_count);
+    for (uint32_t side = 0; side < (part->has_values ? 2u : 1u); side++)
+        for (uint32_t i = 0; i < part->layer_count; i++) {
+            const lx_state_side *s = &part->sides[2 * i + side];
+            lx_write_u32(writer, (uint32_t)s->type);
+            if (s->is_transposed) {
+                lx_write_u32(writer, (uint32_t)s->row_bytes);
+                lx_write_u32(writer, s->channels);
+            } else {
+                lx_write_u64(writer, s->row_bytes);
+            }
+            writer->offset += side_bytes(s, tokens) - 12; /* zeros are there already */
+        }
+}
+
+lynx_status lx_state_build(const lx_state *like, uint32_t tokens, uint8_t **blob, size_t *size)
+{
+    size_t bytes = HEADER_BYTES;
+    for (uint32_t i = 0; i < like->part_count; i++) {
+        const lx_state_part *part = &like->parts[i];
+        bytes += 16 + (size_t)tokens * CELL_BYTES;
+        for (uint32_t side = 0; side < (part->has_values ? 2u : 1u); side++)
+            for (uint32_t layer = 0; layer < part->layer_count; layer++)
+                bytes += side_bytes(&part->sides[2 * layer + side], tokens);
+    }
+    /* calloc, because pages of it that nobody touches then cost nothing. */
+    uint8_t *data = calloc(bytes, 1);
+    LX_REQUIRE(data, LYNX_ERR_MEMORY);
+    lx_writer writer = lx_writer_of(data, bytes);
+    lx_write_u32(&writer, MAGIC);
+    lx_write_u32(&writer, 0);
+    for (uint32_t i = 0; i < like->part_count; i++)
+        build_part(&writer, &like->parts[i], tokens);
+    *blob = data;
+    *size = bytes;
+    return LYNX_OK;
+}
+
+lynx_status lx_state_get(lx_llama *e, uint8_t **blob, size_t *size)
+{
+    const size_t bytes = llama_state_seq_get_size(e->context, 0);
+    LX_REQUIRE(bytes > 0, LYNX_ERR_ENGINE);
+    uint8_t *data = malloc(bytes);
+    LX_REQUIRE(data, LYNX_ERR_MEMORY);
+    if (llama_state_seq_get_data(e->context, data, bytes, 0) != bytes) {
+        free(data);
+        return lx_llama_fail(e, LYNX_ERR_ENGINE, "llama.cpp could not give the cache");
+    }
+    *blob = data;
+    *size = bytes;
+    return LYNX_OK;
+}
+
+lynx_status lx_state_set(lx_llama *e, const uint8_t *blob, size_t size)
+{
+    llama_memory_clear(llama_get_memory(e->context), false);
+    if (llama_state_seq_set_data(e->context, blob, size, 0) != size)
+        return lx_llama_fail(e, LYNX_ERR_ENGINE, "llama.cpp did not accept the cache");
+    return LYNX_OK;
+}
