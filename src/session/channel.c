@@ -29,7 +29,7 @@ lynx_status lx_channel_event(lx_channel *channel, const lynx_event *event, const
     LX_REQUIRE(node, LYNX_ERR_MEMORY);
     node->next = NULL;
     node->event = *event;
-    snprintf(node->text, sizeof(node->text), "%s", text ? text : "");
+    snprintf(node->text, sizeof(node->text), "%.511s", text ? text : "");
     node->event.text = node->text;
     if (channel->last_event)
         channel->last_event->next = node;
