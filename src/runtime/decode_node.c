@@ -517,9 +517,10 @@ static lynx_status make_pending(run *r)
 static lynx_status start_link(run *r, lynx_link **link)
 {
     const lynx_run_options *o = r->options;
-    if (o->method != LYNX_METHOD_TOKENS)
+    if (o->method != LYNX_METHOD_TOKENS) {
         LX_TRY(r->engine->ops->reserve(r->engine, o->prompt_tokens));
-    LX_TRY(make_pending(r));
+        LX_TRY(make_pending(r));
+    }
     lynx_session_options session;
     lynx_session_options_init(&session);
     session.model = r->model;

@@ -19,6 +19,7 @@ enum {
     LX_TEXT_BYTES_MAX = 512,
     LX_HELLO_BYTES_MAX = 128 + LX_TEXT_BYTES_MAX,
     LX_REQUEST_FIXED_BYTES = 88, /* before the tokens */
+    LX_REQUEST_FLAGS = 15,       /* the bits of LYNX_REQUEST_... (lynx/session.h) */
     LX_PAGE_FIXED_BYTES = 32,    /* before the plane's bytes */
     LX_ACK_ENTRY_BYTES = 8,
     LX_ACK_ENTRIES_MAX = 256

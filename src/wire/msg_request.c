@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/check.h"
-#include "lynx/session.h"
 #include "wire/messages.h"
-
-enum {
-    FLAGS_KNOWN = LYNX_REQUEST_HOLD | LYNX_REQUEST_REUSE | LYNX_REQUEST_NO_PAGES |
-                  LYNX_REQUEST_AFTER_PREFILL
-};
 
 static void encode_spec(lx_writer *writer, const lynx_codec_spec *spec)
 {
@@ -88,7 +82,7 @@ lynx_status lx_request_decode(lynx_bytes payload, lx_request_message *request)
     const uint64_t reserved = lx_read_u32(&reader) | lx_read_u64(&reader);
 
     LX_REQUIRE(!reader.ran_out && reserved == 0, LYNX_ERR_PROTOCOL);
-    LX_REQUIRE((r.flags & ~(uint32_t)FLAGS_KNOWN) == 0, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE((r.flags & ~(uint32_t)LX_REQUEST_FLAGS) == 0, LYNX_ERR_PROTOCOL);
     LX_REQUIRE(r.token_count >= 1 && r.token_count <= LYNX_PROMPT_TOKENS_MAX,
                LYNX_ERR_PROTOCOL);
     LX_REQUIRE(r.answer_tokens >= 1, LYNX_ERR_PROTOCOL);

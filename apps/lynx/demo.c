@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * demo.c - every way to move a cache, side by side, on one emulated link in one run.
+ *
+ * Two processes: 'lynxd prefill' is started beside this one, which is the decode node. Each row is
+ * one request on a connection of its own. What the tokens must be is asked of separate plain
+ * processes ('lynx run --plain' or --local), which never see the link.
+ *
+ * Lynx runs strictly exact (padded steps); the other methods need no verification and run with
+ * the faster lone steps. The report says which.
+ */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "answer_view.h"
+#include "child.h"
+#include "cli.h"
+#include "commands.h"
+#include "run_report.h"
+#include "timeline.h"
+
+enum { ANSWER_TOKENS = 64, DOCUMENTS_MAX = 16 };
+enum { OPT_OUTPUT = CLI_OPT_OWN, OPT_FULL, OPT_TOKENS, OPT_INT8_SECONDS, OPT_DRAFT_MAX };
+
+static const char command[] = "lynx demo";
+
+static const char help[] =
+    "Usage: lynx demo [-m model.gguf] [options] [TEXT-FILE...]\n"
+    "\n"
+    "Start a prefill node beside this decode node, join them by an emulated link, and measure every\n"
+    "way to get an answer about a document. Writes report.json and timeline.svg.\n"
+    "\n"
+    "      --full               all documents given (at least five), medians in the table\n"
+    "      --tokens N           prompt tokens taken of a document (640)\n"
+    "      --int8-seconds X     choose the link so that the INT8 cache needs X seconds (4.2)\n"
+    "      --link-mbps X        this link instead\n"
+    "      --draft-max N        most drafts (40)\n"
+    "      --output FOLDER      (build/demo)\n"
+    "\n"
+    "Without files: docs/algorithm.md, and with --full five more documents of this project.\n"
+    "\n";
+
+static const char help_end[] = "\nExample:\n  lynx demo -m model.gguf --link-mbps 30 report.txt\n";
+
+static const char question[] = "\n\nSum up the text above in a few sentences.";
+
+/* One way to get an answer. */
+typedef struct way {
+    const char *name;
+    lynx_method method;
+    const char *codec;
+    bool after_prefill;
+    bool is_strict;
+    bool in_cold, in_stored;
+    const char *target_codec; /* "" = the cache as it is */
+} way;
+
+static const way ways[] = {
+    {"f16", LYNX_METHOD_WAIT, "raw", true, false, true, true, ""},
+    {"f16_streamed", LYNX_METHOD_WAIT, "raw", false, false, true, true, ""},
+    {"int8", LYNX_METHOD_WAIT, "int8", false, false, true, true, "int8"},
+    {"int4", LYNX_METHOD_WAIT, "int4", false, false, true, true, "int4"},
+    {"anchor_only", LYNX_METHOD_ANCHOR, "range", false, false, true, true, "range"},
+    {"lynx", LYNX_METHOD_SPECULATE, "range", false, true, true, true, "range"},
+    {"recompute", LYNX_METHOD_LOCAL, "raw", false, false, true, false, ""},
+    {"carry_on", LYNX_METHOD_TOKENS, "raw", false, false, true, true, ""},
+};
+
+enum { WAYS = sizeof(ways) / sizeof(*ways), TARGETS_MAX = 8 };
+
+typedef struct target {
+    const char *codec;
+    bool is_strict;
+    lynx_token tokens[ANSWER_TOKENS];
+    uint32_t count;
+} target;
+
+typedef struct demo {
+    cli_options shared;
+    const char *output;
+    bool is_full;
+    uint32_t prompt_limit, draft_max;
+    double int8_seconds, mbps;
+    const char *files[DOCUMENTS_MAX];
+    uint32_t file_count;
+
+    char model_path[4096], log_path[4096], prompt_path[4096];
+    lynx_engine *engines[2]; /* rounding, strict */
+    pid_t server;
+    uint16_t port;
+    json_t *rows;
+    timeline line;
+    answer_view *view;
+
+    const char *document;
+    lynx_token *prompt;
+    uint32_t prompt_tokens;
+    target targets[TARGETS_MAX];
+    uint32_t target_count;
+} demo;
+
+/* ---- the other processes ------------------------------------------------------------- */
+
+static int start_server(demo *d)
+{
+    char program[4096];
+    char port_path[4200];
+    char mbps[32];
+    char delay[32];
+    snprintf(port_path, sizeof(port_path), "%s/port", d->output);
+    (void)remove(port_path);
+    snprintf(mbps, sizeof(mbps), "%.4f", d->mbps);
+    snprintf(delay, sizeof(delay), "%.3f", (double)d->shared.pacer.delay_ns / 1e6);
+    if (!child_path("lynxd", program, sizeof(program)))
+        return cli_fail(command, LYNX_ERR_SYSTEM, "cannot find lynxd beside this program");
+    char *const arguments[] = {program,     "prefill",     "-m",        d->model_path,
+                               "--listen",  "127.0.0.1:0", "--exact",   "rounding",
+                               "--port-file", port_path,   "--link-mbps", mbps,
+                               "--link-delay-ms", delay,   NULL};
+    d->server = child_start(arguments, NULL, d->log_path);
+    d->port = d->server > 0 ? child_wait_for_port(d->server, port_path, 60) : 0;
+    if (!d->port)
+        return cli_fail(command, LYNX_ERR_SYSTEM,
+                        "the prefill node did not start; its log is in the output folder");
+    return CLI_OK;
+}
+
+static const target *find_target(demo *d, const way *w)
+{
+    for (uint32_t i = 0; i < d->target_count; i++)
+        if (strcmp(d->targets[i].codec, w->target_codec) == 0 &&
+            d->targets[i].is_strict == w->is_strict)
+            return &d->targets[i];
+    return NULL;
+}
+
+static bool read_tokens(FILE *output, target *t)
+{
+    json_t *report = json_loadf(output, 0, NULL);
+    const json_t *tokens = json_object_get(report, "tokens");
+    t->count = (uint32_t)json_array_size(tokens);
+    for (uint32_t i = 0; i < t->count && i < ANSWER_TOKENS; i++)
+        t->tokens[i] = (lynx_token)json_integer_value(json_array_get(tokens, i));
+    const bool is_good = t->count >= 1 && t->count <= ANSWER_TOKENS;
+    json_decref(report);
+    return is_good;
+}
+
+/* Ask a separate plain process what the tokens must be. */
+static int add_target(demo *d, const way *w)
+{
+    char program[4096];
+    target *t = &d->targets[d->target_count];
+    *t = (target){.codec = w->target_codec, .is_strict = w->is_strict};
+    if (!child_path("lynx", program, sizeof(program)))
+        return cli_fail(command, LYNX_ERR_SYSTEM, "cannot find the program 'lynx'");
+    const bool is_coded = w->target_codec[0] != '\0';
+    char *const arguments[] = {program, "run", "-m", d->model_path,
+                               is_coded ? "--plain" : "--local", "--codec",
+                               (char *)(uintptr_t)w->codec, "--exact",
+                               w->is_strict ? "strict" : "rounding", "--tokens", "-f",
+                               d->prompt_path, "-n", "64", "--ignore-end", "--json", NULL};
+    FILE *output = NULL;
+    const pid_t id = child_start(arguments, &output, d->log_path);
+    const bool is_read = output && read_tokens(output, t);
+    if (output)
+        fclose(output);
+    if (id <= 0 || child_wait(id) != 0 || !is_read)
+        return cli_fail(command, LYNX_ERR_ENGINE,
+                        "the plain process that tells the right tokens failed; see its log");
+    d->target_count++;
+    return CLI_OK;
+}
+
+/* ---- one row ------------------------------------------------------------------------- */
+
+static void on_moment(void *user, const lynx_moment *moment)
+{
+    demo *d = user;
+    timeline_add(&d->line, moment);
+    if (d->view)
+        answer_view_moment(d->view, moment);
+}
+
+static void add_row(demo *d, const way *w, bool is_stored, const lynx_run_options *options,
+                    const lynx_run_result *result)
+{
+    lynx_engine *engine = options->engine;
+    json_t *row = run_report(engine, options, result);
+    const target *t = find_target(d, w);
+    const bool is_equal = t && t->count == result->token_count &&
+                          memcmp(t->tokens, result->tokens, t->count * sizeof(*t->tokens)) == 0;
+    const uint64_t stall = result->first_own_ns > result->prefill_ns
+                               ? result->first_own_ns - result->prefill_ns
+                               : 0;
+    json_object_del(row, "tokens");
+    json_object_set_new(row, "method", json_string(w->name));
+    json_object_set_new(row, "scenario", json_string(is_stored ? "stored" : "cold"));
+    json_object_set_new(row, "document", json_string(d->document));
+    json_object_set_new(row, "link_mbps", json_real(d->mbps));
+    json_object_set_new(row, "exact", json_string(w->is_strict ? "strict" : "rounding"));
+    json_object_set_new(row, "tokens_equal_target", json_boolean(is_equal));
+    json_object_set_new(row, "stall_s",
+                        result->first_own_ns ? json_real((double)stall / 1e9) : json_null());
+    json_array_append_new(d->rows, row);
+}
+
+static int run_way(demo *d, const way *w, bool is_stored, bool is_shown)
+{
+    char text[LYNX_TEXT_MAX];
+    char address[32];
+    lynx_token tokens[ANSWER_TOKENS];
+    lynx_time_ns times[ANSWER_TOKENS];
+    lynx_run_result result = {.tokens = tokens, .times = times, .capacity = ANSWER_TOKENS};
+    lynx_run_options options;
+    answer_view view;
+    lynx_run_options_init(&options);
+    options.engine = d->engines[w->is_strict];
+    options.method = w->method;
+    options.prompt = d->prompt;
+    options.prompt_tokens = d->prompt_tokens;
+    options.answer_tokens_max = ANSWER_TOKENS;
+    options.ignore_end = true;
+    options.draft_count_max = d->draft_max;
+    options.is_stored = is_stored;
+    options.after_prefill = w->after_prefill;
+    options.on_moment = on_moment;
+    options.user = d;
+    options.stop = &cli_stop;
+    lynx_status status = lynx_codec_spec_named(&options.spec, w->codec);
+    timeline_clear(&d->line);
+    answer_view_init(&view, stdout, options.engine);
+    d->view = is_shown ? &view : NULL;
+
+    lynx_link *link = NULL;
+    if (w->method != LYNX_METHOD_LOCAL && status == LYNX_OK) {
+        snprintf(address, sizeof(address), "127.0.0.1:%u", d->port);
+        status = lynx_tcp_connect(address, 3000000000ull, &link, text, sizeof(text), NULL);
+        if (status == LYNX_OK)
+            status = cli_pace(&d->shared, &link);
+    }
+    if (status == LYNX_OK)
+        status = lynx_run(link, &options, &result, text);
+    if (is_shown)
+        answer_view_end(&view);
+    d->view = NULL;
+    if (status != LYNX_OK)
+        return cli_fail(command, status, text);
+    add_row(d, w, is_stored, &options, &result);
+    fprintf(stderr, ".");
+    return CLI_OK;
+}
+
+static int write_timeline(demo *d, bool is_stored)
+{
+    char path[4200];
+    char title[256];
+    snprintf(path, sizeof(path), "%s/timeline%s.svg", d->output, is_stored ? "" : "-cold");
+    snprintf(title, sizeof(title), "%s: %u tokens over %.1f Mbit/s, cache %s",
+             d->engines[1]->ops->model(d->engines[1])->name, d->prompt_tokens, d->mbps,
+             is_stored ? "stored" : "made now");
+    return timeline_write_svg(&d->line, title, path)
+               ? CLI_OK
+               : cli_fail(command, LYNX_ERR_SYSTEM, "cannot write the timeline");
+}
+
+/* ---- one document -------------------------------------------------------------------- */
+
+/* Cut the document so that the whole prompt has about the tokens asked for. */
+static int make_prompt(demo *d, const char *path)
+{
+    lynx_engine *engine = d->engines[1];
+    size_t size = 0;
+    uint32_t count = 0;
+    char *chat = NULL;
+    char *text = cli_read_file(command, path, &size);
+    if (!text)
+        return CLI_FAILED;
+    lynx_token *tokens = NULL;
+    lynx_status status = cli_tokenize(engine, text, size, false, &tokens, &count);
+    free(tokens);
+    if (status == LYNX_OK && count > d->prompt_limit) {
+        size = size * d->prompt_limit / count;
+        while (size > 0 && ((uint8_t)text[size] & 0xC0) == 0x80)
+            size--;
+    }
+    char *user = malloc(size + sizeof(question));
+    if (status == LYNX_OK && user) {
+        memcpy(user, text, size);
+        memcpy(user + size, question, sizeof(question));
+        status = cli_chat_prompt(engine, NULL, NULL, user, &chat, &size);
+        if (status == LYNX_ERR_UNSUPPORTED) { /* no known template: the plain text */
+            chat = strdup(user);
+            size = strlen(user);
+            status = chat ? LYNX_OK : LYNX_ERR_MEMORY;
+        }
+    }
+    free(d->prompt);
+    d->prompt = NULL;
+    if (status == LYNX_OK)
+        status = user ? cli_tokenize(engine, chat, size, true, &d->prompt, &d->prompt_tokens)
+                      : LYNX_ERR_MEMORY;
+    free(chat);
+    free(user);
+    free(text);
+    FILE *file = status == LYNX_OK ? fopen(d->prompt_path, "w") : NULL;
+    for (uint32_t i = 0; file && i < d->prompt_tokens; i++)
+        fprintf(file, "%d\n", d->prompt[i]);
+    if (!file || fclose(file) != 0)
+        return cli_fail(command, status == LYNX_OK ? LYNX_ERR_SYSTEM : status, NULL);
+    return CLI_OK;
+}
+
+/* The rate at which the INT8 cache of this prompt needs the seconds asked for. */
+static double rate_for(const demo *d)
+{
+    const lynx_shape *shape = &d->engines[1]->ops->model(d->engines[1])->shape;
+    const double bytes =
+        (double)lynx_shape_cache_bytes(shape, d->prompt_tokens) / 2 * (1 + 4.0 / 256);
+    return bytes * 8 / d->int8_seconds / 1e6;
+}
+
+static int run_scenario(demo *d, bool is_stored, bool is_shown)
+{
+    int code = CLI_OK;
+    for (size_t i = 0; i < WAYS && code == CLI_OK; i++) {
+        const way *w = &ways[i];
+        if (is_stored ? !w->in_stored : !w->in_cold)
+            continue;
+        const bool is_lynx = w->method == LYNX_METHOD_SPECULATE;
+        code = run_way(d, w, is_stored, is_shown && is_lynx);
+        if (code == CLI_OK && is_lynx)
+            code = write_timeline(d, is_stored);
+    }
+    return code;
+}
+
+static int run_document(demo *d, const char *path, bool is_first)
+{
+    int code = make_prompt(d, path);
+    d->document = path;
+    d->target_count = 0;
+    for (size_t i = 0; i < WAYS && code == CLI_OK; i++)
+        if (!find_target(d, &ways[i]))
+            code = add_target(d, &ways[i]);
+    if (code == CLI_OK && is_first) {
+        if (d->mbps == 0)
+            d->mbps = rate_for(d);
+        d->shared.pacer.rate_bits_per_s = (uint64_t)(d->mbps * 1e6);
+        code = start_server(d);
+    }
+    fprintf(stderr, "%s: %u prompt tokens, %.1f Mbit/s ", path, d->prompt_tokens, d->mbps);
+    /* Cold first: its last way leaves the cache of this prompt on the prefill node. */
+    if (code == CLI_OK)
+        code = run_scenario(d, false, false);
+    if (code == CLI_OK)
+        code = run_scenario(d, true, is_first);
+    fprintf(stderr, "\n");
+    return code;
+}
+
+/* ---- the report ---------------------------------------------------------------------- */
+
+static int compare_numbers(const void *a, const void *b)
+{
+    const double x = *(const double *)a;
+    const double y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median over documents of one column of one method; negative when there is none. */
+static double median_of(const demo *d, const char *method, const char *scenario,
+                        const char *column)
+{
+    double values[DOCUMENTS_MAX];
+    size_t count = 0;
+    size_t i;
+    json_t *row;
+    json_array_foreach(d->rows, i, row) {
+        const json_t *value = json_object_get(row, column);
+        if (strcmp(json_string_value(json_object_get(row, "method")), method) == 0 &&
+            strcmp(json_string_value(json_object_get(row, "scenario")), scenario) == 0 &&
+            json_is_number(value) && count < DOCUMENTS_MAX)
+            values[count++] = json_number_value(value);
+    }
+    if (count == 0)
+        return -1;
+    qsort(values, count, sizeof(*values), compare_numbers);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+static void put_seconds(double seconds)
+{
+    if (seconds < 0)
+        printf("%8s", "-");
+    else
+        printf("%8.2f", seconds);
+}
+
+static bool all_equal(const demo *d, const char *method, const char *scenario)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(d->rows, i, row) {
+        if (strcmp(json_string_value(json_object_get(row, "method")), method) == 0 &&
+            strcmp(json_string_value(json_object_get(row, "scenario")), scenario) == 0 &&
+            !json_is_true(json_object_get(row, "tokens_equal_target")))
+            return false;
+    }
+    return true;
+}
+
+static void put_scenario(const demo *d, const char *scenario)
+{
+    static const char *const columns[] = {"stall_s", "ttft_s", "tt2t_s",
+                                          "tt16t_s", "tt32t_s", "tt64t_s"};
+    printf("\n%s, %.1f Mbit/s, seconds%s\n", scenario, d->mbps,
+           d->is_full ? " (medians over the documents)" : "");
+    printf("%-13s %8s%8s%8s%8s%8s%8s %8s %9s  %s\n", "method", "stall", "TTFT", "TT2T", "TT16T",
+           "TT32T", "TT64T", "MB", "accepted", "right tokens");
+    for (size_t i = 0; i < WAYS; i++) {
+        if (median_of(d, ways[i].name, scenario, "ttft_s") < 0)
+            continue;
+        printf("%-13s ", ways[i].name);
+        for (size_t c = 0; c < sizeof(columns) / sizeof(*columns); c++)
+            put_seconds(median_of(d, ways[i].name, scenario, columns[c]));
+        printf(" %8.2f", median_of(d, ways[i].name, scenario, "bytes_total") / 1e6);
+        const double drafted = median_of(d, ways[i].name, scenario, "drafted");
+        if (drafted > 0)
+            printf(" %4.0f/%-4.0f", median_of(d, ways[i].name, scenario, "accepted"), drafted);
+        else
+            printf(" %9s", "");
+        printf("  %s\n", all_equal(d, ways[i].name, scenario)       ? "yes"
+                         : ways[i].method == LYNX_METHOD_ANCHOR ? "no (not verified)"
+                                                                : "NO");
+    }
+}
+
+static int write_report(const demo *d)
+{
+    char path[4200];
+    snprintf(path, sizeof(path), "%s/report.json", d->output);
+    if (json_dump_file(d->rows, path, JSON_INDENT(1)) != 0)
+        return cli_fail(command, LYNX_ERR_SYSTEM, "cannot write the report");
+    put_scenario(d, "stored");
+    put_scenario(d, "cold");
+    printf("\nstored: the prefill node holds the finished cache. cold: it prefills first, and pages "
+           "leave\nmeanwhile. lynx: drafts on the anchor, verified on the full 8-bit cache, strict "
+           "steps;\nthe others: lone steps. %s, %s/timeline.svg\n",
+           path, d->output);
+    return all_equal(d, "lynx", "stored") && all_equal(d, "lynx", "cold")
+               ? CLI_OK
+               : cli_fail(command, LYNX_ERR_ENGINE,
+                          "the tokens of lynx are not those of the plain process");
+}
+
+/* ---- options ------------------------------------------------------------------------- */
+
+static const struct option long_options[] = {
+    CLI_ENGINE_OPTIONS,
+    CLI_LINK_OPTIONS,
+    {"output", required_argument, NULL, OPT_OUTPUT},
+    {"full", no_argument, NULL, OPT_FULL},
+    {"tokens", required_argument, NULL, OPT_TOKENS},
+    {"int8-seconds", required_argument, NULL, OPT_INT8_SECONDS},
+    {"draft-max", required_argument, NULL, OPT_DRAFT_MAX},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static int take_own_option(demo *d, int option, const char *value)
+{
+    bool is_good = true;
+    if (option == OPT_OUTPUT)
+        d->output = value;
+    else if (option == OPT_FULL)
+        d->is_full = true;
+    else if (option == OPT_TOKENS)
+        is_good = cli_parse_u32(value, 1, LYNX_PROMPT_TOKENS_MAX, &d->prompt_limit);
+    else if (option == OPT_DRAFT_MAX)
+        is_good = cli_parse_u32(value, 0, 62, &d->draft_max);
+    else if (option == OPT_INT8_SECONDS)
+        is_good = cli_parse_double(value, 0.01, 1000, &d->int8_seconds);
+    else
+        return cli_usage(command, "unknown option");
+    return is_good ? CLI_OK : cli_usage(command, "'%s' is not a value of this option", value);
+}
+
+static void choose_files(demo *d)
+{
+    static const char *const own[] = {"docs/algorithm.md", "docs/architecture.md",
+                                      "docs/format.md",    "docs/llama.md",
+                                      "CONTRIBUTING.md",   "README.md"};
+    if (d->file_count)
+        return;
+    d->file_count = d->is_full ? sizeof(own) / sizeof(*own) : 1;
+    memcpy(d->files, own, sizeof(own));
+}
+
+/* -1: go on; else the exit code. */
+static int parse(demo *d, int argc, char **argv)
+{
+    int option;
+    while ((option = getopt_long(argc, argv, "m:c:t:h", long_options, NULL)) != -1) {
+        if (option == 'h') {
+            printf("%s%s\n%s%s", help, cli_engine_help, cli_link_help, help_end);
+            return CLI_OK;
+        }
+        int taken = option == '?' ? CLI_USAGE : cli_take_option(&d->shared, option, optarg);
+        if (taken == -1)
+            taken = take_own_option(d, option, optarg);
+        if (taken != CLI_OK)
+            return taken;
+    }
+    for (int i = optind; i < argc && d->file_count < DOCUMENTS_MAX; i++)
+        d->files[d->file_count++] = argv[i];
+    if (d->is_full && d->file_count && d->file_count < 5)
+        return cli_usage(command, "--full needs at least five documents");
+    choose_files(d);
+    d->mbps = (double)d->shared.pacer.rate_bits_per_s / 1e6;
+    return -1;
+}
+
+/* Folders one after the other, as 'mkdir -p'. */
+static bool make_folder(const char *path)
+{
+    char part[4096];
+    if (snprintf(part, sizeof(part), "%s", path) >= (int)sizeof(part))
+        return false;
+    for (char *p = part + 1; *p; p++)
+        if (*p == '/') {
+            *p = '\0';
+            (void)mkdir(part, 0777);
+            *p = '/';
+        }
+    (void)mkdir(part, 0777);
+    return access(part, W_OK) == 0;
+}
+
+static int load_engines(demo *d)
+{
+    const char *home = getenv("HOME");
+    const char *cache = getenv("XDG_CACHE_HOME");
+    if (d->shared.engine.model_path)
+        snprintf(d->model_path, sizeof(d->model_path), "%s", d->shared.engine.model_path);
+    else
+        snprintf(d->model_path, sizeof(d->model_path), "%s%s/lynx/models/smollm2-135m-f16.gguf",
+                 cache && cache[0] ? cache : home ? home : "",
+                 cache && cache[0] ? "" : "/.cache");
+    d->shared.engine.model_path = d->model_path;
+    for (int strict = 0; strict < 2; strict++) {
+        d->shared.engine.exact = strict ? LYNX_EXACT_STRICT : LYNX_EXACT_ROUNDING;
+        const int code = cli_load_engine(&d->shared, &d->engines[strict]);
+        if (code != CLI_OK)
+            return code;
+    }
+    return CLI_OK;
+}
+
+int lx_command_demo(int argc, char **argv)
+{
+    demo d = {.output = "build/demo", .prompt_limit = 640, .draft_max = 40, .int8_seconds = 4.2};
+    cli_options_init(&d.shared, command);
+    int code = parse(&d, argc, argv);
+    if (code >= 0)
+        return code;
+    cli_catch_signals();
+    if (!make_folder(d.output))
+        return cli_fail(command, LYNX_ERR_SYSTEM, "cannot write the output folder");
+    snprintf(d.log_path, sizeof(d.log_path), "%.4000s/log", d.output);
+    snprintf(d.prompt_path, sizeof(d.prompt_path), "%.4000s/prompt.txt", d.output);
+    d.rows = json_array();
+    code = load_engines(&d);
+    for (uint32_t i = 0; i < d.file_count && code == CLI_OK; i++)
+        code = run_document(&d, d.files[i], i == 0);
+    child_stop(d.server);
+    if (code == CLI_OK)
+        code = write_report(&d);
+    json_decref(d.rows);
+    timeline_fini(&d.line);
+    free(d.prompt);
+    lynx_engine_destroy(d.engines[0]);
+    lynx_engine_destroy(d.engines[1]);
+    return code;
+}
