@@ -22,7 +22,7 @@ enum {
     OPT_STORED,
     OPT_TOKENS,
     OPT_SKIP_VERIFY,
-    OPT_RECORD
+    OPT_FLIP
 };
 
 static const char command[] = "lynx run";
@@ -51,7 +51,6 @@ static const char help[] =
     "      --system TEXT        system message of the chat\n"
     "      --chat-template NAME name of a template that llama.cpp knows\n"
     "      --ignore-end         go on behind the end of the text\n"
-    "      --record FILE        write what arrives, for 'lynx inspect'\n"
     "      --json               one JSON object on stdout\n"
     "\n";
 
@@ -66,7 +65,7 @@ static const char help_end[] =
 typedef struct run_command {
     cli_options shared;
     lynx_run_options run;
-    const char *prompt, *file, *prefill, *system, *template_name, *record;
+    const char *prompt, *file, *prefill, *system, *template_name;
     bool is_json, is_raw_prompt, is_tokens;
     answer_view view;
     lynx_engine *engine;
@@ -93,7 +92,7 @@ static const struct option long_options[] = {
     {"chat-template", required_argument, NULL, OPT_TEMPLATE},
     {"ignore-end", no_argument, NULL, OPT_IGNORE_END},
     {"skip-verify", no_argument, NULL, OPT_SKIP_VERIFY}, /* mutation check; not in --help */
-    {"record", required_argument, NULL, OPT_RECORD},
+    {"flip-residual-bit", no_argument, NULL, OPT_FLIP},  /* the same */
     {"json", no_argument, NULL, OPT_JSON},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -155,9 +154,6 @@ static int take_own_option(run_command *c, int option, const char *value)
     case OPT_TEMPLATE:
         c->template_name = value;
         return CLI_OK;
-    case OPT_RECORD:
-        c->record = value;
-        return CLI_OK;
     default:
         return cli_usage(command, "unknown option");
     }
@@ -171,6 +167,7 @@ static bool take_flag(run_command *c, int option)
                        : option == OPT_STORED      ? &c->run.is_stored
                        : option == OPT_IGNORE_END  ? &c->run.ignore_end
                        : option == OPT_SKIP_VERIFY ? &c->run.skip_verify
+                       : option == OPT_FLIP        ? &c->run.flip_residual_bit
                                                    : NULL;
     if (flag)
         *flag = true;

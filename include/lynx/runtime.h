@@ -132,6 +132,8 @@ typedef struct lynx_run_options {
     bool after_prefill;         /* no page leaves before the prefill ended. Default false */
     bool allow_other_weights;   /* Default false */
     bool skip_verify;           /* MUTATION CHECK ONLY: take drafts as valid. Default false */
+    bool flip_residual_bit;     /* MUTATION CHECK ONLY: change a bit of each residual plane behind
+                                   its checksum. Default false */
     uint64_t timeout_ns;        /* peer silent. Default 10 s */
     const char *kernels;
     lynx_on_moment *on_moment;  /* may be NULL */

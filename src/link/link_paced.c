@@ -14,8 +14,8 @@
 #include "base/check.h"
 #include "lynx/link.h"
 
-/* How far the wire may be ahead: two periods of a 1 ms timer. */
-enum { BURST_NS = 2000000, LINE_BYTES_LEAST = 1 << 20 };
+/* How far the wire may be ahead, so that a thread that wakes late loses no time of the link. */
+enum { BURST_NS = 10000000, LINE_BYTES_LEAST = 1 << 20 };
 
 typedef struct held {
     struct held *next;

@@ -44,6 +44,8 @@ typedef struct run {
     lynx_time_ns *draft_times;
     lynx_token_clock clock;
 
+    /* Counted from events, because the map runs ahead of the events that are taken. */
+    uint64_t pages_needed, planes_seen[LYNX_PLANES_MAX];
     lynx_page_id *pending; /* a plane of these pages arrived and is not in the cache yet */
     size_t pending_count, pending_room;
 } run;
@@ -102,6 +104,15 @@ static void over(run *r, lynx_status status, const char *text)
     snprintf(r->text, LYNX_TEXT_MAX, "%s", text ? text : lynx_status_text(status));
 }
 
+/* Every page has planes 0 .. 'plane', and the events that say so were taken. */
+static bool has_plane(const run *r, uint32_t plane)
+{
+    bool is_complete = r->pages_needed > 0;
+    for (uint32_t i = 0; i <= plane; i++)
+        is_complete = is_complete && r->planes_seen[i] == r->pages_needed;
+    return is_complete;
+}
+
 static void on_plane(run *r, const lynx_event *event)
 {
     lynx_bytes planes[LYNX_PLANES_MAX];
@@ -116,13 +127,12 @@ static void on_plane(run *r, const lynx_event *event)
     emit(r, (lynx_moment){.type = LYNX_MOMENT_PLANE, .time = event->time,
                           .plane = event->plane, .bytes = bytes});
 
-    const lynx_page_map *map = lynx_receiver_map(r->receiver, r->request_id);
-    const uint32_t last = r->pass.plane_count - 1;
-    if (event->plane == 0 && lynx_page_map_is_complete(map, 0)) {
+    r->planes_seen[event->plane]++;
+    if (event->plane == 0 && has_plane(r, 0)) {
         r->result->anchor_ns = event->time - r->zero;
         emit(r, (lynx_moment){.type = LYNX_MOMENT_ANCHOR, .time = event->time});
     }
-    if (event->plane == last && lynx_page_map_is_complete(map, last)) {
+    if (r->result->complete_ns == 0 && has_plane(r, r->pass.plane_count - 1)) {
         r->result->complete_ns = event->time - r->zero;
         emit(r, (lynx_moment){.type = LYNX_MOMENT_COMPLETE, .time = event->time});
     }
@@ -214,6 +224,14 @@ static void poll_events(run *r)
 
 /* ---- pages --------------------------------------------------------------------------- */
 
+/* MUTATION CHECK ONLY: damage the planes behind the anchor, after their checksums were right. */
+static void flip_residual_bits(const lynx_bytes *planes, uint32_t count)
+{
+    for (uint32_t i = 1; i < count; i++)
+        if (planes[i].size)
+            ((uint8_t *)(uintptr_t)planes[i].data)[0] ^= 1;
+}
+
 /* Decode what is here of one page into the cache; free its planes when that is all of it. */
 static lynx_status apply_page(run *r, lynx_page_id id)
 {
@@ -226,6 +244,8 @@ static lynx_status apply_page(run *r, lynx_page_id id)
     if (known != LYNX_OK)
         return LYNX_OK; /* applied in full already */
 
+    if (r->options->flip_residual_bit)
+        flip_residual_bits(planes, count);
     const lynx_status status =
         lx_page_decode(&r->pass, id, r->options->prompt_tokens, planes, count);
     if (status != LYNX_OK) {
@@ -359,12 +379,6 @@ static void accept_unverified(run *r)
 
 /* ---- methods over a link ------------------------------------------------------------- */
 
-static bool has_plane(const run *r, uint32_t plane)
-{
-    const lynx_page_map *map = lynx_receiver_map(r->receiver, r->request_id);
-    return map && lynx_page_map_is_complete(map, plane);
-}
-
 /* Wait until the first token and planes 0..'plane' of all pages are in the engine. */
 static lynx_status receive_planes(run *r, uint32_t plane)
 {
@@ -463,6 +477,8 @@ static lynx_status ask(run *r)
     lx_loop_lock(r->loop);
     r->zero = lx_loop_now();
     lynx_status status = lynx_receiver_request(r->receiver, &request, &r->request_id);
+    if (status == LYNX_OK)
+        r->pages_needed = lynx_page_map_needed(lynx_receiver_map(r->receiver, r->request_id));
     lx_loop_unlock(r->loop);
     lx_loop_wake(r->loop);
     LX_TRY(status);

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+#include <math.h>
+
+#include "support/cmocka_all.h"
+
+#include "base/half.h"
+#include "codec/rope.h"
+#include "lynx/codec.h"
+#include "support/failing_allocator.h"
+#include "support/rng.h"
+
+enum { CHANNELS = 32, HEAD = 16, TOKENS = 256 };
+
+typedef struct page {
+    uint16_t values[CHANNELS * TOKENS];
+    lynx_tile tile;
+    lynx_side_shape shape;
+    lynx_page_span span;
+    lynx_side side;
+} page;
+
+typedef struct coded {
+    uint8_t room[LYNX_PLANES_MAX][CHANNELS * TOKENS * 4 + 64];
+    uint8_t *planes[LYNX_PLANES_MAX];
+    size_t bytes[LYNX_PLANES_MAX];
+    lynx_bytes views[LYNX_PLANES_MAX];
+    bool is_raw;
+} coded;
+
+static page make_page(uint64_t seed, bool by_channel, uint32_t first, uint32_t count,
+                      uint32_t prompt)
+{
+    page p = {.shape = {CHANNELS, HEAD, {LYNX_ROPE_HALVES, HEAD, 10000.0f, 1.0f}},
+              .span = {first, count, prompt},
+              .side = by_channel ? LYNX_SIDE_VALUES : LYNX_SIDE_KEYS};
+    test_rng rng = {seed};
+    for (uint32_t i = 0; i < CHANNELS * TOKENS; i++)
+        p.values[i] = lx_half_of_float((float)((int32_t)(uint32_t)test_rng_below(&rng, 65536) - 32768) /
+                                       (float)(1u << (8 + i % 7)));
+    return p;
+}
+
+static lynx_tile tile_of(page *p)
+{
+    const bool by_channel = p->side == LYNX_SIDE_VALUES;
+    return (lynx_tile){p->values, LYNX_ELEMENT_F16, by_channel ? 2 : CHANNELS * 2,
+                       by_channel ? TOKENS * 2 : 2};
+}
+
+static float value_of(page *p, uint32_t token, uint32_t channel)
+{
+    const lynx_tile t = tile_of(p);
+    uint16_t half;
+    memcpy(&half, (uint8_t *)t.data + token * t.token_stride_bytes +
+                      channel * t.channel_stride_bytes, 2);
+    return lx_float_of_half(half);
+}
+
+static lynx_codec *make_codec(const lynx_codec_spec *spec, const char *kernels)
+{
+    lynx_codec_options options;
+    lynx_codec *codec = NULL;
+    lynx_codec_options_init(&options);
+    options.spec = *spec;
+    options.channels_max = CHANNELS;
+    options.kernels = kernels;
+    assert_int_equal(lynx_codec_create(&codec, &options), LYNX_OK);
+    return codec;
+}
+
+static lynx_codec_spec named(const char *name)
+{
+    lynx_codec_spec spec;
+    assert_int_equal(lynx_codec_spec_named(&spec, name), LYNX_OK);
+    return spec;
+}
+
+static void encode(lynx_codec *codec, page *p, coded *c)
+{
+    const lynx_tile tile = tile_of(p);
+    for (uint32_t i = 0; i < LYNX_PLANES_MAX; i++)
+        c->planes[i] = c->room[i];
+    assert_int_equal(lynx_codec_encode(codec, &p->shape, p->side, &p->span, &tile, c->planes,
+                                       c->bytes, &c->is_raw),
+                     LYNX_OK);
+    for (uint32_t i = 0; i < LYNX_PLANES_MAX; i++)
+        c->views[i] = (lynx_bytes){c->planes[i], c->bytes[i]};
+}
+
+/* Every built-in codec, every table, both layouts, odd lengths: bytes and values are the same as the
+ * reference's, and the sizes keep to their bound. */
+static void tables_agree(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {256, 255, 100, 33, 31, 5, 1};
+    static coded a, b;
+    static page out_a, out_b;
+    for (size_t s = 0; lynx_codec_spec_name_at(s); s++)
+        for (size_t t = 0; lynx_codec_kernels_at(t); t++)
+            for (int side = 0; side < 2; side++)
+                for (size_t n = 0; n < sizeof(counts) / sizeof(*counts); n++) {
+                    const lynx_codec_spec spec = named(lynx_codec_spec_name_at(s));
+                    const uint32_t planes = lynx_codec_spec_plane_count(&spec);
+                    lynx_codec *reference = make_codec(&spec, "reference");
+                    lynx_codec *fast = make_codec(&spec, lynx_codec_kernels_at(t));
+                    page p = make_page(s * 100 + n, side, 0, counts[n], counts[n]);
+                    memset(&a, 0xAA, sizeof(a));
+                    memset(&b, 0xAA, sizeof(b));
+                    encode(reference, &p, &a);
+                    encode(fast, &p, &b);
+                    for (uint32_t i = 0; i < planes; i++) {
+                        assert_int_equal(a.bytes[i], b.bytes[i]);
+                        assert_memory_equal(a.room[i], b.room[i], sizeof(a.room[i]));
+                        assert_true(a.bytes[i] <=
+                                    lynx_codec_plane_bytes_max(fast, &p.shape, p.side, i,
+                                                               counts[n]));
+                    }
+                    for (uint32_t i = 1; i <= planes; i++) {
+                        memset(out_a.values, 0x55, sizeof(out_a.values));
+                        memset(out_b.values, 0x55, sizeof(out_b.values));
+                        out_a.side = out_b.side = p.side;
+                        const lynx_tile ta = tile_of(&out_a);
+                        const lynx_tile tb = tile_of(&out_b);
+                        assert_int_equal(lynx_codec_decode(reference, &p.shape, p.side, &p.span,
+                                                           a.views, i, &ta),
+                                         LYNX_OK);
+                        assert_int_equal(lynx_codec_decode(fast, &p.shape, p.side, &p.span,
+                                                           a.views, i, &tb),
+                                         LYNX_OK);
+                        assert_memory_equal(out_a.values, out_b.values, sizeof(out_a.values));
+                    }
+                    lynx_codec_destroy(reference);
+                    lynx_codec_destroy(fast);
+                }
+}
+
+/* Every split of eight bits: full precision does not depend on it, and error is half a step. */
+static void splits_give_the_same_full_values(void **state)
+{
+    (void)state;
+    static coded c;
+    static page out, whole;
+    page p = make_page(5, true, 256, 200, 1000);
+    lynx_codec_spec spec = named("int8");
+    for (int cut = 0; cut <= 7; cut++) {
+        if (cut) {
+            memset(spec.plane_bits, 0, sizeof(spec.plane_bits));
+            for (int side = 0; side < 2; side++) {
+                spec.plane_bits[side][0] = (uint8_t)cut;
+                spec.plane_bits[side][1] = (uint8_t)(8 - cut);
+            }
+        }
+        lynx_codec *codec = make_codec(&spec, NULL);
+        page *to = cut ? &out : &whole;
+        *to = p;
+        encode(codec, &p, &c);
+        const lynx_tile tile = tile_of(to);
+        assert_int_equal(lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views,
+                                           cut ? 2 : 1, &tile),
+                         LYNX_OK);
+        if (cut)
+            assert_memory_equal(out.values, whole.values, sizeof(out.values));
+        lynx_codec_destroy(codec);
+    }
+    for (uint32_t channel = 0; channel < CHANNELS; channel++) {
+        float least = INFINITY;
+        float most = -INFINITY;
+        for (uint32_t t = 0; t < 200; t++) {
+            least = fminf(least, value_of(&p, t, channel));
+            most = fmaxf(most, value_of(&p, t, channel));
+        }
+        /* Half a step, an eighth more for the rounding of step and result to halves. */
+        const float bound = (most - least) / 255.0f * 0.625f + fmaxf(fabsf(least), most) / 1024;
+        for (uint32_t t = 0; t < 200; t++)
+            assert_true(fabsf(value_of(&p, t, channel) - value_of(&whole, t, channel)) <= bound);
+    }
+}
+
+static void raw_tokens_are_exact(void **state)
+{
+    (void)state;
+    static coded c;
+    lynx_codec_spec spec = named("range");
+    spec.tail_raw_tokens = 7;
+    lynx_codec *codec = make_codec(&spec, NULL);
+    page p = make_page(9, false, 0, 100, 100);
+    p.values[3] = 0x7C01;          /* a NaN of token 0: raw, so it must come back as it is */
+    p.values[99 * CHANNELS] = 0xFC00; /* minus infinity in the last token */
+    page out = p;
+    memset(out.values, 0, sizeof(out.values));
+    encode(codec, &p, &c);
+    assert_false(c.is_raw);
+    const lynx_tile tile = tile_of(&out);
+    assert_int_equal(
+        lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views, 1, &tile), LYNX_OK);
+    assert_memory_equal(out.values, p.values, 4 * CHANNELS * 2);
+    assert_memory_equal(out.values + 93 * CHANNELS, p.values + 93 * CHANNELS, 7 * CHANNELS * 2);
+    assert_memory_not_equal(out.values + 4 * CHANNELS, p.values + 4 * CHANNELS, CHANNELS * 2);
+    lynx_codec_destroy(codec);
+}
+
+/* What cannot be carried faithfully travels raw, is said to, and comes back bit for bit. */
+static void odd_pages_travel_raw(void **state)
+{
+    (void)state;
+    static coded c;
+    static const uint16_t odd[] = {0x7C00, 0xFC00, 0x7E01, 0x7BFF};
+    static const char *const names[] = {"range", "range-chunk", "paper", "int4-chunk",
+                                        "int8-token"};
+    for (size_t n = 0; n < sizeof(names) / sizeof(*names); n++)
+        for (size_t i = 0; i < sizeof(odd) / sizeof(*odd); i++)
+            for (int side = 0; side < 2; side++) {
+                const lynx_codec_spec spec = named(names[n]);
+                lynx_codec *codec = make_codec(&spec, NULL);
+                page p = make_page(i, side, 512, 256, 1000);
+                p.values[CHANNELS * TOKENS / 2] = odd[i];
+                page out = p;
+                memset(out.values, 0, sizeof(out.values));
+                encode(codec, &p, &c);
+                assert_true(c.is_raw);
+                assert_int_equal(c.bytes[1] * (lynx_codec_spec_plane_count(&spec) > 1), 0);
+                const lynx_tile tile = tile_of(&out);
+                assert_int_equal(lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views, 1,
+                                                   &tile),
+                                 LYNX_OK);
+                assert_memory_equal(out.values, p.values, sizeof(out.values));
+                lynx_codec_destroy(codec);
+            }
+}
+
+static void constant_channels_are_exact(void **state)
+{
+    (void)state;
+    static coded c;
+    static const uint16_t constants[] = {0x0000, 0x3C00, 0xBC00, 0x0001, 0x8003, 0x5640};
+    const lynx_codec_spec spec = named("int8");
+    for (size_t i = 0; i < sizeof(constants) / sizeof(*constants); i++) {
+        lynx_codec *codec = make_codec(&spec, NULL);
+        page p = make_page(i, true, 256, 256, 1000);
+        for (uint32_t t = 0; t < TOKENS; t++)
+            p.values[5 * TOKENS + t] = constants[i];
+        page out = p;
+        encode(codec, &p, &c);
+        const lynx_tile tile = tile_of(&out);
+        assert_int_equal(
+            lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views, 1, &tile), LYNX_OK);
+        assert_memory_equal(out.values + 5 * TOKENS, p.values + 5 * TOKENS, TOKENS * 2);
+        lynx_codec_destroy(codec);
+    }
+}
+
+/* Random and damaged planes: refused or decoded, never read or written out of bounds (sanitizers). */
+static void foreign_planes_are_safe(void **state)
+{
+    (void)state;
+    static coded c;
+    test_rng rng = {77};
+    uint32_t refused = 0;
+    for (uint32_t round = 0; round < 3000; round++) {
+        const lynx_codec_spec spec = named(lynx_codec_spec_name_at(round % 10));
+        lynx_codec *codec = make_codec(&spec, NULL);
+        const uint32_t count = 1 + (uint32_t)test_rng_below(&rng, 256);
+        page p = make_page(round, round % 2, 0, count, count);
+        page before = p;
+        encode(codec, &p, &c);
+        const uint32_t planes = lynx_codec_spec_plane_count(&spec);
+        const uint32_t plane = (uint32_t)test_rng_below(&rng, planes);
+        if (round % 3 == 0 && c.views[plane].size)
+            c.views[plane].size -= 1 + (uint32_t)test_rng_below(&rng, (uint32_t)c.views[plane].size);
+        else if (c.views[0].size)
+            c.room[0][(uint32_t)test_rng_below(&rng, (uint32_t)(round % 2 ? 4 : c.views[0].size))] ^=
+                (uint8_t)(1 + (uint32_t)test_rng_below(&rng, 255));
+        const lynx_tile tile = tile_of(&p);
+        const lynx_status status =
+            lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views, planes, &tile);
+        assert_true(status == LYNX_OK || status == LYNX_ERR_CORRUPT);
+        if (status == LYNX_ERR_CORRUPT) {
+            refused++;
+            assert_memory_equal(p.values, before.values, sizeof(p.values));
+        }
+        lynx_codec_destroy(codec);
+    }
+    assert_true(refused > 500);
+}
+
+static void arguments_are_checked(void **state)
+{
+    (void)state;
+    static coded c;
+    lynx_codec_options options;
+    lynx_codec *codec = NULL;
+    lynx_codec_spec spec;
+    assert_int_equal(lynx_codec_spec_named(&spec, "none"), LYNX_ERR_ARGUMENT);
+    lynx_codec_options_init(&options);
+    assert_int_equal(lynx_codec_create(&codec, &options), LYNX_ERR_ARGUMENT); /* no channels */
+    options.channels_max = CHANNELS;
+    options.kernels = "abacus";
+    assert_int_equal(lynx_codec_create(&codec, &options), LYNX_ERR_UNSUPPORTED);
+    options.kernels = NULL;
+    options.page_tokens = 33;
+    assert_int_equal(lynx_codec_create(&codec, &options), LYNX_ERR_ARGUMENT);
+    options.page_tokens = 256;
+    options.spec.plane_bits[0][0] = 4; /* 4 + 3 on one side */
+    assert_int_equal(lynx_codec_create(&codec, &options), LYNX_ERR_ARGUMENT);
+    assert_null(codec);
+
+    spec = named("range");
+    codec = make_codec(&spec, NULL);
+    page p = make_page(1, false, 0, 256, 256);
+    encode(codec, &p, &c);
+    const lynx_tile tile = tile_of(&p);
+    p.span.token_count = 257;
+    assert_int_equal(lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views, 2, &tile),
+                     LYNX_ERR_ARGUMENT);
+    p.span.token_count = 256;
+    assert_int_equal(lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views, 3, &tile),
+                     LYNX_ERR_ARGUMENT);
+    p.shape.channels = CHANNELS * 2;
+    assert_int_equal(lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views, 2, &tile),
+                     LYNX_ERR_ARGUMENT);
+    lynx_codec_destroy(codec);
+}
+
+static void failed_allocations_leak_nothing(void **state)
+{
+    (void)state;
+    test_allocator memory;
+    for (uint64_t n = 1;; n++) {
+        lynx_codec_options options;
+        lynx_codec *codec = NULL;
+        test_allocator_init(&memory);
+        memory.fail_at = n;
+        lynx_codec_options_init(&options);
+        options.channels_max = CHANNELS;
+        options.memory = &memory.allocator;
+        const lynx_status status = lynx_codec_create(&codec, &options);
+        if (status == LYNX_OK) {
+            lynx_codec_destroy(codec);
+            assert_int_equal(memory.live_blocks, 0);
+            assert_true(n > 3);
+            return;
+        }
+        assert_int_equal(status, LYNX_ERR_MEMORY);
+        assert_null(codec);
+        assert_int_equal(memory.live_blocks, 0);
+        assert_int_equal(memory.live_bytes, 0);
+    }
+}
+
+static void all_memory_is_taken_at_create(void **state)
+{
+    (void)state;
+    static coded c;
+    test_allocator memory;
+    lynx_codec_options options;
+    lynx_codec *codec = NULL;
+    test_allocator_init(&memory);
+    lynx_codec_options_init(&options);
+    options.channels_max = CHANNELS;
+    options.memory = &memory.allocator;
+    assert_int_equal(lynx_codec_create(&codec, &options), LYNX_OK);
+    const uint64_t calls = memory.calls;
+    page p = make_page(1, false, 0, 256, 256);
+    encode(codec, &p, &c);
+    assert_int_equal(memory.calls, calls);
+    lynx_codec_destroy(codec);
+}
+
+static void halves_match_all_patterns(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 65536; i++) {
+        const uint16_t half = (uint16_t)i;
+        const float value = lx_float_of_half(half);
+        if ((half & 0x7C00) == 0x7C00 && (half & 0x3FF))
+            assert_true(isnan(value));
+        else
+            assert_int_equal(lx_half_of_float(value), half);
+        if (isfinite(value)) {
+            assert_int_equal(lx_half_below(value), half);
+            assert_true(lx_float_of_half(lx_half_above(value + fabsf(value) / 4096)) >= value);
+        }
+    }
+}
+
+static void own_functions_match_libm(void **state)
+{
+    (void)state;
+    test_rng rng = {3};
+    for (int i = 0; i < 20000; i++) {
+        const double x = (double)(uint32_t)test_rng_below(&rng, 1000000000) / 997.0;
+        double c;
+        double s;
+        lx_cos_sin(x, &c, &s);
+        assert_true(fabs(c - cos(x)) < 1e-9 && fabs(s - sin(x)) < 1e-9);
+        const double y = (double)(uint32_t)test_rng_below(&rng, 40000) / 1000.0 - 20.0;
+        assert_true(fabs(lx_exp(y) / exp(y) - 1) < 1e-13);
+        assert_true(fabs(lx_log(x + 0.001) - log(x + 0.001)) < 1e-12);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables_agree),
+        cmocka_unit_test(splits_give_the_same_full_values),
+        cmocka_unit_test(raw_tokens_are_exact),
+        cmocka_unit_test(odd_pages_travel_raw),
+        cmocka_unit_test(constant_channels_are_exact),
+        cmocka_unit_test(foreign_planes_are_safe),
+        cmocka_unit_test(arguments_are_checked),
+        cmocka_unit_test(failed_allocations_leak_nothing),
+        cmocka_unit_test(all_memory_is_taken_at_create),
+        cmocka_unit_test(halves_match_all_patterns),
+        cmocka_unit_test(own_functions_match_libm),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

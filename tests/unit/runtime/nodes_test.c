@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/* nodes_test.c - both nodes on the toy engine, over real TCP on loopback, in one process. */
+#include <pthread.h>
+#include <unistd.h>
+
+#include "support/cmocka_all.h"
+
+#include "engine/toy_engine.h"
+#include "lynx/runtime.h"
+
+enum { ANSWER = 24 };
+
+typedef struct prefill_thread {
+    pthread_t thread;
+    lynx_engine *engine;
+    int descriptor;
+    uint64_t rate;
+    uint32_t connections;
+    lynx_status status;
+    char text[LYNX_TEXT_MAX];
+    lynx_serve_report report;
+} prefill_thread;
+
+static lynx_engine *make_toy(const lx_toy_options *options)
+{
+    lynx_engine *engine = NULL;
+    assert_int_equal(lx_toy_create(&engine, options, NULL), LYNX_OK);
+    return engine;
+}
+
+static void *serve(void *user)
+{
+    prefill_thread *p = user;
+    lynx_held_prompt *held = NULL;
+    lynx_serve_options options;
+    lynx_serve_options_init(&options);
+    options.engine = p->engine;
+    options.timeout_ns = 2000000000ull;
+    p->status = lynx_held_prompt_create(&held, NULL);
+    options.held = held;
+    for (uint32_t i = 0; i < p->connections; i++) {
+        lynx_link *link = NULL;
+        if (lynx_tcp_accept(p->descriptor, 5000000000ull, &link, p->text, sizeof(p->text),
+                            NULL) != LYNX_OK)
+            break;
+        lynx_link *paced = link;
+        if (p->rate) {
+            lynx_pacer_options pacer;
+            lynx_pacer_options_init(&pacer);
+            pacer.rate_bits_per_s = p->rate;
+            assert_int_equal(lynx_link_paced(&paced, link, &pacer, NULL), LYNX_OK);
+        }
+        p->status = lynx_serve(paced, &options, &p->report, p->text);
+    }
+    lynx_held_prompt_destroy(held);
+    return NULL;
+}
+
+/* Start a prefill node for 'connections' connections; its address in 'address'. */
+static void start(prefill_thread *p, const lx_toy_options *options, char address[32])
+{
+    uint16_t port = 0;
+    p->engine = make_toy(options);
+    assert_int_equal(
+        lynx_tcp_listen("127.0.0.1:0", &p->descriptor, &port, p->text, sizeof(p->text)),
+        LYNX_OK);
+    snprintf(address, 32, "127.0.0.1:%u", port);
+    assert_int_equal(pthread_create(&p->thread, NULL, serve, p), 0);
+}
+
+static void finish(prefill_thread *p)
+{
+    pthread_join(p->thread, NULL);
+    close(p->descriptor);
+    lynx_engine_destroy(p->engine);
+}
+
+typedef struct outcome {
+    lynx_token tokens[ANSWER];
+    lynx_time_ns times[ANSWER];
+    lynx_run_result result;
+    lynx_status status;
+    char text[LYNX_TEXT_MAX];
+} outcome;
+
+static void run(outcome *o, const char *address, const lx_toy_options *toy,
+                lynx_run_options *options)
+{
+    lynx_link *link = NULL;
+    lynx_engine *engine = make_toy(toy);
+    options->engine = engine;
+    options->answer_tokens_max = ANSWER;
+    options->timeout_ns = 2000000000ull;
+    o->result = (lynx_run_result){.tokens = o->tokens, .times = o->times, .capacity = ANSWER};
+    o->status = LYNX_OK;
+    if (address)
+        o->status = lynx_tcp_connect(address, 2000000000ull, &link, o->text, sizeof(o->text),
+                                     NULL);
+    if (o->status == LYNX_OK)
+        o->status = lynx_run(link, options, &o->result, o->text);
+    lynx_engine_destroy(engine);
+}
+
+static void make_prompt(lynx_token *prompt, uint32_t count, uint32_t seed)
+{
+    for (uint32_t i = 0; i < count; i++)
+        prompt[i] = (lynx_token)((i * 31 + seed * 17 + i * i % 7) % 63) + 1;
+}
+
+/* Drafts on the anchor, verified: the tokens are those of plain decoding on the full cache, for
+ * many prompts, lengths, samplings, windows and splits, and in both kinds of cache access. */
+static void tokens_equal_plain_decoding(void **state)
+{
+    (void)state;
+    static const uint32_t lengths[] = {1, 2, 31, 32, 33, 64, 100, 200, 300};
+    static const char *const codecs[] = {"range", "range44", "paper", "range-chunk"};
+    uint32_t drafted = 0;
+    uint32_t accepted = 0;
+    for (uint32_t round = 0; round < 24; round++) {
+        lx_toy_options toy;
+        lx_toy_options_init(&toy);
+        toy.window_tokens = round % 3 == 0 ? 40 : 0;
+        toy.can_refine = round % 2 == 0;
+        toy.step_ns = 300000;
+        prefill_thread p = {.connections = 1, .rate = 20000000};
+        char address[32];
+        lynx_token prompt[300];
+        outcome got;
+        outcome want;
+        lynx_run_options options;
+        lynx_run_options_init(&options);
+        assert_int_equal(lynx_codec_spec_named(&options.spec, codecs[round % 4]), LYNX_OK);
+        options.prompt = prompt;
+        options.prompt_tokens = lengths[round % 9];
+        options.sampling.temperature = round % 4 == 1 ? 1.5f : 0.0f;
+        options.sampling.seed = round;
+        options.is_stored = round % 5 == 0;
+        options.draft_count_max = round % 7 == 6 ? 0 : 62;
+        make_prompt(prompt, options.prompt_tokens, round);
+        start(&p, &toy, address);
+        run(&got, address, &toy, &options);
+        finish(&p);
+        assert_string_equal(got.text, "");
+        assert_int_equal(got.status, LYNX_OK);
+        assert_int_equal(p.status, LYNX_OK);
+        options.method = LYNX_METHOD_LOCAL_FULL;
+        run(&want, NULL, &toy, &options);
+        assert_int_equal(want.status, LYNX_OK);
+        assert_int_equal(got.result.token_count, want.result.token_count);
+        assert_memory_equal(got.tokens, want.tokens,
+                            want.result.token_count * sizeof(*want.tokens));
+        assert_int_equal(got.result.has_ended, want.result.has_ended);
+        drafted += got.result.drafted;
+        accepted += got.result.accepted;
+    }
+    /* The test means nothing unless some drafts stood and some fell. */
+    assert_true(accepted > 10);
+    assert_true(drafted > accepted);
+}
+
+static void every_method_works(void **state)
+{
+    (void)state;
+    static const lynx_method methods[] = {LYNX_METHOD_WAIT, LYNX_METHOD_ANCHOR,
+                                          LYNX_METHOD_TOKENS, LYNX_METHOD_SPECULATE};
+    static const char *const codecs[] = {"raw", "range", "raw", "range"};
+    lx_toy_options toy;
+    lx_toy_options_init(&toy);
+    lynx_token prompt[150];
+    char address[32];
+    make_prompt(prompt, 150, 1);
+    prefill_thread p = {.connections = 8};
+    start(&p, &toy, address);
+    for (uint32_t i = 0; i < 8; i++) {
+        outcome o;
+        lynx_run_options options;
+        lynx_run_options_init(&options);
+        options.method = methods[i % 4];
+        options.prompt = prompt;
+        options.prompt_tokens = 150;
+        options.is_stored = i >= 4;
+        options.after_prefill = i == 0;
+        options.ignore_end = true;
+        assert_int_equal(lynx_codec_spec_named(&options.spec, codecs[i % 4]), LYNX_OK);
+        run(&o, address, &toy, &options);
+        assert_string_equal(o.text, "");
+        assert_int_equal(o.result.token_count, ANSWER);
+        assert_true(o.result.bytes_total > 0);
+    }
+    finish(&p);
+}
+
+static void other_models_are_refused(void **state)
+{
+    (void)state;
+    for (int allow = 0; allow < 2; allow++) {
+        lx_toy_options toy;
+        lx_toy_options_init(&toy);
+        lynx_token prompt[40];
+        char address[32];
+        outcome o;
+        lynx_run_options options;
+        make_prompt(prompt, 40, 1);
+        prefill_thread p = {.connections = 1};
+        start(&p, &toy, address);
+        if (allow)
+            toy.channels = 48; /* another shape is never accepted */
+        else
+            toy.weights = 1;
+        lynx_run_options_init(&options);
+        options.prompt = prompt;
+        options.prompt_tokens = 40;
+        options.allow_other_weights = allow;
+        run(&o, address, &toy, &options);
+        finish(&p);
+        assert_int_equal(o.status, LYNX_ERR_MODEL);
+        assert_int_equal(p.status, LYNX_ERR_MODEL);
+        assert_non_null(strstr(o.text, allow ? "shape" : "--allow-other-weights"));
+    }
+}
+
+static void prompts_that_do_not_fit_are_refused(void **state)
+{
+    (void)state;
+    lx_toy_options toy;
+    lx_toy_options_init(&toy);
+    lynx_token prompt[300];
+    char address[32];
+    outcome o;
+    lynx_run_options options;
+    make_prompt(prompt, 300, 1);
+    prefill_thread p = {.connections = 1};
+    toy.context_tokens = 256;
+    start(&p, &toy, address);
+    toy.context_tokens = 512;
+    lynx_run_options_init(&options);
+    options.prompt = prompt;
+    options.prompt_tokens = 300;
+    run(&o, address, &toy, &options);
+    finish(&p);
+    assert_int_equal(o.status, LYNX_ERR_ARGUMENT);
+    assert_non_null(strstr(o.text, "--ctx-size"));
+}
+
+/* A peer that vanishes, and one that never speaks: an error within the time set. */
+static void lost_peers_are_noticed(void **state)
+{
+    (void)state;
+    for (int is_silent = 0; is_silent < 2; is_silent++) {
+        lx_toy_options toy;
+        lx_toy_options_init(&toy);
+        lynx_token prompt[40];
+        char address[32];
+        char text[LYNX_TEXT_MAX];
+        uint16_t port = 0;
+        int listener = -1;
+        outcome o;
+        lynx_run_options options;
+        make_prompt(prompt, 40, 1);
+        assert_int_equal(lynx_tcp_listen("127.0.0.1:0", &listener, &port, text, sizeof(text)),
+                         LYNX_OK);
+        snprintf(address, sizeof(address), "127.0.0.1:%u", port);
+        lynx_run_options_init(&options);
+        options.prompt = prompt;
+        options.prompt_tokens = 40;
+        if (!is_silent)
+            close(listener);
+        const lynx_time_ns begin = lynx_clock_now();
+        run(&o, address, &toy, &options);
+        if (is_silent)
+            close(listener);
+        assert_int_equal(o.status, is_silent ? LYNX_ERR_TIMEOUT : LYNX_ERR_CLOSED);
+        assert_true(lynx_clock_now() - begin < 5000000000ull);
+        assert_true(o.text[0] != '\0');
+    }
+}
+
+/* Skipping the verification, or a wrong residual, must show in the tokens. */
+static void mutations_are_caught(void **state)
+{
+    (void)state;
+    uint32_t caught[2] = {0};
+    for (uint32_t round = 0; round < 12; round++) {
+        lx_toy_options toy;
+        lx_toy_options_init(&toy);
+        toy.step_ns = 300000;
+        prefill_thread p = {.connections = 2, .rate = 20000000};
+        char address[32];
+        lynx_token prompt[200];
+        outcome want;
+        lynx_run_options options;
+        make_prompt(prompt, 200, round);
+        start(&p, &toy, address);
+        lynx_run_options_init(&options);
+        options.prompt = prompt;
+        options.prompt_tokens = 200;
+        options.ignore_end = true;
+        for (int which = 0; which < 2; which++) {
+            outcome got;
+            options.method = LYNX_METHOD_SPECULATE;
+            options.skip_verify = which == 0;
+            options.flip_residual_bit = which == 1;
+            run(&got, address, &toy, &options);
+            assert_int_equal(got.status, LYNX_OK);
+            options.method = LYNX_METHOD_LOCAL_FULL;
+            run(&want, NULL, &toy, &options);
+            caught[which] += memcmp(got.tokens, want.tokens, sizeof(want.tokens)) != 0;
+        }
+        finish(&p);
+    }
+    assert_true(caught[0] > 0);
+    assert_true(caught[1] > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tokens_equal_plain_decoding),
+        cmocka_unit_test(every_method_works),
+        cmocka_unit_test(other_models_are_refused),
+        cmocka_unit_test(prompts_that_do_not_fit_are_refused),
+        cmocka_unit_test(lost_peers_are_noticed),
+        cmocka_unit_test(mutations_are_caught),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
