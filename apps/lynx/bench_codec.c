@@ -2,9 +2,9 @@
 /*
  * bench_codec.c - speed of the codec against memcpy of the same bytes in the same run.
  *
- * The pages are those of SmolLM2 (192 channels, heads of 64), many more than a cache holds. Each
- * round times memcpy and the operation in turn; the medians are compared, so that a machine that
- * changes its speed changes both.
+ * The pages are those of SmolLM2 (192 channels, heads of 64), many more than a cache holds.
+ * Each round times memcpy and the operation in turn; the medians are compared, so that a
+ * machine that changes its speed changes both.
  */
 #include <jansson.h>
 #include <math.h>
@@ -23,13 +23,15 @@ static const char command[] = "lynx bench codec";
 static const char help[] =
     "Usage: lynx bench codec [options]\n"
     "\n"
-    "Time encoding and decoding of pages, each against memcpy of the same cache bytes in the same\n"
+    "Time encoding and decoding of pages, each against memcpy of the same cache bytes in the "
+    "same\n"
     "run (GB/s of cache bytes, one thread).\n"
     "\n"
     "      --profile NAME   one codec (range, range44, paper and int8)\n"
     "      --kernels NAME   one table: reference, avx2 or avx512 (all that this CPU runs)\n"
     "      --mib N          cache bytes of a round (48)\n"
-    "      --json           rows: op, profile, table, layout, gb_per_s, memcpy_gb_per_s, ratio\n"
+    "      --json           rows: op, profile, table, layout, gb_per_s, memcpy_gb_per_s, "
+    "ratio\n"
     "\n"
     "Example:\n"
     "  lynx bench codec --profile range\n";
@@ -57,15 +59,17 @@ static lynx_tile tile_of(const bench *b, uint8_t *base, size_t page)
     return tile;
 }
 
-/* Halves that look like a cache: a wave for each channel, with its own range, and some noise. */
+/* Halves that look like a cache: a wave for each channel, with its own range, and some noise.
+ */
 static void fill_cache(const bench *b)
 {
     uint32_t state = 1;
     for (size_t i = 0; i < b->pages * CHANNELS * TOKENS; i++) {
         state = state * 1664525u + 1013904223u;
         /* Sign, exponents 2^-6 .. 2^1, random fraction. */
-        const uint16_t half = (uint16_t)((state >> 16 & 0x8000) |
-                                         ((9 + (state >> 28 & 7)) << 10) | (state >> 10 & 0x3FF));
+        const uint16_t half =
+            (uint16_t)((state >> 16 & 0x8000) | ((9 + (state >> 28 & 7)) << 10) |
+                       (state >> 10 & 0x3FF));
         memcpy(b->cache + 2 * i, &half, 2);
     }
 }
@@ -138,11 +142,12 @@ static bool measure(const bench *b, const char *profile, const char *table, oper
     const double bytes = (double)(b->pages * PAGE_BYTES);
     const double speed = bytes / median(codec_times);
     const double copy_speed = bytes / median(copy_times);
-    json_array_append_new(
-        rows, json_pack("{s:s,s:s,s:s,s:s,s:f,s:f,s:f}", "op", operation_names[op], "profile",
-                        profile, "table", table, "layout",
-                        b->by_channel ? "channel_major" : "token_major", "gb_per_s", speed,
-                        "memcpy_gb_per_s", copy_speed, "ratio", speed / copy_speed));
+    json_array_append_new(rows,
+                          json_pack("{s:s,s:s,s:s,s:s,s:f,s:f,s:f}", "op", operation_names[op],
+                                    "profile", profile, "table", table, "layout",
+                                    b->by_channel ? "channel_major" : "token_major", "gb_per_s",
+                                    speed, "memcpy_gb_per_s", copy_speed, "ratio",
+                                    speed / copy_speed));
     return true;
 }
 
@@ -152,7 +157,8 @@ static void put_table(const json_t *rows)
     json_t *row;
     printf("%-14s %-8s %-10s %-14s %8s %8s %7s\n", "op", "profile", "table", "layout", "GB/s",
            "memcpy", "ratio");
-    json_array_foreach(rows, i, row) {
+    json_array_foreach(rows, i, row)
+    {
         const char *op;
         const char *profile;
         const char *table;
@@ -168,7 +174,8 @@ static void put_table(const json_t *rows)
     }
 }
 
-static bool measure_all(bench *b, const char *only_profile, const char *only_table, json_t *rows)
+static bool measure_all(bench *b, const char *only_profile, const char *only_table,
+                        json_t *rows)
 {
     static const char *const profiles[] = {"range", "range44", "paper", "int8"};
     for (size_t p = 0; p < (only_profile ? 1 : sizeof(profiles) / sizeof(*profiles)); p++)
@@ -246,6 +253,5 @@ int lx_bench_codec(int argc, char **argv)
     free(b.cache);
     free(b.copy);
     free(b.planes);
-    return is_good ? CLI_OK
-                   : cli_usage(command, "no such codec or kernel table, or no memory");
+    return is_good ? CLI_OK : cli_usage(command, "no such codec or kernel table, or no memory");
 }

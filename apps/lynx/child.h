@@ -11,8 +11,8 @@
 /* Path of program 'name' beside the running one, in a buffer of 'size' bytes. */
 bool child_path(const char *name, char *path, size_t size);
 
-/* Start 'arguments[0]' (a path); its stdout goes to '*output' when that is not NULL, its stderr to
- * 'log_path' (appended) when that is not NULL. Returns the process id, or -1. */
+/* Start 'arguments[0]' (a path); its stdout goes to '*output' when that is not NULL, its stderr
+ * to 'log_path' (appended) when that is not NULL. Returns the process id, or -1. */
 pid_t child_start(char *const arguments[], FILE **output, const char *log_path);
 
 /* Wait for the end; the exit code, or -1 when it did not end by itself. */

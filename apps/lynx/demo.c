@@ -2,8 +2,8 @@
 /*
  * demo.c - every way to move a cache, side by side, on one emulated link in one run.
  *
- * Two processes: 'lynxd prefill' is started beside this one, which is the decode node. Each row is
- * one request on a connection of its own. What the tokens must be is asked of separate plain
+ * Two processes: 'lynxd prefill' is started beside this one, which is the decode node. Each row
+ * is one request on a connection of its own. What the tokens must be is asked of separate plain
  * processes ('lynx run --plain' or --local), which never see the link.
  *
  * Lynx runs strictly exact (padded steps); the other methods need no verification and run with
@@ -30,7 +30,8 @@ static const char command[] = "lynx demo";
 static const char help[] =
     "Usage: lynx demo [-m model.gguf] [options] [TEXT-FILE...]\n"
     "\n"
-    "Start a prefill node beside this decode node, join them by an emulated link, and measure every\n"
+    "Start a prefill node beside this decode node, join them by an emulated link, and measure "
+    "every\n"
     "way to get an answer about a document. Writes report.json and timeline.svg.\n"
     "\n"
     "      --full               all documents given (at least five), medians in the table\n"
@@ -43,7 +44,8 @@ static const char help[] =
     "Without files: docs/algorithm.md, and with --full five more documents of this project.\n"
     "\n";
 
-static const char help_end[] = "\nExample:\n  lynx demo -m model.gguf --link-mbps 30 report.txt\n";
+static const char help_end[] =
+    "\nExample:\n  lynx demo -m model.gguf --link-mbps 30 report.txt\n";
 
 static const char question[] = "\n\nSum up the text above in a few sentences.";
 
@@ -116,10 +118,10 @@ static int start_server(demo *d)
     snprintf(delay, sizeof(delay), "%.3f", (double)d->shared.pacer.delay_ns / 1e6);
     if (!child_path("lynxd", program, sizeof(program)))
         return cli_fail(command, LYNX_ERR_SYSTEM, "cannot find lynxd beside this program");
-    char *const arguments[] = {program,     "prefill",     "-m",        d->model_path,
-                               "--listen",  "127.0.0.1:0", "--exact",   "rounding",
-                               "--port-file", port_path,   "--link-mbps", mbps,
-                               "--link-delay-ms", delay,   NULL};
+    char *const arguments[] = {program,           "prefill",     "-m",          d->model_path,
+                               "--listen",        "127.0.0.1:0", "--exact",     "rounding",
+                               "--port-file",     port_path,     "--link-mbps", mbps,
+                               "--link-delay-ms", delay,         NULL};
     d->server = child_start(arguments, NULL, d->log_path);
     d->port = d->server > 0 ? child_wait_for_port(d->server, port_path, 60) : 0;
     if (!d->port)
@@ -158,11 +160,23 @@ static int add_target(demo *d, const way *w)
     if (!child_path("lynx", program, sizeof(program)))
         return cli_fail(command, LYNX_ERR_SYSTEM, "cannot find the program 'lynx'");
     const bool is_coded = w->target_codec[0] != '\0';
-    char *const arguments[] = {program, "run", "-m", d->model_path,
-                               is_coded ? "--plain" : "--local", "--codec",
-                               (char *)(uintptr_t)w->codec, "--exact",
-                               w->is_strict ? "strict" : "rounding", "--tokens", "-f",
-                               d->prompt_path, "-n", "64", "--ignore-end", "--json", NULL};
+    char *const arguments[] = {program,
+                               "run",
+                               "-m",
+                               d->model_path,
+                               is_coded ? "--plain" : "--local",
+                               "--codec",
+                               (char *)(uintptr_t)w->codec,
+                               "--exact",
+                               w->is_strict ? "strict" : "rounding",
+                               "--tokens",
+                               "-f",
+                               d->prompt_path,
+                               "-n",
+                               "64",
+                               "--ignore-end",
+                               "--json",
+                               NULL};
     FILE *output = NULL;
     const pid_t id = child_start(arguments, &output, d->log_path);
     const bool is_read = output && read_tokens(output, t);
@@ -379,7 +393,8 @@ static double median_of(const demo *d, const char *method, const char *scenario,
     size_t count = 0;
     size_t i;
     json_t *row;
-    json_array_foreach(d->rows, i, row) {
+    json_array_foreach(d->rows, i, row)
+    {
         const json_t *value = json_object_get(row, column);
         if (strcmp(json_string_value(json_object_get(row, "method")), method) == 0 &&
             strcmp(json_string_value(json_object_get(row, "scenario")), scenario) == 0 &&
@@ -404,7 +419,8 @@ static bool all_equal(const demo *d, const char *method, const char *scenario)
 {
     size_t i;
     json_t *row;
-    json_array_foreach(d->rows, i, row) {
+    json_array_foreach(d->rows, i, row)
+    {
         if (strcmp(json_string_value(json_object_get(row, "method")), method) == 0 &&
             strcmp(json_string_value(json_object_get(row, "scenario")), scenario) == 0 &&
             !json_is_true(json_object_get(row, "tokens_equal_target")))
@@ -415,7 +431,7 @@ static bool all_equal(const demo *d, const char *method, const char *scenario)
 
 static void put_scenario(const demo *d, const char *scenario)
 {
-    static const char *const columns[] = {"stall_s", "ttft_s", "tt2t_s",
+    static const char *const columns[] = {"stall_s", "ttft_s",  "tt2t_s",
                                           "tt16t_s", "tt32t_s", "tt64t_s"};
     printf("\n%s, %.1f Mbit/s, seconds%s\n", scenario, d->mbps,
            d->is_full ? " (medians over the documents)" : "");
@@ -433,7 +449,7 @@ static void put_scenario(const demo *d, const char *scenario)
             printf(" %4.0f/%-4.0f", median_of(d, ways[i].name, scenario, "accepted"), drafted);
         else
             printf(" %9s", "");
-        printf("  %s\n", all_equal(d, ways[i].name, scenario)       ? "yes"
+        printf("  %s\n", all_equal(d, ways[i].name, scenario)   ? "yes"
                          : ways[i].method == LYNX_METHOD_ANCHOR ? "no (not verified)"
                                                                 : "NO");
     }
@@ -447,8 +463,10 @@ static int write_report(const demo *d)
         return cli_fail(command, LYNX_ERR_SYSTEM, "cannot write the report");
     put_scenario(d, "stored");
     put_scenario(d, "cold");
-    printf("\nstored: the prefill node holds the finished cache. cold: it prefills first, and pages "
-           "leave\nmeanwhile. lynx: drafts on the anchor, verified on the full 8-bit cache, strict "
+    printf("\nstored: the prefill node holds the finished cache. cold: it prefills first, and "
+           "pages "
+           "leave\nmeanwhile. lynx: drafts on the anchor, verified on the full 8-bit cache, "
+           "strict "
            "steps;\nthe others: lone steps. %s, %s/timeline.svg\n",
            path, d->output);
     return all_equal(d, "lynx", "stored") && all_equal(d, "lynx", "cold")
@@ -548,7 +566,9 @@ static int load_engines(demo *d)
         snprintf(d->model_path, sizeof(d->model_path), "%s", d->shared.engine.model_path);
     else
         snprintf(d->model_path, sizeof(d->model_path), "%s%s/lynx/models/smollm2-135m-f16.gguf",
-                 cache && cache[0] ? cache : home ? home : "",
+                 cache && cache[0] ? cache
+                 : home            ? home
+                                   : "",
                  cache && cache[0] ? "" : "/.cache");
     d->shared.engine.model_path = d->model_path;
     for (int strict = 0; strict < 2; strict++) {
@@ -562,7 +582,10 @@ static int load_engines(demo *d)
 
 int lx_command_demo(int argc, char **argv)
 {
-    demo d = {.output = "build/demo", .prompt_limit = 640, .draft_max = 40, .int8_seconds = 4.2};
+    demo d = {.output = "build/demo",
+              .prompt_limit = 640,
+              .draft_max = 40,
+              .int8_seconds = 4.2};
     cli_options_init(&d.shared, command);
     int code = parse(&d, argc, argv);
     if (code >= 0)

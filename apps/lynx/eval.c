@@ -2,9 +2,9 @@
 /*
  * eval.c - what a codec costs: KL, top-1 and accepted drafts against the untouched cache.
  *
- * For each text: prefill, decode a reference continuation greedily on the cache as it is, keep its
- * logits. Then for each codec and number of planes: put the reconstruction in the cache's place,
- * run the continuation in one pass, compare the logits, restore the cache.
+ * For each text: prefill, decode a reference continuation greedily on the cache as it is, keep
+ * its logits. Then for each codec and number of planes: put the reconstruction in the cache's
+ * place, run the continuation in one pass, compare the logits, restore the cache.
  */
 #include <jansson.h>
 #include <math.h>
@@ -23,14 +23,17 @@ static const char help[] =
     "Usage: lynx eval -m model.gguf [options] TEXT-FILE...\n"
     "\n"
     "Compare codecs with the cache as it is, over 48 greedy tokens behind each text: mean KL\n"
-    "divergence, top-1 agreement, length of the correct draft prefix, bits a value on the wire.\n"
+    "divergence, top-1 agreement, length of the correct draft prefix, bits a value on the "
+    "wire.\n"
     "\n"
     "      --codec NAME[,NAME...]  (all that 'lynx run --help' lists)\n"
     "      --tokens N              prompt tokens taken of each text (1000)\n"
-    "      --json                  rows: codec, planes, bits_per_value, kl, top1, accepted_mean, positions\n"
+    "      --json                  rows: codec, planes, bits_per_value, kl, top1, "
+    "accepted_mean, positions\n"
     "\n";
 
-static const char help_end[] = "\nExample:\n  lynx eval -m model.gguf --codec range,paper,int4 *.txt\n";
+static const char help_end[] =
+    "\nExample:\n  lynx eval -m model.gguf --codec range,paper,int4 *.txt\n";
 
 typedef struct row {
     char codec[24];
@@ -88,8 +91,8 @@ static lynx_status copy_page(evaluation *v, lynx_codec *raw, lynx_page_id id, ui
 {
     const bool is_save = *(const bool *)user;
     const lynx_page_span span = lynx_page_span_of(&v->model->shape, id, tokens);
-    const size_t size =
-        lynx_codec_plane_bytes_max(raw, side_of(v, id), (lynx_side)id.side, 0, span.token_count);
+    const size_t size = lynx_codec_plane_bytes_max(raw, side_of(v, id), (lynx_side)id.side, 0,
+                                                   span.token_count);
     uint8_t *planes[1] = {v->saved + *at};
     size_t bytes[1];
     bool is_raw;
@@ -103,8 +106,8 @@ static lynx_status copy_page(evaluation *v, lynx_codec *raw, lynx_page_id id, ui
     const lynx_bytes view = {planes[0], size};
     status = is_save ? lynx_codec_encode(raw, side_of(v, id), (lynx_side)id.side, &span, &tile,
                                          planes, bytes, &is_raw)
-                     : lynx_codec_decode(raw, side_of(v, id), (lynx_side)id.side, &span, &view, 1,
-                                         &tile);
+                     : lynx_codec_decode(raw, side_of(v, id), (lynx_side)id.side, &span, &view,
+                                         1, &tile);
     const lynx_status unmapped = v->engine->ops->unmap_page(v->engine);
     return status == LYNX_OK ? unmapped : status;
 }
@@ -320,11 +323,11 @@ static int evaluate_file(evaluation *v, const char *path)
     if (status == LYNX_OK)
         status = evaluate_text(v, tokens, count < v->prompt_tokens ? count : v->prompt_tokens);
     free(tokens);
-    return status == LYNX_OK ? CLI_OK
-                             : cli_fail(command, status,
-                                        status == LYNX_ERR_ENGINE
-                                            ? v->engine->ops->error_text(v->engine)
-                                            : NULL);
+    return status == LYNX_OK
+               ? CLI_OK
+               : cli_fail(command, status,
+                          status == LYNX_ERR_ENGINE ? v->engine->ops->error_text(v->engine)
+                                                    : NULL);
 }
 
 static void put_rows(const evaluation *v)
@@ -338,12 +341,13 @@ static void put_rows(const evaluation *v)
         const double positions = (double)r->positions;
         const double texts = (double)r->texts;
         if (v->is_json)
-            json_array_append_new(
-                rows, json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:I}", "codec", r->codec, "planes",
-                                (int)r->planes, "bits_per_value", r->bits / texts, "kl",
-                                r->kl / positions, "top1", (double)r->top1 / positions,
-                                "accepted_mean", (double)r->accepted / texts, "positions",
-                                (json_int_t)r->positions));
+            json_array_append_new(rows,
+                                  json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:I}", "codec", r->codec,
+                                            "planes", (int)r->planes, "bits_per_value",
+                                            r->bits / texts, "kl", r->kl / positions, "top1",
+                                            (double)r->top1 / positions, "accepted_mean",
+                                            (double)r->accepted / texts, "positions",
+                                            (json_int_t)r->positions));
         else
             printf("%-12s %6u %6.2f %9.5f %6.3f %9.1f %10llu\n", r->codec, r->planes,
                    r->bits / texts, r->kl / positions, (double)r->top1 / positions,

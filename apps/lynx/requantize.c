@@ -10,7 +10,8 @@ static const char command[] = "lynx requantize";
 static const char help[] =
     "Usage: lynx requantize SOURCE TARGET TYPE\n"
     "\n"
-    "Write a GGUF file with all weights in TYPE (f16 or q8_0). TARGET appears when it is whole.\n"
+    "Write a GGUF file with all weights in TYPE (f16 or q8_0). TARGET appears when it is "
+    "whole.\n"
     "\n"
     "Example:\n"
     "  lynx requantize SmolLM2-135M-Instruct.Q4_1.gguf smollm2-135m-f16.gguf f16\n";

@@ -28,9 +28,11 @@ enum {
 static const char command[] = "lynx run";
 
 static const char help[] =
-    "Usage: lynx run -m model.gguf (--prefill HOST:PORT | --local | --plain) [-p TEXT | -f FILE]\n"
+    "Usage: lynx run -m model.gguf (--prefill HOST:PORT | --local | --plain) [-p TEXT | -f "
+    "FILE]\n"
     "\n"
-    "Answer one prompt. The prompt is -p, or -f, or standard input; with both -f and -p the text\n"
+    "Answer one prompt. The prompt is -p, or -f, or standard input; with both -f and -p the "
+    "text\n"
     "of -p follows the file's.\n"
     "\n"
     "  -p, --prompt TEXT        the prompt\n"
@@ -38,13 +40,15 @@ static const char help[] =
     "  -n, --predict N          most tokens of the answer (64)\n"
     "      --prefill HOST:PORT  the prefill node\n"
     "      --local              no prefill node: prefill here, decode on the cache as it is\n"
-    "      --plain              no prefill node: prefill here, pass the cache through the codec,\n"
+    "      --plain              no prefill node: prefill here, pass the cache through the "
+    "codec,\n"
     "                           decode plainly; the tokens that --prefill must give\n"
     "      --method NAME        lynx, wait, anchor or tokens (lynx)\n"
     "      --codec NAME         range, range44, range-chunk, paper, int8, int4, int4-chunk,\n"
     "                           int8-token, int4-token or raw (range)\n"
     "      --draft-max N        most drafts (62)\n"
-    "      --stored             the prefill node finishes (or holds) the cache first; the clock\n"
+    "      --stored             the prefill node finishes (or holds) the cache first; the "
+    "clock\n"
     "                           starts when it sends\n"
     "      --raw-prompt         the prompt as it is, without the model's chat template\n"
     "      --tokens             the prompt is token ids, separated by blanks or commas\n"
@@ -56,7 +60,8 @@ static const char help[] =
 
 static const char help_end[] =
     "\n"
-    "Exit codes: 0 answered, 1 engine or file, 2 usage or prompt, 3 connection, 4 other model or\n"
+    "Exit codes: 0 answered, 1 engine or file, 2 usage or prompt, 3 connection, 4 other model "
+    "or\n"
     "version, 5 corrupt data, 130 interrupted.\n"
     "\n"
     "Example:\n"
@@ -192,8 +197,8 @@ static int parse(run_command *c, int argc, char **argv)
     }
     if (optind < argc)
         return cli_usage(command, "unexpected argument '%s'", argv[optind]);
-    const bool is_local = c->run.method == LYNX_METHOD_LOCAL ||
-                          c->run.method == LYNX_METHOD_LOCAL_FULL;
+    const bool is_local =
+        c->run.method == LYNX_METHOD_LOCAL || c->run.method == LYNX_METHOD_LOCAL_FULL;
     if (!is_local && !c->prefill)
         return cli_usage(command, "no prefill node; pass --prefill HOST:PORT, or --local");
     if (is_local && c->prefill)

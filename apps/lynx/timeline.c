@@ -40,8 +40,8 @@ void timeline_fini(timeline *line)
 typedef struct frame {
     FILE *file;
     lynx_time_ns zero;
-    double seconds;   /* length of the axis */
-    double bytes;     /* height of the cache lane */
+    double seconds; /* length of the axis */
+    double bytes;   /* height of the cache lane */
     uint32_t accepted;
     bool has_verdict;
 } frame;
@@ -108,7 +108,8 @@ static void draw_tokens(const frame *f, const timeline *line)
         const lynx_moment *m = &line->moments[i];
         const double x = x_of(f, m->time);
         if (m->type == LYNX_MOMENT_DRAFT)
-            fprintf(f->file, "<rect class=\"%s\" x=\"%.1f\" y=\"%.0f\" width=\"2\" height=\"24\"/>\n",
+            fprintf(f->file,
+                    "<rect class=\"%s\" x=\"%.1f\" y=\"%.0f\" width=\"2\" height=\"24\"/>\n",
                     f->has_verdict && m->count <= f->accepted ? "ok" : "no", x, drafts);
         if (m->type == LYNX_MOMENT_VERIFY)
             verify_start = m->time;
@@ -120,8 +121,9 @@ static void draw_tokens(const frame *f, const timeline *line)
                     tokens + 38, m->count, m->total);
         /* Accepted drafts were drawn when they were drafted. */
         if (m->type == LYNX_MOMENT_TOKEN && (m->count == 0 || m->count > f->accepted))
-            fprintf(f->file, "<rect class=\"ok\" x=\"%.1f\" y=\"%.0f\" width=\"2\" height=\"24\"/>\n",
-                    x, tokens);
+            fprintf(f->file,
+                    "<rect class=\"ok\" x=\"%.1f\" y=\"%.0f\" width=\"2\" height=\"24\"/>\n", x,
+                    tokens);
         if (m->type == LYNX_MOMENT_ANCHOR || m->type == LYNX_MOMENT_COMPLETE)
             fprintf(f->file,
                     "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%.0f\"/><text x=\"%.1f\" "
@@ -167,12 +169,13 @@ bool timeline_write_svg(const timeline *line, const char *title, const char *pat
     draw_bytes(&f, line, true, &base);
     draw_bytes(&f, line, false, &base);
     draw_tokens(&f, line);
-    fprintf(file,
-            "<text x=\"8\" y=\"%d\">cache</text><text x=\"8\" y=\"%d\">%.1f MB</text>\n"
-            "<text x=\"8\" y=\"%.0f\">drafts</text><text x=\"8\" y=\"%.0f\">tokens</text>\n"
-            "<text x=\"%d\" y=\"%.0f\">blue: anchor planes, light blue: residual planes; green: "
-            "tokens that are valid, red: drafts that fell, orange: verification</text>\n</svg>\n",
-            CACHE_TOP + 20, CACHE_TOP + 36, f.bytes / 1e6, drafts + 16, drafts + LANE + 16,
-            LEFT, bottom + 44);
+    fprintf(
+        file,
+        "<text x=\"8\" y=\"%d\">cache</text><text x=\"8\" y=\"%d\">%.1f MB</text>\n"
+        "<text x=\"8\" y=\"%.0f\">drafts</text><text x=\"8\" y=\"%.0f\">tokens</text>\n"
+        "<text x=\"%d\" y=\"%.0f\">blue: anchor planes, light blue: residual planes; green: "
+        "tokens that are valid, red: drafts that fell, orange: verification</text>\n</svg>\n",
+        CACHE_TOP + 20, CACHE_TOP + 36, f.bytes / 1e6, drafts + 16, drafts + LANE + 16, LEFT,
+        bottom + 44);
     return fclose(file) == 0;
 }

@@ -16,7 +16,8 @@ static const char help[] =
     "\n"
     "Prefill prompts for decode nodes and send them the caches, anchors first.\n"
     "\n"
-    "      --listen HOST:PORT   where decode nodes connect (127.0.0.1:7600); port 0: any free one\n"
+    "      --listen HOST:PORT   where decode nodes connect (127.0.0.1:7600); port 0: any free "
+    "one\n"
     "      --insecure-plaintext listen beyond this machine although nothing is encrypted yet\n"
     "      --port-file FILE     write the port there once the node is ready\n"
     "      --once               end after the first connection; its result is the exit code\n"
@@ -24,7 +25,8 @@ static const char help[] =
 
 static const char help_end[] =
     "\n"
-    "Exit codes: 0 ended by a signal or (--once) in order, 1 engine or file, 2 usage, 3 connection,\n"
+    "Exit codes: 0 ended by a signal or (--once) in order, 1 engine or file, 2 usage, 3 "
+    "connection,\n"
     "4 other model or version, 5 corrupt data.\n"
     "\n"
     "Example:\n"
@@ -77,10 +79,11 @@ static int parse(prefill_options *o, int argc, char **argv)
     if (optind < argc)
         return cli_usage(command, "unexpected argument '%s'", argv[optind]);
     if (!o->allows_plaintext && !lynx_tcp_is_loopback(o->address))
-        return cli_usage(command,
-                         "'%s' can be reached from outside and nothing is encrypted yet; listen "
-                         "on 127.0.0.1 or pass --insecure-plaintext",
-                         o->address);
+        return cli_usage(
+            command,
+            "'%s' can be reached from outside and nothing is encrypted yet; listen "
+            "on 127.0.0.1 or pass --insecure-plaintext",
+            o->address);
     return -1;
 }
 

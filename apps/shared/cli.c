@@ -34,7 +34,8 @@ const char cli_link_help[] =
     "      --link-mbps X        hold what this end sends to X Mbit/s (emulated link)\n"
     "      --link-delay-ms X    add X ms of one-way delay to it\n"
     "      --timeout SECONDS    give up on a silent peer (10)\n"
-    "      --allow-other-weights  accept the same model in other weights (answers may differ)\n";
+    "      --allow-other-weights  accept the same model in other weights (answers may "
+    "differ)\n";
 
 int cli_exit_code(lynx_status status)
 {
@@ -69,8 +70,7 @@ int cli_exit_code(lynx_status status)
 
 int cli_fail(const char *command, lynx_status status, const char *text)
 {
-    fprintf(stderr, "%s: %s\n", command,
-            text && text[0] ? text : lynx_status_text(status));
+    fprintf(stderr, "%s: %s\n", command, text && text[0] ? text : lynx_status_text(status));
     return cli_exit_code(status);
 }
 
@@ -269,8 +269,7 @@ int cli_take_option(cli_options *options, int option, const char *value)
     if (taken < 0)
         taken = take_link_option(options, option, value);
     if (taken == 0)
-        return cli_usage(options->command, "'%s' is not a value that this option takes",
-                         value);
+        return cli_usage(options->command, "'%s' is not a value that this option takes", value);
     return taken < 0 ? -1 : CLI_OK;
 }
 
@@ -306,8 +305,7 @@ int cli_load_engine(const cli_options *options, lynx_engine **engine)
         engine_options.log = on_engine_log;
         engine_options.log_user = stderr;
     }
-    const lynx_status status =
-        lynx_llama_create(engine, &engine_options, text, sizeof(text));
+    const lynx_status status = lynx_llama_create(engine, &engine_options, text, sizeof(text));
     if (status != LYNX_OK) {
         const int code = cli_fail(options->command, status, text);
         return code == CLI_USAGE ? CLI_USAGE : CLI_FAILED;
@@ -376,8 +374,8 @@ lynx_status cli_tokenize(lynx_engine *engine, const char *text, size_t size, boo
     *tokens = malloc((needed + 1) * sizeof(**tokens));
     if (!*tokens)
         return LYNX_ERR_MEMORY;
-    status = engine->ops->tokenize(engine, text, size, add_start, true, *tokens, needed,
-                                   &needed);
+    status =
+        engine->ops->tokenize(engine, text, size, add_start, true, *tokens, needed, &needed);
     *count = (uint32_t)needed;
     if (status != LYNX_OK) {
         free(*tokens);
@@ -386,8 +384,8 @@ lynx_status cli_tokenize(lynx_engine *engine, const char *text, size_t size, boo
     return status;
 }
 
-lynx_status cli_chat_prompt(lynx_engine *engine, const char *template_name,
-                            const char *system, const char *user, char **text, size_t *size)
+lynx_status cli_chat_prompt(lynx_engine *engine, const char *template_name, const char *system,
+                            const char *user, char **text, size_t *size)
 {
     size_t needed = 0;
     lynx_status status =

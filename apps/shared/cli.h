@@ -16,11 +16,11 @@
 /* Exit codes; docs/man and --help name them. */
 enum {
     CLI_OK = 0,
-    CLI_FAILED = 1,      /* anything else: engine, memory, files */
-    CLI_USAGE = 2,       /* wrong option, value or prompt */
-    CLI_CONNECTION = 3,  /* no connection, or it broke or timed out */
-    CLI_MISMATCH = 4,    /* another model or another version */
-    CLI_CORRUPT = 5,     /* a page did not match its checksum, or the format was broken */
+    CLI_FAILED = 1,     /* anything else: engine, memory, files */
+    CLI_USAGE = 2,      /* wrong option, value or prompt */
+    CLI_CONNECTION = 3, /* no connection, or it broke or timed out */
+    CLI_MISMATCH = 4,   /* another model or another version */
+    CLI_CORRUPT = 5,    /* a page did not match its checksum, or the format was broken */
     CLI_INTERRUPTED = 130
 };
 
@@ -72,34 +72,40 @@ enum {
     CLI_OPT_OWN /* first number that a command may use for its own options */
 };
 
-#define CLI_ENGINE_OPTIONS                                                                   \
-    {"model", required_argument, NULL, CLI_OPT_MODEL},                                       \
-        {"ctx-size", required_argument, NULL, CLI_OPT_CONTEXT},                              \
-        {"threads", required_argument, NULL, CLI_OPT_THREADS},                               \
-        {"threads-batch", required_argument, NULL, CLI_OPT_THREADS_BATCH},                   \
-        {"gpu-layers", required_argument, NULL, CLI_OPT_GPU_LAYERS},                         \
-        {"cache-type", required_argument, NULL, CLI_OPT_CACHE_TYPE},                         \
-        {"flash-attn", required_argument, NULL, CLI_OPT_FLASH},                              \
-        {"exact", required_argument, NULL, CLI_OPT_EXACT},                                   \
-        {"cache-access", required_argument, NULL, CLI_OPT_CACHE_ACCESS},                     \
-        {"verbose", no_argument, NULL, CLI_OPT_VERBOSE}
+#define CLI_ENGINE_OPTIONS                                                                     \
+    {"model", required_argument, NULL, CLI_OPT_MODEL},                                         \
+        {"ctx-size", required_argument, NULL, CLI_OPT_CONTEXT},                                \
+        {"threads", required_argument, NULL, CLI_OPT_THREADS},                                 \
+        {"threads-batch", required_argument, NULL, CLI_OPT_THREADS_BATCH},                     \
+        {"gpu-layers", required_argument, NULL, CLI_OPT_GPU_LAYERS},                           \
+        {"cache-type", required_argument, NULL, CLI_OPT_CACHE_TYPE},                           \
+        {"flash-attn", required_argument, NULL, CLI_OPT_FLASH},                                \
+        {"exact", required_argument, NULL, CLI_OPT_EXACT},                                     \
+        {"cache-access", required_argument, NULL, CLI_OPT_CACHE_ACCESS},                       \
+    {                                                                                          \
+        "verbose", no_argument, NULL, CLI_OPT_VERBOSE                                          \
+    }
 
-#define CLI_SAMPLING_OPTIONS                                                                 \
-    {"temp", required_argument, NULL, CLI_OPT_TEMPERATURE},                                  \
-        {"top-k", required_argument, NULL, CLI_OPT_TOP_K},                                   \
-        {"top-p", required_argument, NULL, CLI_OPT_TOP_P},                                   \
-        {"min-p", required_argument, NULL, CLI_OPT_MIN_P},                                   \
-        {"repeat-penalty", required_argument, NULL, CLI_OPT_REPEAT},                         \
-        {"frequency-penalty", required_argument, NULL, CLI_OPT_FREQUENCY},                   \
-        {"presence-penalty", required_argument, NULL, CLI_OPT_PRESENCE},                     \
-        {"repeat-last-n", required_argument, NULL, CLI_OPT_REPEAT_LAST},                     \
-        {"seed", required_argument, NULL, CLI_OPT_SEED}
+#define CLI_SAMPLING_OPTIONS                                                                   \
+    {"temp", required_argument, NULL, CLI_OPT_TEMPERATURE},                                    \
+        {"top-k", required_argument, NULL, CLI_OPT_TOP_K},                                     \
+        {"top-p", required_argument, NULL, CLI_OPT_TOP_P},                                     \
+        {"min-p", required_argument, NULL, CLI_OPT_MIN_P},                                     \
+        {"repeat-penalty", required_argument, NULL, CLI_OPT_REPEAT},                           \
+        {"frequency-penalty", required_argument, NULL, CLI_OPT_FREQUENCY},                     \
+        {"presence-penalty", required_argument, NULL, CLI_OPT_PRESENCE},                       \
+        {"repeat-last-n", required_argument, NULL, CLI_OPT_REPEAT_LAST},                       \
+    {                                                                                          \
+        "seed", required_argument, NULL, CLI_OPT_SEED                                          \
+    }
 
-#define CLI_LINK_OPTIONS                                                                     \
-    {"link-mbps", required_argument, NULL, CLI_OPT_LINK_MBPS},                               \
-        {"link-delay-ms", required_argument, NULL, CLI_OPT_LINK_DELAY},                      \
-        {"timeout", required_argument, NULL, CLI_OPT_TIMEOUT},                               \
-        {"allow-other-weights", no_argument, NULL, CLI_OPT_OTHER_WEIGHTS}
+#define CLI_LINK_OPTIONS                                                                       \
+    {"link-mbps", required_argument, NULL, CLI_OPT_LINK_MBPS},                                 \
+        {"link-delay-ms", required_argument, NULL, CLI_OPT_LINK_DELAY},                        \
+        {"timeout", required_argument, NULL, CLI_OPT_TIMEOUT},                                 \
+    {                                                                                          \
+        "allow-other-weights", no_argument, NULL, CLI_OPT_OTHER_WEIGHTS                        \
+    }
 
 extern const char cli_engine_help[];
 extern const char cli_sampling_help[];
@@ -137,8 +143,8 @@ lynx_status cli_tokenize(lynx_engine *engine, const char *text, size_t size, boo
                          lynx_token **tokens, uint32_t *count);
 
 /* One-turn chat prompt of the model's template; the caller frees '*text'. */
-lynx_status cli_chat_prompt(lynx_engine *engine, const char *template_name,
-                            const char *system, const char *user, char **text, size_t *size);
+lynx_status cli_chat_prompt(lynx_engine *engine, const char *template_name, const char *system,
+                            const char *user, char **text, size_t *size);
 
 /* Write the text of one token to 'stream'. */
 void cli_put_token(FILE *stream, lynx_engine *engine, lynx_token token);

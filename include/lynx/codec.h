@@ -142,9 +142,8 @@ LYNX_API size_t lynx_codec_plane_bytes_max(const lynx_codec *codec,
  * Returns LYNX_OK or LYNX_ERR_ARGUMENT (span, shape or tile do not fit the codec).
  */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_codec_encode(
-    lynx_codec *codec, const lynx_side_shape *shape, lynx_side side,
-    const lynx_page_span *span, const lynx_tile *source, uint8_t *const planes[],
-    size_t plane_bytes[], bool *is_raw);
+    lynx_codec *codec, const lynx_side_shape *shape, lynx_side side, const lynx_page_span *span,
+    const lynx_tile *source, uint8_t *const planes[], size_t plane_bytes[], bool *is_raw);
 
 /*
  * Decode one page from its first 'plane_count' planes (1 = anchor alone: each value is the
@@ -155,9 +154,8 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_codec_encode(
  * target is unchanged).
  */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_codec_decode(
-    lynx_codec *codec, const lynx_side_shape *shape, lynx_side side,
-    const lynx_page_span *span, const lynx_bytes planes[], uint32_t plane_count,
-    const lynx_tile *target);
+    lynx_codec *codec, const lynx_side_shape *shape, lynx_side side, const lynx_page_span *span,
+    const lynx_bytes planes[], uint32_t plane_count, const lynx_tile *target);
 
 #ifdef __cplusplus
 }

@@ -52,23 +52,23 @@ typedef struct lynx_model {
     uint32_t context_tokens; /* most tokens that the cache can hold */
     uint32_t batch_tokens;   /* most tokens of one batch() call that is still exact; >= 2 */
     lynx_exactness exactness;
-    float exactness_error;   /* largest |difference| of a logit that the probe saw */
-    bool can_refine;         /* pages may be written between steps, under a live sequence */
+    float exactness_error; /* largest |difference| of a logit that the probe saw */
+    bool can_refine;       /* pages may be written between steps, under a live sequence */
 } lynx_model;
 
 /* How a token is chosen. Zero temperature: the largest logit, lowest id on a tie. The random
  * state is a function of 'seed' and of the position of the new token only, so any node that
  * has the same logits and the same tokens before them chooses the same. */
 typedef struct lynx_sampling {
-    float temperature;      /* [0, 100]; default 0 */
-    int32_t top_k;          /* 0 = off; default 0 */
-    float top_p;            /* (0, 1]; 1 = off; default 1 */
-    float min_p;            /* [0, 1); 0 = off; default 0 */
-    float repeat_penalty;   /* (0, 10]; 1 = off; default 1 */
+    float temperature;       /* [0, 100]; default 0 */
+    int32_t top_k;           /* 0 = off; default 0 */
+    float top_p;             /* (0, 1]; 1 = off; default 1 */
+    float min_p;             /* [0, 1); 0 = off; default 0 */
+    float repeat_penalty;    /* (0, 10]; 1 = off; default 1 */
     float frequency_penalty; /* [-2, 2]; default 0 */
     float presence_penalty;  /* [-2, 2]; default 0 */
-    int32_t penalty_tokens; /* last tokens that the penalties see, [0, 4096]; default 64 */
-    uint32_t seed;          /* default 0 */
+    int32_t penalty_tokens;  /* last tokens that the penalties see, [0, 4096]; default 64 */
+    uint32_t seed;           /* default 0 */
 } lynx_sampling;
 
 LYNX_API void lynx_sampling_init(lynx_sampling *sampling);
@@ -88,9 +88,9 @@ typedef struct lynx_engine_ops {
 
     /* Text. tokenize: '*count' is always the number needed; LYNX_ERR_LIMIT when it is more
      * than 'capacity'. 'parse_special' recognises control tokens in the text. */
-    lynx_status (*tokenize)(lynx_engine *engine, const char *text, size_t size,
-                            bool add_start, bool parse_special, lynx_token *tokens,
-                            size_t capacity, size_t *count);
+    lynx_status (*tokenize)(lynx_engine *engine, const char *text, size_t size, bool add_start,
+                            bool parse_special, lynx_token *tokens, size_t capacity,
+                            size_t *count);
     /* Bytes of one token (may be half a UTF-8 character), not terminated. */
     lynx_status (*token_text)(lynx_engine *engine, lynx_token token, char *text,
                               size_t capacity, size_t *size);
@@ -130,8 +130,7 @@ typedef struct lynx_engine_ops {
     /* Choose the token at position 'history_count' from logits row 'row'; 'history' is every
      * token before it (prompt and answer). A pure function of its arguments. */
     lynx_status (*sample)(lynx_engine *engine, uint32_t row, const lynx_sampling *sampling,
-                          const lynx_token *history, uint32_t history_count,
-                          lynx_token *token);
+                          const lynx_token *history, uint32_t history_count, lynx_token *token);
 
     /* From any thread: stop the running prefill, step or batch soon (LYNX_ERR_CANCELLED). */
     void (*cancel)(lynx_engine *engine);

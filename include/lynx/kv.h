@@ -70,7 +70,7 @@ typedef struct lynx_rope {
 
 /* One side of one layer. */
 typedef struct lynx_side_shape {
-    uint32_t channels;      /* values of a token: KV heads x head_channels. 0: side absent (MLA) */
+    uint32_t channels; /* values of a token: KV heads x head_channels. 0: side absent (MLA) */
     uint32_t head_channels; /* divides 'channels' */
     lynx_rope rope;         /* pairing NONE on the value side */
 } lynx_side_shape;

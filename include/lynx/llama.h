@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * llama.h - the engine contract (engine.h) on llama.cpp, by its public C API. Library lynx-llama.
+ * llama.h - the engine contract (engine.h) on llama.cpp, by its public C API. Library
+ * lynx-llama.
  *
  * Source of the facts that it builds on: docs/llama.md. A start-up probe checks each of them on
  * the installed version and refuses, with a reason, what does not hold.
@@ -22,7 +23,7 @@ extern "C" {
 #endif
 
 typedef enum lynx_exact_mode {
-    LYNX_EXACT_STRICT = 0,  /* padded steps, bounded batches: step and batch agree bit for bit */
+    LYNX_EXACT_STRICT = 0, /* padded steps, bounded batches: step and batch agree bit for bit */
     LYNX_EXACT_ROUNDING = 1 /* fastest steps; step and batch may differ in rounding */
 } lynx_exact_mode;
 
@@ -43,18 +44,19 @@ typedef void lynx_log(void *user, int severity, const char *text);
 
 typedef struct lynx_llama_options {
     size_t struct_size;
-    const char *model_path;      /* GGUF file. No default */
-    uint32_t context_tokens;     /* --ctx-size; 0 = the model's own. Default 4608 */
-    int32_t threads;             /* --threads; 0 = number of cores. Default 0 */
-    int32_t threads_batch;       /* --threads-batch; 0 = as 'threads'. Default 0 */
-    int32_t gpu_layers;          /* --gpu-layers. Default 0 */
-    lynx_element element;        /* --cache-type: F16, BF16 or F32. Default F16 */
+    const char *model_path;               /* GGUF file. No default */
+    uint32_t context_tokens;              /* --ctx-size; 0 = the model's own. Default 4608 */
+    int32_t threads;                      /* --threads; 0 = number of cores. Default 0 */
+    int32_t threads_batch;                /* --threads-batch; 0 = as 'threads'. Default 0 */
+    int32_t gpu_layers;                   /* --gpu-layers. Default 0 */
+    lynx_element element;                 /* --cache-type: F16, BF16 or F32. Default F16 */
     lynx_flash_attention flash_attention; /* --flash-attn. Default AUTO */
-    lynx_exact_mode exact;       /* --exact. Default STRICT */
+    lynx_exact_mode exact;                /* --exact. Default STRICT */
     lynx_cache_access cache_access;       /* Default AUTO */
-    uint32_t prefill_piece_tokens; /* tokens of one prefill piece, a multiple of 256. Default 512 */
-    const char *cache_folder;    /* where weight digests are remembered; NULL = nowhere */
-    lynx_log *log;               /* lines of llama.cpp and of the probe; may be NULL */
+    uint32_t
+        prefill_piece_tokens; /* tokens of one prefill piece, a multiple of 256. Default 512 */
+    const char *cache_folder; /* where weight digests are remembered; NULL = nowhere */
+    lynx_log *log;            /* lines of llama.cpp and of the probe; may be NULL */
     void *log_user;
     const lynx_allocator *memory;
 } lynx_llama_options;
@@ -70,8 +72,8 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_llama_create(lynx_engine **engine,
                                                        const lynx_llama_options *options,
                                                        char *text, size_t text_size);
 
-/* What the probe found, in words: one line for each check, "\n" between; borrowed from the engine.
- * 'engine' must come from lynx_llama_create. */
+/* What the probe found, in words: one line for each check, "\n" between; borrowed from the
+ * engine. 'engine' must come from lynx_llama_create. */
 LYNX_API const char *lynx_llama_probe_report(const lynx_engine *engine);
 
 /* Version of the llama.cpp library in use. */

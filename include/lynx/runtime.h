@@ -3,8 +3,8 @@
  * runtime.h - the two nodes: engine, codec, session and link put together.
  *
  * Each end of a connection has two threads: a link thread that pumps bytes (libuv), and the
- * calling thread, which owns the engine. They meet in the session object, under one lock that is
- * never held while the engine computes or a socket is used. So page i+1 is quantised while
+ * calling thread, which owns the engine. They meet in the session object, under one lock that
+ * is never held while the engine computes or a socket is used. So page i+1 is quantised while
  * page i is on the wire, and pages are checked and put away while the engine drafts.
  *
  * Shutdown order: the engine thread stops first, the link thread sends what is queued (the
@@ -41,13 +41,13 @@ LYNX_API lynx_time_ns lynx_clock_now(void);
 /* ---- prefill node -------------------------------------------------------------------- */
 
 typedef struct lynx_serve_report {
-    uint64_t requests;      /* accepted */
-    uint64_t prefilled;     /* tokens run through the model */
-    uint64_t prefill_ns;    /* of the last request; 0 when its cache was still held */
-    uint64_t encode_ns;     /* in the codec, of the last request */
-    uint64_t cache_bytes;   /* of the last request, in the engine's own type */
+    uint64_t requests;    /* accepted */
+    uint64_t prefilled;   /* tokens run through the model */
+    uint64_t prefill_ns;  /* of the last request; 0 when its cache was still held */
+    uint64_t encode_ns;   /* in the codec, of the last request */
+    uint64_t cache_bytes; /* of the last request, in the engine's own type */
     lynx_session_counters counters;
-    uint32_t raw_pages;     /* of the last request: travelled raw although the codec codes them */
+    uint32_t raw_pages; /* of the last request: travelled raw although the codec codes them */
 } lynx_serve_report;
 
 /* What a prefill node remembers between connections: which prompt its engine still holds. */
@@ -59,20 +59,21 @@ LYNX_API void lynx_held_prompt_destroy(lynx_held_prompt *held);
 
 typedef struct lynx_serve_options {
     size_t struct_size;
-    lynx_engine *engine;         /* borrowed */
-    lynx_held_prompt *held;      /* borrowed; NULL: nothing is remembered */
-    bool allow_other_weights;    /* Default false */
-    uint64_t timeout_ns;         /* peer silent. Default 10 s */
-    const char *kernels;         /* as in lynx_codec_options. Default NULL */
-    volatile sig_atomic_t *stop; /* non-zero: end soon. May be NULL */
+    lynx_engine *engine;          /* borrowed */
+    lynx_held_prompt *held;       /* borrowed; NULL: nothing is remembered */
+    bool allow_other_weights;     /* Default false */
+    uint64_t timeout_ns;          /* peer silent. Default 10 s */
+    const char *kernels;          /* as in lynx_codec_options. Default NULL */
+    volatile sig_atomic_t *stop;  /* non-zero: end soon. May be NULL */
     const lynx_allocator *memory; /* used from both threads */
 } lynx_serve_options;
 
 LYNX_API void lynx_serve_options_init(lynx_serve_options *options);
 
 /*
- * Serve one connection until the peer closes it. Takes 'link'. 'text' (LYNX_TEXT_MAX bytes) gets
- * one sentence unless the result is LYNX_OK (the peer said good-bye). 'report' may be NULL.
+ * Serve one connection until the peer closes it. Takes 'link'. 'text' (LYNX_TEXT_MAX bytes)
+ * gets one sentence unless the result is LYNX_OK (the peer said good-bye). 'report' may be
+ * NULL.
  */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_serve(lynx_link *link,
                                                 const lynx_serve_options *options,
@@ -132,41 +133,42 @@ typedef struct lynx_run_options {
     bool after_prefill;         /* no page leaves before the prefill ended. Default false */
     bool allow_other_weights;   /* Default false */
     bool skip_verify;           /* MUTATION CHECK ONLY: take drafts as valid. Default false */
-    bool flip_residual_bit;     /* MUTATION CHECK ONLY: change a bit of each residual plane behind
-                                   its checksum. Default false */
-    uint64_t timeout_ns;        /* peer silent. Default 10 s */
+    bool flip_residual_bit; /* MUTATION CHECK ONLY: change a bit of each residual plane behind
+                               its checksum. Default false */
+    uint64_t timeout_ns;    /* peer silent. Default 10 s */
     const char *kernels;
-    lynx_on_moment *on_moment;  /* may be NULL */
+    lynx_on_moment *on_moment; /* may be NULL */
     void *user;
-    volatile sig_atomic_t *stop; /* non-zero: cancel and return LYNX_ERR_CANCELLED. May be NULL */
+    volatile sig_atomic_t
+        *stop; /* non-zero: cancel and return LYNX_ERR_CANCELLED. May be NULL */
     const lynx_allocator *memory; /* used from both threads */
 } lynx_run_options;
 
 LYNX_API void lynx_run_options_init(lynx_run_options *options);
 
 typedef struct lynx_run_result {
-    lynx_token *tokens;      /* the answer, all of it valid; 'capacity' of the caller */
-    lynx_time_ns *times;     /* when each was produced, from the clock's zero */
+    lynx_token *tokens;  /* the answer, all of it valid; 'capacity' of the caller */
+    lynx_time_ns *times; /* when each was produced, from the clock's zero */
     uint32_t capacity;
     uint32_t token_count;
-    bool has_ended;          /* the last token ends the text */
+    bool has_ended; /* the last token ends the text */
 
-    uint64_t prefill_ns;     /* zero of the clock to the end of the prefill as seen here */
-    uint64_t anchor_ns;      /* ... to the complete anchor; 0 if there was none */
-    uint64_t complete_ns;    /* ... to the complete cache; 0 if there was none */
-    uint64_t first_own_ns;   /* ... to the first token that this node produced (draft or valid) */
-    uint64_t verify_ns;      /* duration of the verification pass */
+    uint64_t prefill_ns;   /* zero of the clock to the end of the prefill as seen here */
+    uint64_t anchor_ns;    /* ... to the complete anchor; 0 if there was none */
+    uint64_t complete_ns;  /* ... to the complete cache; 0 if there was none */
+    uint64_t first_own_ns; /* ... to the first token that this node produced (draft or valid) */
+    uint64_t verify_ns;    /* duration of the verification pass */
     uint64_t decode_cache_ns; /* spent in the codec and in writing pages */
     uint32_t drafted, accepted;
     uint64_t bytes_before_first_draft; /* on the wire, framing included */
     uint64_t bytes_total;
-    uint64_t cache_bytes;    /* of the prompt in the engine's own type */
+    uint64_t cache_bytes; /* of the prompt in the engine's own type */
 } lynx_run_result;
 
 /*
- * Run one prompt to the end of its answer. Takes 'link' (NULL for the local methods). 'result' holds
- * the caller's arrays, of 'capacity' >= answer_tokens_max. 'text' (LYNX_TEXT_MAX bytes) gets one
- * sentence on failure; 'result' then holds the valid tokens so far.
+ * Run one prompt to the end of its answer. Takes 'link' (NULL for the local methods). 'result'
+ * holds the caller's arrays, of 'capacity' >= answer_tokens_max. 'text' (LYNX_TEXT_MAX bytes)
+ * gets one sentence on failure; 'result' then holds the valid tokens so far.
  */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_run(lynx_link *link, const lynx_run_options *options,
                                               lynx_run_result *result, char *text);

@@ -24,7 +24,13 @@
  * queued no bytes of a plane 1 leave, whatever request they belong to; first come first served
  * inside a plane. The choice is made anew after each chunk of 'chunk_bytes'.
  *
- * Threads: one thread at a time for each object (the runtime holds a lock).
+ * Events wait in a queue that grows, up to 2^20 of them (then the session ends with
+ * LYNX_ERR_LIMIT): take all of them after each read. CLOSED comes even when memory has run out.
+ *
+ * Calls on a session that is over return LYNX_ERR_CLOSED where they would send something.
+ *
+ * Threads: one thread at a time for each object (the runtime holds a lock). What write() gave
+ * may be read without the lock until wrote(), whatever is called in between, but destroy.
  */
 #ifndef LYNX_SESSION_H
 #define LYNX_SESSION_H
@@ -52,11 +58,11 @@ enum {
 
 typedef struct lynx_session_options {
     size_t struct_size;
-    const lynx_model *model;    /* shape, fingerprint, name; read during create */
-    bool allow_other_weights;   /* accept a peer whose weights differ. Default false */
-    uint32_t chunk_bytes;       /* unit of preemption, in [4096, 1 MiB]. Default 65536 */
-    uint64_t timeout_ns;        /* peer silent for so long: ERR_TIMEOUT. Default 10 s */
-    uint64_t ping_ns;           /* send PING after so long without sending. Default 1 s */
+    const lynx_model *model;      /* shape, fingerprint, name; read during create */
+    bool allow_other_weights;     /* accept a peer whose weights differ. Default false */
+    uint32_t chunk_bytes;         /* unit of preemption, in [4096, 1 MiB]. Default 65536 */
+    uint64_t timeout_ns;          /* peer silent for so long: ERR_TIMEOUT. Default 10 s */
+    uint64_t ping_ns;             /* send PING after so long without sending. Default 1 s */
     const lynx_allocator *memory; /* kept; NULL = C library */
 } lynx_session_options;
 
@@ -65,10 +71,10 @@ LYNX_API void lynx_session_options_init(lynx_session_options *options);
 /* ---- a request ----------------------------------------------------------------------- */
 
 enum {
-    LYNX_REQUEST_HOLD = 1,          /* send READY after the prefill, and pages only after START */
-    LYNX_REQUEST_REUSE = 2,         /* a cache of the same tokens that is still held will do */
-    LYNX_REQUEST_NO_PAGES = 4,      /* tokens only (the prefill node decodes on) */
-    LYNX_REQUEST_AFTER_PREFILL = 8  /* no page leaves before the prefill is complete (blob) */
+    LYNX_REQUEST_HOLD = 1,     /* send READY after the prefill, and pages only after START */
+    LYNX_REQUEST_REUSE = 2,    /* a cache of the same tokens that is still held will do */
+    LYNX_REQUEST_NO_PAGES = 4, /* tokens only (the prefill node decodes on) */
+    LYNX_REQUEST_AFTER_PREFILL = 8 /* no page leaves before the prefill is complete (blob) */
 };
 
 typedef struct lynx_request {
@@ -83,9 +89,11 @@ typedef struct lynx_request {
 /* ---- events -------------------------------------------------------------------------- */
 
 typedef enum lynx_event_type {
-    LYNX_EVENT_NONE,      /* nothing new */
-    LYNX_EVENT_HELLO,     /* the peer is who we want; 'text' is its model's name */
-    LYNX_EVENT_REQUEST,   /* sender: 'request_id', 'request' (valid until the request ends) */
+    LYNX_EVENT_NONE,  /* nothing new */
+    LYNX_EVENT_HELLO, /* the peer is who we want; 'text' is its model's name */
+    /* sender: 'request_id', 'request', which is valid until the owner refuses it, or has taken
+     * its CANCEL or DELIVERED and asks for the next event */
+    LYNX_EVENT_REQUEST,
     LYNX_EVENT_START,     /* sender: 'request_id' */
     LYNX_EVENT_CANCEL,    /* sender: 'request_id'; its planes are dropped already */
     LYNX_EVENT_DELIVERED, /* sender: every plane of 'request_id' is acknowledged */
@@ -108,14 +116,14 @@ typedef struct lynx_event {
     lynx_page_id page;
     uint32_t plane;
     const lynx_request *request;
-    const char *text;    /* terminated; valid until the next call on the object */
-    lynx_time_ns time;   /* 'now' of the read that made the event */
+    const char *text;  /* terminated; valid until the next call on the object */
+    lynx_time_ns time; /* 'now' of the read that made the event */
 } lynx_event;
 
 /* Counters of one session. Bytes include all framing. */
 typedef struct lynx_session_counters {
     uint64_t bytes_sent, bytes_received;
-    uint64_t plane_bytes_sent[LYNX_PLANES_MAX];     /* payload and framing of pages, by plane */
+    uint64_t plane_bytes_sent[LYNX_PLANES_MAX]; /* payload and framing of pages, by plane */
     uint64_t plane_bytes_received[LYNX_PLANES_MAX];
     uint64_t queued_bytes;     /* sender: payload added and not acknowledged */
     uint64_t queued_bytes_top; /* its largest value */
@@ -136,13 +144,16 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_read(lynx_sender *sender, lynx_
                                                       const uint8_t *data, size_t size);
 
 /* The next bytes to send: '*count' (0 = none now) ranges, at most about 'chunk_bytes' in all,
- * borrowed until wrote() has taken them or the sender is destroyed. */
+ * borrowed until wrote() has taken them or the sender is destroyed. Until wrote() the
+ * same bytes are given again. An error is queued as LYNX_EVENT_CLOSED; the ranges are valid
+ * with it. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_write(lynx_sender *sender, lynx_time_ns now,
                                                        lynx_bytes parts[LYNX_SESSION_PARTS_MAX],
                                                        uint32_t *count);
 
 /* The link took 'size' bytes (>= 1, <= what the last write gave). A message that has begun is
- * finished before another one starts. */
+ * finished before another one starts. To be called before a read of what answers these bytes.
+ */
 LYNX_API void lynx_sender_wrote(lynx_sender *sender, lynx_time_ns now, size_t size);
 
 /* When to call write again even if nothing arrives (ping, time-out). Passing the time-out
@@ -152,29 +163,38 @@ LYNX_API lynx_time_ns lynx_sender_deadline(const lynx_sender *sender);
 /* Take the oldest event; false when there is none. */
 LYNX_API bool lynx_sender_next_event(lynx_sender *sender, lynx_event *event);
 
-LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_accept(lynx_sender *sender, uint64_t request_id);
-/* Also after accept: the request ends with 'status' and 'text', its planes are dropped. */
-LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_refuse(lynx_sender *sender, uint64_t request_id,
-                                                        lynx_status status, const char *text);
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_accept(lynx_sender *sender,
+                                                        uint64_t request_id);
+/* Also after accept: the request ends with 'status' (an error) and 'text', its planes are
+ * dropped. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_refuse(lynx_sender *sender,
+                                                        uint64_t request_id, lynx_status status,
+                                                        const char *text);
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_progress(lynx_sender *sender,
                                                           uint64_t request_id, uint32_t done);
-LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_ready(lynx_sender *sender, uint64_t request_id);
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_ready(lynx_sender *sender,
+                                                       uint64_t request_id);
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_token(lynx_sender *sender, uint64_t request_id,
                                                        uint32_t index, lynx_token token);
 
-/* Called once for each plane that was added, when it is acknowledged or dropped. */
+/* Called once for each plane that was added, when it is acknowledged or dropped: from within a
+ * read, a wrote, a refuse or the destroy. It must not call the sender. */
 typedef void lynx_plane_release(void *user, uint8_t *data, size_t size);
 
 /* Queue a plane. On success the sender keeps 'data' until 'release'; on failure it stays with
  * the caller. 'size' may be 0. The checksum is computed here, once.
- * LYNX_ERR_STATE: no such request (cancelled meanwhile). LYNX_ERR_ARGUMENT: page not needed. */
+ * LYNX_ERR_STATE: no such request (cancelled meanwhile), not accepted, or finished.
+ * LYNX_ERR_ARGUMENT: page not needed or wanted, no such plane, or it was added before.
+ * LYNX_ERR_CLOSED, LYNX_ERR_MEMORY. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_plane(lynx_sender *sender, uint64_t request_id,
                                                        lynx_page_id page, uint32_t plane,
                                                        uint8_t *data, size_t size,
                                                        lynx_plane_release *release, void *user);
 
-/* Nothing more will be added; FINISH leaves behind the last plane. */
-LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_finish(lynx_sender *sender, uint64_t request_id);
+/* Nothing more will be added; FINISH leaves behind the last plane. LYNX_ERR_STATE also when a
+ * plane of a needed page was not added, unless the request wants no pages. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_finish(lynx_sender *sender,
+                                                        uint64_t request_id);
 
 /* Say good-bye with a reason; LYNX_OK for an ordinary end. */
 LYNX_API void lynx_sender_close(lynx_sender *sender, lynx_status status, const char *text);
@@ -192,13 +212,14 @@ LYNX_API void lynx_receiver_destroy(lynx_receiver *receiver);
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_receiver_read(lynx_receiver *receiver,
                                                         lynx_time_ns now, const uint8_t *data,
                                                         size_t size);
-LYNX_API LYNX_MUST_CHECK lynx_status lynx_receiver_write(
-    lynx_receiver *receiver, lynx_time_ns now, lynx_bytes parts[LYNX_SESSION_PARTS_MAX],
-    uint32_t *count);
+LYNX_API LYNX_MUST_CHECK lynx_status
+lynx_receiver_write(lynx_receiver *receiver, lynx_time_ns now,
+                    lynx_bytes parts[LYNX_SESSION_PARTS_MAX], uint32_t *count);
 LYNX_API void lynx_receiver_wrote(lynx_receiver *receiver, lynx_time_ns now, size_t size);
 LYNX_API lynx_time_ns lynx_receiver_deadline(const lynx_receiver *receiver);
 LYNX_API bool lynx_receiver_next_event(lynx_receiver *receiver, lynx_event *event);
-LYNX_API void lynx_receiver_close(lynx_receiver *receiver, lynx_status status, const char *text);
+LYNX_API void lynx_receiver_close(lynx_receiver *receiver, lynx_status status,
+                                  const char *text);
 LYNX_API lynx_session_counters lynx_receiver_counters(const lynx_receiver *receiver);
 
 /* Ask for a prompt's cache. 'request' and its tokens are copied. May be called before HELLO
@@ -206,9 +227,11 @@ LYNX_API lynx_session_counters lynx_receiver_counters(const lynx_receiver *recei
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_receiver_request(lynx_receiver *receiver,
                                                            const lynx_request *request,
                                                            uint64_t *request_id);
+/* Once, for a request with LYNX_REQUEST_HOLD; LYNX_ERR_STATE otherwise. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_receiver_start(lynx_receiver *receiver,
                                                          uint64_t request_id);
-/* Drop the request and what it holds; the sender is told. */
+/* Drop the request and what it holds; the sender is told. To be called for requests that are
+ * over as well, to free their planes. Events of it that wait already still come. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_receiver_cancel(lynx_receiver *receiver,
                                                           uint64_t request_id);
 
@@ -218,9 +241,11 @@ LYNX_API const lynx_page_map *lynx_receiver_map(const lynx_receiver *receiver,
 
 /* The planes of a page that are here from plane 0 on, without a gap: '*count' of them,
  * borrowed until release_page. LYNX_ERR_STATE when plane 0 is not here or was released. */
-LYNX_API LYNX_MUST_CHECK lynx_status lynx_receiver_planes(
-    const lynx_receiver *receiver, uint64_t request_id, lynx_page_id page,
-    lynx_bytes planes[LYNX_PLANES_MAX], uint32_t *count);
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_receiver_planes(const lynx_receiver *receiver,
+                                                          uint64_t request_id,
+                                                          lynx_page_id page,
+                                                          lynx_bytes planes[LYNX_PLANES_MAX],
+                                                          uint32_t *count);
 
 /* Free the memory of a page's planes; its bits in the map stay. */
 LYNX_API void lynx_receiver_release_page(lynx_receiver *receiver, uint64_t request_id,

@@ -39,7 +39,7 @@ LYNX_API uint32_t lynx_draft_limit(uint32_t draft_count_max, uint32_t answer_lef
 typedef struct lynx_token_clock {
     lynx_time_ns *times; /* 'capacity' of them, the caller's */
     uint32_t capacity;
-    uint32_t count;      /* valid tokens so far */
+    uint32_t count; /* valid tokens so far */
 } lynx_token_clock;
 
 /* The next valid token was produced at 'time'. Ignored when the clock is full. */

@@ -22,23 +22,23 @@ extern "C" {
 #endif
 
 /* name, value, scope, text */
-#define LYNX_STATUS_LIST(X)                                                                  \
-    X(OK, 0, NONE, "success")                                                                \
-    X(MORE, 1, NONE, "more input is needed")                                                 \
-    X(BLOCKED, 2, NONE, "no room now; try again after draining")                             \
-    X(ERR_ARGUMENT, -1, CALL, "an argument is outside its documented range")                 \
-    X(ERR_MEMORY, -2, CALL, "out of memory")                                                 \
-    X(ERR_UNSUPPORTED, -3, CALL, "valid, but not built or not implemented here")             \
-    X(ERR_LIMIT, -4, CALL, "a configured limit would be exceeded")                           \
-    X(ERR_STATE, -5, CALL, "the call does not fit the state of the object")                  \
-    X(ERR_CORRUPT, -10, PAGE, "page payload does not match its checksum")                    \
-    X(ERR_PROTOCOL, -20, STREAM, "peer broke the wire format")                               \
-    X(ERR_CLOSED, -21, STREAM, "peer closed the stream")                                     \
-    X(ERR_TIMEOUT, -22, STREAM, "peer did not answer in time")                               \
-    X(ERR_VERSION, -23, STREAM, "peer speaks another version of the wire format")            \
-    X(ERR_SYSTEM, -24, STREAM, "the operating system refused an operation")                  \
-    X(ERR_MODEL, -30, SESSION, "peer holds the cache of another model")                      \
-    X(ERR_ENGINE, -31, SESSION, "the inference engine failed")                               \
+#define LYNX_STATUS_LIST(X)                                                                    \
+    X(OK, 0, NONE, "success")                                                                  \
+    X(MORE, 1, NONE, "more input is needed")                                                   \
+    X(BLOCKED, 2, NONE, "no room now; try again after draining")                               \
+    X(ERR_ARGUMENT, -1, CALL, "an argument is outside its documented range")                   \
+    X(ERR_MEMORY, -2, CALL, "out of memory")                                                   \
+    X(ERR_UNSUPPORTED, -3, CALL, "valid, but not built or not implemented here")               \
+    X(ERR_LIMIT, -4, CALL, "a configured limit would be exceeded")                             \
+    X(ERR_STATE, -5, CALL, "the call does not fit the state of the object")                    \
+    X(ERR_CORRUPT, -10, PAGE, "page payload does not match its checksum")                      \
+    X(ERR_PROTOCOL, -20, STREAM, "peer broke the wire format")                                 \
+    X(ERR_CLOSED, -21, STREAM, "peer closed the stream")                                       \
+    X(ERR_TIMEOUT, -22, STREAM, "peer did not answer in time")                                 \
+    X(ERR_VERSION, -23, STREAM, "peer speaks another version of the wire format")              \
+    X(ERR_SYSTEM, -24, STREAM, "the operating system refused an operation")                    \
+    X(ERR_MODEL, -30, SESSION, "peer holds the cache of another model")                        \
+    X(ERR_ENGINE, -31, SESSION, "the inference engine failed")                                 \
     X(ERR_CANCELLED, -32, SESSION, "the request was cancelled")
 
 typedef enum lynx_status {

@@ -9,8 +9,8 @@ bool lynx_failed(lynx_status status)
 const char *lynx_status_text(lynx_status status)
 {
     switch (status) {
-#define STATUS_TEXT(name, value, scope, text)                                                \
-    case LYNX_##name:                                                                        \
+#define STATUS_TEXT(name, value, scope, text)                                                  \
+    case LYNX_##name:                                                                          \
         return text;
         LYNX_STATUS_LIST(STATUS_TEXT)
 #undef STATUS_TEXT
@@ -21,8 +21,8 @@ const char *lynx_status_text(lynx_status status)
 const char *lynx_status_name(lynx_status status)
 {
     switch (status) {
-#define STATUS_NAME(name, value, scope, text)                                                \
-    case LYNX_##name:                                                                        \
+#define STATUS_NAME(name, value, scope, text)                                                  \
+    case LYNX_##name:                                                                          \
         return #name;
         LYNX_STATUS_LIST(STATUS_NAME)
 #undef STATUS_NAME
@@ -33,8 +33,8 @@ const char *lynx_status_name(lynx_status status)
 lynx_scope lynx_status_scope(lynx_status status)
 {
     switch (status) {
-#define STATUS_SCOPE(name, value, scope, text)                                               \
-    case LYNX_##name:                                                                        \
+#define STATUS_SCOPE(name, value, scope, text)                                                 \
+    case LYNX_##name:                                                                          \
         return LYNX_SCOPE_##scope;
         LYNX_STATUS_LIST(STATUS_SCOPE)
 #undef STATUS_SCOPE

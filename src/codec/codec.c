@@ -31,10 +31,10 @@ struct lynx_codec {
     lynx_codec_spec spec;
     const lx_kernels *kernels;
     uint32_t plane_count, code_bits;
-    size_t row_floats;   /* page_tokens rounded up to what kernels touch */
-    float *block;        /* [channels_max][row_floats] */
-    uint8_t *codes;      /* the same, one byte each */
-    uint8_t *rows;       /* bit rows of one channel: [8][row_floats / 8] */
+    size_t row_floats; /* page_tokens rounded up to what kernels touch */
+    float *block;      /* [channels_max][row_floats] */
+    uint8_t *codes;    /* the same, one byte each */
+    uint8_t *rows;     /* bit rows of one channel: [8][row_floats / 8] */
     rope_table ropes[ROPE_TABLES];
     uint32_t next_rope;
     size_t rope_floats;
@@ -54,9 +54,9 @@ typedef struct page_view {
     split split;
     size_t element_bytes; /* on the wire */
     size_t row_bytes;
-    size_t meta_offset;   /* in plane 0 */
+    size_t meta_offset; /* in plane 0 */
     size_t channel_meta, head_meta;
-    size_t rows_offset;   /* in plane 0 */
+    size_t rows_offset; /* in plane 0 */
 } page_view;
 
 /* ---- layout -------------------------------------------------------------------------- */
@@ -87,8 +87,8 @@ static page_view view_of(const lynx_codec *codec, const lynx_side_shape *shape, 
     page_view v = {.shape = shape, .side = side, .span = span, .split = split_of(codec, span)};
     v.element_bytes = lynx_element_bytes(codec->options.element);
     v.row_bytes = (v.split.coded + 7) / 8;
-    v.meta_offset = MODE_BYTES +
-                    (size_t)(v.split.head + v.split.tail) * shape->channels * v.element_bytes;
+    v.meta_offset =
+        MODE_BYTES + (size_t)(v.split.head + v.split.tail) * shape->channels * v.element_bytes;
     if (v.split.coded) {
         v.channel_meta = lx_channel_meta_bytes(&codec->spec, v.split.coded);
         v.head_meta = lx_head_meta_bytes(&codec->spec, v.split.coded);
@@ -222,8 +222,8 @@ static void put_value(const lynx_tile *tile, uint8_t *at, float value)
         memcpy(at, &value, sizeof(value));
         return;
     }
-    const uint16_t half = tile->element == LYNX_ELEMENT_F16 ? lx_half_of_float(value)
-                                                            : lx_bfloat_of_float(value);
+    const uint16_t half =
+        tile->element == LYNX_ELEMENT_F16 ? lx_half_of_float(value) : lx_bfloat_of_float(value);
     memcpy(at, &half, sizeof(half));
 }
 
@@ -373,8 +373,8 @@ static lynx_status check_page(const lynx_codec *codec, const lynx_side_shape *sh
                    span->first_token <= span->prompt_tokens &&
                    span->token_count <= span->prompt_tokens - span->first_token,
                LYNX_ERR_ARGUMENT);
-    LX_REQUIRE(tile->data && (tile->token_stride_bytes == bytes ||
-                              tile->channel_stride_bytes == bytes),
+    LX_REQUIRE(tile->data &&
+                   (tile->token_stride_bytes == bytes || tile->channel_stride_bytes == bytes),
                LYNX_ERR_ARGUMENT);
     return LYNX_OK;
 }
@@ -417,7 +417,7 @@ static lynx_status check_planes(const lynx_codec *codec, const page_view *v,
     const bool is_raw = mode[0] == MODE_RAW;
     LX_REQUIRE(is_raw || is_worth_coding(codec, v), LYNX_ERR_CORRUPT);
     for (uint32_t plane = 0; plane < plane_count; plane++) {
-        const size_t size = !is_raw     ? coded_bytes(codec, v, plane)
+        const size_t size = !is_raw      ? coded_bytes(codec, v, plane)
                             : plane == 0 ? raw_bytes(v)
                                          : 0;
         LX_REQUIRE(planes[plane].size == size, LYNX_ERR_CORRUPT);
@@ -523,8 +523,8 @@ static lynx_status codec_init(lynx_codec *codec)
 {
     const lynx_allocator *memory = codec->memory;
     const size_t channels = codec->options.channels_max;
-    codec->row_floats = (codec->options.page_tokens + LX_KERNEL_TOKENS - 1) /
-                        LX_KERNEL_TOKENS * LX_KERNEL_TOKENS;
+    codec->row_floats = (codec->options.page_tokens + LX_KERNEL_TOKENS - 1) / LX_KERNEL_TOKENS *
+                        LX_KERNEL_TOKENS;
     codec->block = lx_alloc_zeroed(memory, channels * codec->row_floats, sizeof(float));
     codec->codes = lx_alloc_zeroed(memory, channels * codec->row_floats, 1);
     codec->rows = lx_alloc_zeroed(memory, codec->row_floats, 1);

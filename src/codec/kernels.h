@@ -4,8 +4,8 @@
  *
  * The reference table is the definition: every other table gives the same bytes and the same
  * floats. Kernels do not allocate, fail or keep state. Blocks are channel-major floats: row c
- * holds the tokens of channel c, 'row_floats' apart. Rows are padded: kernels may read and write
- * up to the next multiple of LX_KERNEL_TOKENS.
+ * holds the tokens of channel c, 'row_floats' apart. Rows are padded: kernels may read and
+ * write up to the next multiple of LX_KERNEL_TOKENS.
  */
 #ifndef LX_CODEC_KERNELS_H
 #define LX_CODEC_KERNELS_H
@@ -25,8 +25,8 @@ typedef struct lx_kernels {
     void (*load)(float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
                  uint32_t channels);
     /* And back, rounded to nearest even. */
-    void (*store)(const float *block, size_t row_floats, const lynx_tile *tile,
-                  uint32_t tokens, uint32_t channels);
+    void (*store)(const float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
+                  uint32_t channels);
 
     /* Smallest and largest of 'count' values, a multiple of 32; false when one is not finite
      * (then the results mean nothing). */

@@ -40,8 +40,8 @@ static void load(float *block, size_t row_floats, const lynx_tile *tile, uint32_
                            tile->element);
 }
 
-static void store(const float *block, size_t row_floats, const lynx_tile *tile,
-                  uint32_t tokens, uint32_t channels)
+static void store(const float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
+                  uint32_t channels)
 {
     for (uint32_t c = 0; c < channels; c++)
         for (uint32_t t = 0; t < tokens; t++)
@@ -112,8 +112,7 @@ static void unpack(const uint8_t *rows, size_t row_bytes, uint32_t count, uint32
     }
 }
 
-static void rotate(float *a, float *b, const float *cosines, const float *sines,
-                   uint32_t count)
+static void rotate(float *a, float *b, const float *cosines, const float *sines, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         const float ac = a[i] * cosines[i];

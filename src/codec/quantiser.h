@@ -3,8 +3,8 @@
  * quantiser.h - one head of one page between floats and codes; private to the codec.
  *
  * A quantiser sees the coded run of a page: 'tokens' tokens, in rows padded to 'padded' with
- * copies of the last value. It writes metadata and codes, or reads them. Whether metadata can be
- * trusted is asked before any decoding (check).
+ * copies of the last value. It writes metadata and codes, or reads them. Whether metadata can
+ * be trusted is asked before any decoding (check).
  */
 #ifndef LX_CODEC_QUANTISER_H
 #define LX_CODEC_QUANTISER_H
@@ -16,7 +16,8 @@ enum { LX_CHUNK_TOKENS = 32, LX_PAPER_CODE_MAX = 120 };
 
 /* Tables of PAPER for one alpha. */
 typedef struct lx_paper_tables {
-    float thresholds[LX_PAPER_CODE_MAX + 2]; /* code >= k where the magnitude >= thresholds[k] */
+    float
+        thresholds[LX_PAPER_CODE_MAX + 2]; /* code >= k where the magnitude >= thresholds[k] */
     float magnitudes[LX_PAPER_CODE_MAX + 9]; /* of a code, 0 .. 128 */
     float zero_magnitude;                    /* centroid of the anchor's zero bin */
 } lx_paper_tables;
@@ -25,8 +26,8 @@ typedef struct lx_quantiser {
     const lynx_codec_spec *spec;
     const lx_kernels *kernels;
     const lx_paper_tables *paper;
-    uint32_t code_bits;     /* 8 or 4 */
-    uint32_t missing_bits;  /* decode: low bits of the codes that are not here */
+    uint32_t code_bits;    /* 8 or 4 */
+    uint32_t missing_bits; /* decode: low bits of the codes that are not here */
     uint32_t tokens, padded;
 } lx_quantiser;
 

@@ -2,8 +2,8 @@
 /*
  * quantiser_paper.c - Algorithm 1 of the paper with the errata of docs/algorithm.md.
  *
- * The code byte is the anchor in the high nibble (two's complement, -8 .. 7) and the residual in
- * the low one. With I = 0 .. 120 the magnitude on the logarithmic scale: V = (I + 7) >> 4,
+ * The code byte is the anchor in the high nibble (two's complement, -8 .. 7) and the residual
+ * in the low one. With I = 0 .. 120 the magnitude on the logarithmic scale: V = (I + 7) >> 4,
  * R = 16 V - I, A = V for values at or above the mean and -V - 1 below it, so that -0 keeps its
  * sign. (The paper writes V * S + min(S, 0).)
  */
@@ -128,8 +128,8 @@ void lx_paper_decode(const lx_quantiser *q, const uint8_t *meta, const uint8_t *
         const int coarse = anchor < 0 ? -anchor - 1 : anchor;
         int code = is_full ? 16 * coarse - residual : 16 * coarse;
         code = code < 0 ? 0 : code > LX_PAPER_CODE_MAX + 8 ? LX_PAPER_CODE_MAX + 8 : code;
-        const float magnitude = !is_full && coarse == 0 ? q->paper->zero_magnitude
-                                                        : q->paper->magnitudes[code];
+        const float magnitude =
+            !is_full && coarse == 0 ? q->paper->zero_magnitude : q->paper->magnitudes[code];
         const float distance = magnitude * view.sigma;
         values[t] = anchor < 0 ? view.centre - distance : view.centre + distance;
     }

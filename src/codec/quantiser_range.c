@@ -2,8 +2,8 @@
 /*
  * quantiser_range.c - nested minimum/maximum: docs/algorithm.md, RANGE and TOKEN.
  *
- * A code is a position on an even grid from 'low' in steps of 'step'; its top bits are a code on
- * a coarser grid, so an anchor is the same code with low bits missing.
+ * A code is a position on an even grid from 'low' in steps of 'step'; its top bits are a code
+ * on a coarser grid, so an anchor is the same code with low bits missing.
  */
 #include <math.h>
 #include <string.h>
@@ -81,7 +81,8 @@ size_t lx_head_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens)
 }
 
 /* The two bytes of a narrow chunk, relative to the channel's low end and step over the page. */
-static grid narrow_grid(const uint8_t *bytes, float page_low, float page_step, uint32_t code_max)
+static grid narrow_grid(const uint8_t *bytes, float page_low, float page_step,
+                        uint32_t code_max)
 {
     const float low = page_low + (float)bytes[0] * page_step;
     const float width = (float)bytes[1] * page_step;

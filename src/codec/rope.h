@@ -2,8 +2,8 @@
 /*
  * rope.h - cosines and sines of the key rotation, the same on every machine.
  *
- * Computed in double from additions, multiplications and divisions only (no libm, whose last bit
- * differs between versions), then rounded to float.
+ * Computed in double from additions, multiplications and divisions only (no libm, whose last
+ * bit differs between versions), then rounded to float.
  */
 #ifndef LX_CODEC_ROPE_H
 #define LX_CODEC_ROPE_H
@@ -12,7 +12,8 @@
 
 #include "lynx/kv.h"
 
-/* e^x for |x| <= 700, and the natural logarithm of x > 0 (normal). Error below 1e-14 relative. */
+/* e^x for |x| <= 700, and the natural logarithm of x > 0 (normal). Error below 1e-14 relative.
+ */
 double lx_exp(double x);
 double lx_log(double x);
 

@@ -25,14 +25,13 @@ static bool is_within(float value, float least, float most)
 
 lynx_status lynx_sampling_check(const lynx_sampling *sampling)
 {
-    const bool is_valid = is_within(sampling->temperature, 0.0f, 100.0f) &&
-                          sampling->top_k >= 0 && is_within(sampling->top_p, 0.0f, 1.0f) &&
-                          sampling->top_p > 0.0f && is_within(sampling->min_p, 0.0f, 1.0f) &&
-                          sampling->min_p < 1.0f &&
-                          is_within(sampling->repeat_penalty, 0.0f, 10.0f) &&
-                          sampling->repeat_penalty > 0.0f &&
-                          is_within(sampling->frequency_penalty, -2.0f, 2.0f) &&
-                          is_within(sampling->presence_penalty, -2.0f, 2.0f) &&
-                          sampling->penalty_tokens >= 0 && sampling->penalty_tokens <= 4096;
+    const bool is_valid =
+        is_within(sampling->temperature, 0.0f, 100.0f) && sampling->top_k >= 0 &&
+        is_within(sampling->top_p, 0.0f, 1.0f) && sampling->top_p > 0.0f &&
+        is_within(sampling->min_p, 0.0f, 1.0f) && sampling->min_p < 1.0f &&
+        is_within(sampling->repeat_penalty, 0.0f, 10.0f) && sampling->repeat_penalty > 0.0f &&
+        is_within(sampling->frequency_penalty, -2.0f, 2.0f) &&
+        is_within(sampling->presence_penalty, -2.0f, 2.0f) && sampling->penalty_tokens >= 0 &&
+        sampling->penalty_tokens <= 4096;
     return is_valid ? LYNX_OK : LYNX_ERR_ARGUMENT;
 }

@@ -63,9 +63,9 @@ static void store_value(const toy *t, uint8_t *row, uint32_t channel, int32_t va
     if (t->options.element == LYNX_ELEMENT_F16) {
         const uint32_t exponent = (bits >> 23) & 0xFF;
         const uint32_t sign = (bits >> 16) & 0x8000;
-        half = exponent == 0 ? 0
-                             : (uint16_t)(sign | ((exponent - 112) << 10) |
-                                          ((bits >> 13) & 0x3FF));
+        half = exponent == 0
+                   ? 0
+                   : (uint16_t)(sign | ((exponent - 112) << 10) | ((bits >> 13) & 0x3FF));
     }
     memcpy(row + 2 * (size_t)channel, &half, 2);
 }
@@ -114,11 +114,11 @@ static void compute_logits(const toy *t, lynx_token last, float *logits)
         float sum = (float)(mix(((uint64_t)(uint32_t)last << 8) | word) % 1024) / 64.0f;
         for (uint32_t layer = 0; layer < t->options.layer_count; layer++) {
             const uint32_t window = t->layers[layer].window_tokens;
-            const uint32_t first =
-                window && t->length > window ? t->length - window : 0;
+            const uint32_t first = window && t->length > window ? t->length - window : 0;
             for (uint32_t token = first; token < t->length; token++)
-                sum += load_value(t, cell(t, layer, 0, token), (word * 7 + token) % channels) *
-                       load_value(t, cell(t, layer, 1, token), (word * 13 + token * 3) % channels);
+                sum +=
+                    load_value(t, cell(t, layer, 0, token), (word * 7 + token) % channels) *
+                    load_value(t, cell(t, layer, 1, token), (word * 13 + token * 3) % channels);
         }
         logits[word] = word == 0 ? sum - 6.0f : sum; /* the end is rare */
     }
@@ -226,7 +226,8 @@ static lynx_status toy_reserve(lynx_engine *engine, uint32_t count)
 {
     toy *t = toy_of(engine);
     LX_REQUIRE(count <= t->options.context_tokens, LYNX_ERR_ARGUMENT);
-    /* Undefined content: all bits set is a NaN in every type, so that an unwritten page shows. */
+    /* Undefined content: all bits set is a NaN in every type, so that an unwritten page shows.
+     */
     memset(t->cache, 0xFF, t->cache_bytes);
     t->length = count;
     return LYNX_OK;

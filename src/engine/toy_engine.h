@@ -2,9 +2,9 @@
 /*
  * toy_engine.h - an engine without a model, for tests of everything around an engine.
  *
- * Keys and values are pseudo-random functions of token, position and channel; logits are sums of
- * products over the whole cache, so that a coarser cache changes some tokens and an exact one
- * none. A step and a batch give the same bits. One byte is one token; token 0 ends a text.
+ * Keys and values are pseudo-random functions of token, position and channel; logits are sums
+ * of products over the whole cache, so that a coarser cache changes some tokens and an exact
+ * one none. A step and a batch give the same bits. One byte is one token; token 0 ends a text.
  */
 #ifndef LX_ENGINE_TOY_ENGINE_H
 #define LX_ENGINE_TOY_ENGINE_H
@@ -22,7 +22,8 @@ typedef struct lx_toy_options {
     uint32_t step_ns;        /* time that a step takes; 0 = none */
     bool can_refine;
     lynx_element element;
-    uint8_t weights; /* goes in the fingerprint: two engines that differ here are other models */
+    uint8_t
+        weights; /* goes in the fingerprint: two engines that differ here are other models */
 } lx_toy_options;
 
 void lx_toy_options_init(lx_toy_options *options);

@@ -24,9 +24,10 @@ static void count_needed(lynx_page_map *map)
     for (uint32_t page = 0; page < pages; page++)
         for (uint32_t layer = 0; layer < map->shape.layer_count; layer++)
             for (uint32_t side = 0; side < 2; side++)
-                map->needed += lynx_page_is_needed(
-                    &map->shape, (lynx_page_id){page, (uint16_t)layer, (uint8_t)side},
-                    map->prompt_tokens);
+                map->needed +=
+                    lynx_page_is_needed(&map->shape,
+                                        (lynx_page_id){page, (uint16_t)layer, (uint8_t)side},
+                                        map->prompt_tokens);
 }
 
 static lynx_status page_map_init(lynx_page_map *map, const lynx_shape *shape)
@@ -35,8 +36,8 @@ static lynx_status page_map_init(lynx_page_map *map, const lynx_shape *shape)
     LX_REQUIRE(map->layers, LYNX_ERR_MEMORY);
     memcpy(map->layers, shape->layers, shape->layer_count * sizeof(*map->layers));
     map->shape.layers = map->layers;
-    map->slots = (size_t)lynx_shape_page_count(shape, map->prompt_tokens) *
-                 shape->layer_count * 2;
+    map->slots =
+        (size_t)lynx_shape_page_count(shape, map->prompt_tokens) * shape->layer_count * 2;
     map->planes = lx_alloc_zeroed(map->memory, map->slots, 1);
     LX_REQUIRE(map->planes, LYNX_ERR_MEMORY);
     count_needed(map);

@@ -77,7 +77,8 @@ bool lynx_page_is_needed(const lynx_shape *shape, lynx_page_id id, uint32_t prom
         return false;
     /* The token at position prompt_tokens sees positions > prompt_tokens - window. */
     const uint64_t end = (uint64_t)span.first_token + span.token_count;
-    return layer->window_tokens == 0 || end + layer->window_tokens > (uint64_t)prompt_tokens + 1;
+    return layer->window_tokens == 0 ||
+           end + layer->window_tokens > (uint64_t)prompt_tokens + 1;
 }
 
 uint64_t lynx_shape_cache_bytes(const lynx_shape *shape, uint32_t prompt_tokens)

@@ -3,10 +3,10 @@
  * link_paced.c - a slower link: a token bucket for the rate, a delay line for the latency.
  *
  * The bucket counts in nanoseconds of transmission: 'free_at' is the time at which the emulated
- * wire has put out all that was accepted. A send is accepted while free_at is at most BURST ahead
- * of now, and moves free_at by its transmission time; idle time earns nothing beyond now. So the
- * rate holds on average however coarse the timer is, and the n-th byte arrives at its own time
- * (the delay line keeps it until free_at + delay).
+ * wire has put out all that was accepted. A send is accepted while free_at is at most BURST
+ * ahead of now, and moves free_at by its transmission time; idle time earns nothing beyond now.
+ * So the rate holds on average however coarse the timer is, and the n-th byte arrives at its
+ * own time (the delay line keeps it until free_at + delay).
  */
 #include <string.h>
 
@@ -232,8 +232,8 @@ lynx_status lynx_link_paced(lynx_link **link, lynx_link *inner,
     p->inner = inner;
     p->options = *options;
     /* What can be on the emulated wire at once, twice. */
-    p->held_bytes_max = LINE_BYTES_LEAST + (size_t)((long double)rate / 4e9L *
-                                                    (long double)options->delay_ns);
+    p->held_bytes_max =
+        LINE_BYTES_LEAST + (size_t)((long double)rate / 4e9L * (long double)options->delay_ns);
     *link = &p->base;
     return LYNX_OK;
 }

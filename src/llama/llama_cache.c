@@ -2,10 +2,10 @@
 /*
  * llama_cache.c - pages in llama.cpp's cache.
  *
- * By tensors: the cache tensors are found through the evaluation callback (names cache_k_l<N> and
- * cache_v_l<N>) and are read and written in place; device memory through a staging copy. Cell i
- * holds position i, because the one sequence always begins in an empty cache; the probe checks it.
- * By blob: pages are views of a state blob that commit hands to llama.cpp.
+ * By tensors: the cache tensors are found through the evaluation callback (names cache_k_l<N>
+ * and cache_v_l<N>) and are read and written in place; device memory through a staging copy.
+ * Cell i holds position i, because the one sequence always begins in an empty cache; the probe
+ * checks it. By blob: pages are views of a state blob that commit hands to llama.cpp.
  */
 #include <stdio.h>
 #include <stdlib.h>

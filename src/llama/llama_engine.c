@@ -2,8 +2,8 @@
 /*
  * llama_engine.c - the engine contract on llama.cpp: loading, decoding, text.
  *
- * llama.cpp aborts on broken preconditions, so each is checked before a call. One context with one
- * sequence; 'length' mirrors what is in its cache.
+ * llama.cpp aborts on broken preconditions, so each is checked before a call. One context with
+ * one sequence; 'length' mirrors what is in its cache.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -170,8 +170,8 @@ static lynx_status tokenize(lynx_engine *engine, const char *text, size_t size, 
     LX_REQUIRE(size <= INT32_MAX, LYNX_ERR_ARGUMENT);
     LX_REQUIRE(llama_vocab_type(e->vocab) != LLAMA_VOCAB_TYPE_NONE, LYNX_ERR_UNSUPPORTED);
     const int32_t room = capacity > INT32_MAX ? INT32_MAX : (int32_t)capacity;
-    const int32_t result = llama_tokenize(e->vocab, text, (int32_t)size, tokens, room,
-                                          add_start, parse_special);
+    const int32_t result =
+        llama_tokenize(e->vocab, text, (int32_t)size, tokens, room, add_start, parse_special);
     if (result == INT32_MIN)
         return lx_llama_fail(e, LYNX_ERR_LIMIT, "the text has too many tokens");
     *count = (size_t)(result < 0 ? -result : result);
@@ -212,8 +212,7 @@ static lynx_status chat_prompt(lynx_engine *engine, const char *template_name,
         template_name ? template_name : llama_model_chat_template(e->model, NULL);
     LX_REQUIRE(known, LYNX_ERR_UNSUPPORTED);
     const int32_t room = capacity > INT32_MAX ? INT32_MAX : (int32_t)capacity;
-    const int32_t result =
-        llama_chat_apply_template(known, messages, count, true, text, room);
+    const int32_t result = llama_chat_apply_template(known, messages, count, true, text, room);
     LX_REQUIRE(result >= 0, LYNX_ERR_UNSUPPORTED);
     *size = (size_t)result;
     return (size_t)result > capacity ? LYNX_ERR_LIMIT : LYNX_OK;
@@ -323,10 +322,11 @@ static lynx_status check_kind(lx_llama *e)
                        : llama_model_is_diffusion(e->model) ? "a diffusion model"
                        : llama_model_has_encoder(e->model)  ? "an encoder model"
                                                             : NULL;
-    return kind ? lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
-                                "'%s' is %s; Lynx moves attention caches only, so run it without "
-                                "Lynx",
-                                e->architecture, kind)
+    return kind ? lx_llama_fail(
+                      e, LYNX_ERR_UNSUPPORTED,
+                      "'%s' is %s; Lynx moves attention caches only, so run it without "
+                      "Lynx",
+                      e->architecture, kind)
                 : LYNX_OK;
 }
 
@@ -342,10 +342,11 @@ static lynx_status load_model(lx_llama *e)
     params.use_extra_bufts = false; /* repacked weights take other kernels by batch size */
     e->model = llama_model_load_from_file(e->options.model_path, params);
     if (!e->model)
-        return lx_llama_fail(e, LYNX_ERR_ENGINE,
-                             "llama.cpp %s cannot load '%s': the file is damaged or of an "
-                             "architecture that it does not know (--verbose shows its messages)",
-                             llama_version(), e->options.model_path);
+        return lx_llama_fail(
+            e, LYNX_ERR_ENGINE,
+            "llama.cpp %s cannot load '%s': the file is damaged or of an "
+            "architecture that it does not know (--verbose shows its messages)",
+            llama_version(), e->options.model_path);
     e->vocab = llama_model_get_vocab(e->model);
     if (llama_model_meta_val_str(e->model, "general.architecture", e->architecture,
                                  sizeof(e->architecture)) < 0)
@@ -466,8 +467,7 @@ static lynx_status make_room(lx_llama *e)
     e->layers = lx_alloc_zeroed(e->memory, e->layer_count, sizeof(*e->layers));
     e->part_of = lx_alloc_zeroed(e->memory, e->layer_count, sizeof(*e->part_of));
     e->place_of = lx_alloc_zeroed(e->memory, e->layer_count, sizeof(*e->place_of));
-    e->candidates =
-        lx_alloc(e->memory, e->description.vocabulary, sizeof(*e->candidates));
+    e->candidates = lx_alloc(e->memory, e->description.vocabulary, sizeof(*e->candidates));
     LX_REQUIRE(e->tensors && e->layers && e->part_of && e->place_of && e->candidates,
                LYNX_ERR_MEMORY);
     e->batch = llama_batch_init((int32_t)e->piece_tokens, 0, 1);

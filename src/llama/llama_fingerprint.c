@@ -2,8 +2,8 @@
 /*
  * llama_fingerprint.c - who the model is: digests of structure, tokenizer and weights.
  *
- * The digest of the weights reads the whole file once; it is remembered in the cache folder under
- * path, size, time and inode.
+ * The digest of the weights reads the whole file once; it is remembered in the cache folder
+ * under path, size, time and inode.
  */
 #include <stdio.h>
 #include <stdlib.h>

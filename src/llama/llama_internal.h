@@ -11,7 +11,7 @@
 #include "lynx/llama.h"
 
 enum {
-    LX_PARTS_MAX = 2,     /* full attention, sliding window */
+    LX_PARTS_MAX = 2, /* full attention, sliding window */
     LX_ERROR_TEXT = 512,
     LX_REPORT_TEXT = 4096,
     LX_BATCH_TOKENS = 63, /* 64 queries take another path of flash attention */
@@ -20,10 +20,10 @@ enum {
 
 /* Where the rows of one layer and side lie in a state blob. */
 typedef struct lx_state_side {
-    size_t offset;        /* of the first value; 0: side absent */
-    int32_t type;         /* ggml_type */
-    uint64_t row_bytes;   /* row-major: bytes of a cell; transposed: bytes of a value */
-    uint32_t channels;    /* transposed only */
+    size_t offset;      /* of the first value; 0: side absent */
+    int32_t type;       /* ggml_type */
+    uint64_t row_bytes; /* row-major: bytes of a cell; transposed: bytes of a value */
+    uint32_t channels;  /* transposed only */
     bool is_transposed;
 } lx_state_side;
 
@@ -60,7 +60,7 @@ typedef struct lx_llama {
 
     struct ggml_tensor **tensors; /* [layer][2], captured at start-up */
     bool is_captured;
-    bool is_blob;                 /* cache access by blob */
+    bool is_blob; /* cache access by blob */
     bool is_flash;
 
     /* Which part and which place in it a layer has. */
@@ -70,7 +70,7 @@ typedef struct lx_llama {
     uint8_t *blob;
     size_t blob_size;
     lx_state blob_state;
-    bool is_blob_current;         /* the blob holds what the context holds */
+    bool is_blob_current; /* the blob holds what the context holds */
 
     /* A mapped page in device memory. */
     uint8_t *staging;

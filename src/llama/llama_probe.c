@@ -87,11 +87,12 @@ static lynx_status check_layout(lx_llama *e, const lx_state *state)
                        s->is_transposed == (side == 1 && !e->is_flash);
         }
     }
-    return is_right ? LYNX_OK
-                    : lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
-                                    "the cache of '%s' has %u layers in %u parts whose types or "
-                                    "sizes are not those of its tensors",
-                                    e->architecture, layers, state->part_count);
+    return is_right
+               ? LYNX_OK
+               : lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
+                               "the cache of '%s' has %u layers in %u parts whose types or "
+                               "sizes are not those of its tensors",
+                               e->architecture, layers, state->part_count);
 }
 
 /* Find for each layer the part and place whose keys are its tensor's keys. */
@@ -109,8 +110,8 @@ static lynx_status find_places(lx_llama *e, const uint8_t *blob, const lx_state 
             const lynx_tile there = blob_side_tile(e, blob, part, s);
             LX_TRY(lx_cache_tile(e, l, 0, (uint32_t)part->first_position, part->cell_count,
                                  false, &own));
-            is_found = tile_is_equal(&own, &there, part->cell_count,
-                                     e->layers[l].sides[0].channels);
+            is_found =
+                tile_is_equal(&own, &there, part->cell_count, e->layers[l].sides[0].channels);
             LX_TRY(lx_cache_unmap(&e->base));
             if (is_found) {
                 e->part_of[l] = p;
@@ -119,7 +120,8 @@ static lynx_status find_places(lx_llama *e, const uint8_t *blob, const lx_state 
         }
         if (!is_found)
             return lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
-                                 "the cache tensor of layer %u is not where the state has it", l);
+                                 "the cache tensor of layer %u is not where the state has it",
+                                 l);
     }
     return LYNX_OK;
 }
@@ -160,8 +162,8 @@ static lynx_status check_rebuilt(lx_llama *e, const uint8_t *blob, size_t size,
             const lx_state_side *from = &state->parts[p].sides[i];
             if (from->offset == 0)
                 continue;
-            const size_t bytes = (size_t)from->row_bytes *
-                                 (from->is_transposed ? from->channels : 1) * tokens;
+            const size_t bytes =
+                (size_t)from->row_bytes * (from->is_transposed ? from->channels : 1) * tokens;
             memcpy(built + again.parts[p].sides[i].offset, blob + from->offset, bytes);
         }
     is_equal = is_equal && memcmp(built, blob, size) == 0;
@@ -170,9 +172,10 @@ static lynx_status check_rebuilt(lx_llama *e, const uint8_t *blob, size_t size,
     lx_state_fini(e, &again);
     free(built);
     LX_TRY(status);
-    return is_equal ? LYNX_OK
-                    : lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
-                                    "a cache state put together by Lynx differs from llama.cpp's");
+    return is_equal
+               ? LYNX_OK
+               : lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
+                               "a cache state put together by Lynx differs from llama.cpp's");
 }
 
 static lynx_status probe_state(lx_llama *e, uint32_t tokens)
@@ -250,7 +253,10 @@ static lynx_status probe_rope(lx_llama *e, uint32_t layer)
     lynx_side_shape *shape = &e->layers[layer].sides[LYNX_SIDE_KEYS];
     const double bases[] = {number_of(e, "rope.freq_base"),
                             number_of(e, "rope.freq_base_swa"),
-                            10000, 1e6, 5e5, 1e5};
+                            10000,
+                            1e6,
+                            5e5,
+                            1e5};
     const float scales[] = {1.0f, llama_model_rope_freq_scale_train(e->model)};
     const uint32_t dims = (uint32_t)number_of(e, "rope.dimension_count");
     const enum llama_rope_type type = llama_model_rope_type(e->model);
@@ -263,8 +269,8 @@ static lynx_status probe_rope(lx_llama *e, uint32_t layer)
     for (size_t i = 0; i < sizeof(bases) / sizeof(*bases); i++)
         for (size_t k = 0; k < 2; k++) {
             lynx_rope rope = {
-                .pairing = type == LLAMA_ROPE_TYPE_NORM ? LYNX_ROPE_NEIGHBOURS
-                                                        : LYNX_ROPE_HALVES,
+                .pairing =
+                    type == LLAMA_ROPE_TYPE_NORM ? LYNX_ROPE_NEIGHBOURS : LYNX_ROPE_HALVES,
                 .dims = dims && dims <= shape->head_channels ? dims : shape->head_channels,
                 .base = (float)bases[i],
                 .scale = scales[k],
@@ -344,7 +350,8 @@ static lynx_status probe_exactness(lx_llama *e)
         LX_TRY(compare_batch(e, tokens + CONTEXT_TOKENS, sizes[i], &error));
     e->description.exactness = error == 0 ? LYNX_EXACT : LYNX_EXACT_TO_ROUNDING;
     e->description.exactness_error = error;
-    lx_llama_note(e, "exactness (%s): step against batches of 3, 8, 20, %u: %s, |difference| %g",
+    lx_llama_note(e,
+                  "exactness (%s): step against batches of 3, 8, 20, %u: %s, |difference| %g",
                   e->options.exact == LYNX_EXACT_STRICT ? "strict" : "rounding",
                   (unsigned)LX_BATCH_TOKENS, error == 0 ? "exact" : "up to rounding",
                   (double)error);

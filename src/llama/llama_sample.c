@@ -2,8 +2,9 @@
 /*
  * llama_sample.c - a token from logits: a pure function of logits, history, seed and position.
  *
- * The filters are llama.cpp's, in its default order. The random state is made anew for each token
- * from seed and position, so drafts, verification and the prefill node agree without shipping it.
+ * The filters are llama.cpp's, in its default order. The random state is made anew for each
+ * token from seed and position, so drafts, verification and the prefill node agree without
+ * shipping it.
  */
 #include "base/check.h"
 #include "llama/llama_internal.h"
@@ -19,8 +20,9 @@ static uint32_t seed_of(uint32_t seed, uint32_t position)
 
 static bool has_penalties(const lynx_sampling *s)
 {
-    return s->penalty_tokens > 0 && (s->repeat_penalty != 1.0f || s->frequency_penalty != 0.0f ||
-                                     s->presence_penalty != 0.0f);
+    return s->penalty_tokens > 0 &&
+           (s->repeat_penalty != 1.0f || s->frequency_penalty != 0.0f ||
+            s->presence_penalty != 0.0f);
 }
 
 static void add(struct llama_sampler *chain, struct llama_sampler *filter)
@@ -32,8 +34,9 @@ static void add(struct llama_sampler *chain, struct llama_sampler *filter)
 static void add_penalties(struct llama_sampler *chain, const lynx_sampling *s,
                           const lynx_token *history, uint32_t count, int32_t vocabulary)
 {
-    struct llama_sampler *penalties = llama_sampler_init_penalties(
-        vocabulary, s->penalty_tokens, s->repeat_penalty, s->frequency_penalty, s->presence_penalty);
+    struct llama_sampler *penalties =
+        llama_sampler_init_penalties(vocabulary, s->penalty_tokens, s->repeat_penalty,
+                                     s->frequency_penalty, s->presence_penalty);
     const uint32_t window = (uint32_t)s->penalty_tokens;
     for (uint32_t i = count > window ? count - window : 0; penalties && i < count; i++)
         llama_sampler_accept(penalties, history[i]);
@@ -85,8 +88,8 @@ lynx_status lx_llama_sample(lynx_engine *engine, uint32_t row, const lynx_sampli
         *token = largest(logits, vocabulary);
         return LYNX_OK;
     }
-    struct llama_sampler *chain = make_chain(sampling, history, history_count,
-                                             (int32_t)vocabulary);
+    struct llama_sampler *chain =
+        make_chain(sampling, history, history_count, (int32_t)vocabulary);
     LX_REQUIRE(chain, LYNX_ERR_MEMORY);
     for (uint32_t i = 0; i < vocabulary; i++)
         e->candidates[i] = (llama_token_data){(llama_token)i, logits[i], 0.0f};

@@ -8,8 +8,8 @@
  *   layers x { i32 type, u64 row bytes, cells x row },                    keys
  *   layers x the same, or { i32 type, u32 value bytes, u32 channels, ... } values
  *
- * The format is not promised by llama.cpp, so nothing here is taken for granted: the probe parses
- * a real blob to its last byte, rebuilds it, and compares.
+ * The format is not promised by llama.cpp, so nothing here is taken for granted: the probe
+ * parses a real blob to its last byte, rebuilds it, and compares.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -97,10 +97,11 @@ lynx_status lx_state_parse(lx_llama *e, const uint8_t *blob, size_t size, lx_sta
     if (state->part_count > LX_PARTS_MAX)
         state->part_count = LX_PARTS_MAX;
     lx_state_fini(e, state);
-    return lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
-                         "the cache of '%s' has a layout that this version of Lynx does not know "
-                         "(llama.cpp %s)",
-                         e->architecture, llama_version());
+    return lx_llama_fail(
+        e, LYNX_ERR_UNSUPPORTED,
+        "the cache of '%s' has a layout that this version of Lynx does not know "
+        "(llama.cpp %s)",
+        e->architecture, llama_version());
 }
 
 void lx_state_fini(lx_llama *e, lx_state *state)
@@ -114,7 +115,8 @@ void lx_state_fini(lx_llama *e, lx_state *state)
 static size_t side_bytes(const lx_state_side *side, uint32_t cells)
 {
     const size_t header = 12;
-    return header + (size_t)side->row_bytes * (side->is_transposed ? side->channels : 1) * cells;
+    return header +
+           (size_t)side->row_bytes * (side->is_transposed ? side->channels : 1) * cells;
 }
 
 static void build_part(lx_writer *writer, const lx_state_part *part, uint32_t tokens)

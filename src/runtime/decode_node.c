@@ -6,9 +6,9 @@
  *        |                                                                 ^
  *        +--first token, all planes (or the anchor, by the method)---------+
  *
- * The engine thread is here: it takes events from the receiver under the loop's lock, and decodes
- * pages and computes without it. The memory of a page's planes belongs to the receiver until
- * this thread releases the page.
+ * The engine thread is here: it takes events from the receiver under the loop's lock, and
+ * decodes pages and computes without it. The memory of a page's planes belongs to the receiver
+ * until this thread releases the page.
  */
 #include <stdio.h>
 #include <string.h>
@@ -83,8 +83,11 @@ static void add_token(run *r, lynx_token token, lynx_time_ns time)
     lynx_token_clock_add(&r->clock, time > r->zero ? time - r->zero : 0);
     result->token_count++;
     result->has_ended = is_end(r, token);
-    emit(r, (lynx_moment){.type = LYNX_MOMENT_TOKEN, .time = time, .count = index,
-                          .total = r->options->answer_tokens_max, .token = token});
+    emit(r, (lynx_moment){.type = LYNX_MOMENT_TOKEN,
+                          .time = time,
+                          .count = index,
+                          .total = r->options->answer_tokens_max,
+                          .token = token});
 }
 
 static void note_own_token(run *r)
@@ -124,8 +127,10 @@ static void on_plane(run *r, const lynx_event *event)
         bytes = planes[event->plane].size;
     if (r->pending_count < r->pending_room)
         r->pending[r->pending_count++] = event->page;
-    emit(r, (lynx_moment){.type = LYNX_MOMENT_PLANE, .time = event->time,
-                          .plane = event->plane, .bytes = bytes});
+    emit(r, (lynx_moment){.type = LYNX_MOMENT_PLANE,
+                          .time = event->time,
+                          .plane = event->plane,
+                          .bytes = bytes});
 
     r->planes_seen[event->plane]++;
     if (event->plane == 0 && has_plane(r, 0)) {
@@ -158,8 +163,10 @@ static void on_event(run *r, const lynx_event *event)
     case LYNX_EVENT_PROGRESS:
         if (event->count == r->options->prompt_tokens && r->result->prefill_ns == 0)
             r->result->prefill_ns = event->time > r->zero ? event->time - r->zero : 0;
-        emit(r, (lynx_moment){.type = LYNX_MOMENT_PREFILL, .time = event->time,
-                              .count = event->count, .total = r->options->prompt_tokens});
+        emit(r, (lynx_moment){.type = LYNX_MOMENT_PREFILL,
+                              .time = event->time,
+                              .count = event->count,
+                              .total = r->options->prompt_tokens});
         break;
     case LYNX_EVENT_READY:
         r->is_ready = true;
@@ -224,7 +231,8 @@ static void poll_events(run *r)
 
 /* ---- pages --------------------------------------------------------------------------- */
 
-/* MUTATION CHECK ONLY: damage the planes behind the anchor, after their checksums were right. */
+/* MUTATION CHECK ONLY: damage the planes behind the anchor, after their checksums were right.
+ */
 static void flip_residual_bits(const lynx_bytes *planes, uint32_t count)
 {
     for (uint32_t i = 1; i < count; i++)
@@ -303,23 +311,22 @@ static lynx_status draft_one(run *r)
     note_own_token(r);
     r->draft_times[result->drafted] = lx_loop_now();
     result->drafted++;
-    emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT, .count = result->drafted,
+    emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT,
+                          .count = result->drafted,
                           .token = r->history[count]});
     return LYNX_OK;
 }
 
 /* Run [first token, drafts] through the model in batches; '*accepted' drafts agree, and
  * '*follower' is the token behind them if 'has_follower' rows reach that far. */
-static lynx_status check_drafts(run *r, uint32_t rows, uint32_t *accepted,
-                                lynx_token *follower)
+static lynx_status check_drafts(run *r, uint32_t rows, uint32_t *accepted, lynx_token *follower)
 {
     const uint32_t first = r->options->prompt_tokens; /* history index of the first token */
     const uint32_t drafted = r->result->drafted;
     *accepted = 0;
     for (uint32_t done = 0; done < rows;) {
         const uint32_t left = rows - done;
-        const uint32_t count =
-            left < r->model->batch_tokens ? left : r->model->batch_tokens;
+        const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
         LX_TRY(r->engine->ops->batch(r->engine, r->history + first + done, count));
         for (uint32_t row = 0; row < count; row++) {
             const uint32_t index = done + row;
@@ -355,7 +362,9 @@ static lynx_status verify(run *r)
     const lynx_time_ns end = lx_loop_now();
     result->verify_ns = end - start;
     result->accepted = accepted;
-    emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFIED, .time = end, .count = accepted,
+    emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFIED,
+                          .time = end,
+                          .count = accepted,
                           .total = drafted});
 
     for (uint32_t i = 0; i < accepted && !is_answered(r); i++)
@@ -411,8 +420,7 @@ static lynx_status speculate(run *r)
         return LYNX_OK;
     result->bytes_before_first_draft = bytes_received(r);
 
-    const uint32_t context_left =
-        r->model->context_tokens - r->options->prompt_tokens - 1;
+    const uint32_t context_left = r->model->context_tokens - r->options->prompt_tokens - 1;
     const uint32_t limit =
         lynx_draft_limit(r->options->draft_count_max, answer_left(r), context_left);
     while (!has_plane(r, last)) {
@@ -583,7 +591,8 @@ static lynx_status run_locally(run *r)
     lynx_token token;
     r->zero = lx_loop_now();
     emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
-    LX_TRY(r->engine->ops->prefill(r->engine, o->prompt, o->prompt_tokens, on_local_prefill, r));
+    LX_TRY(
+        r->engine->ops->prefill(r->engine, o->prompt, o->prompt_tokens, on_local_prefill, r));
     LX_TRY(r->engine->ops->sample(r->engine, 0, &o->sampling, r->history, o->prompt_tokens,
                                   &token));
     r->result->prefill_ns = lx_loop_now() - r->zero;
@@ -623,8 +632,7 @@ static lynx_status run_init(run *r)
     const lynx_run_options *o = r->options;
     LX_TRY(check_options(r));
     LX_REQUIRE(r->result->capacity >= o->answer_tokens_max, LYNX_ERR_ARGUMENT);
-    r->history_room =
-        (size_t)o->prompt_tokens + o->answer_tokens_max + o->draft_count_max + 2;
+    r->history_room = (size_t)o->prompt_tokens + o->answer_tokens_max + o->draft_count_max + 2;
     r->history = lx_alloc(r->memory, r->history_room, sizeof(*r->history));
     r->draft_times =
         lx_alloc_zeroed(r->memory, (size_t)o->draft_count_max + 1, sizeof(*r->draft_times));
@@ -670,14 +678,15 @@ static void explain(run *r, lynx_status status)
              is_engine ? r->engine->ops->error_text(r->engine) : lynx_status_text(status));
 }
 
-lynx_status lynx_run(lynx_link *link, const lynx_run_options *options,
-                     lynx_run_result *result, char *text)
+lynx_status lynx_run(lynx_link *link, const lynx_run_options *options, lynx_run_result *result,
+                     char *text)
 {
     const bool is_local =
         options->method == LYNX_METHOD_LOCAL || options->method == LYNX_METHOD_LOCAL_FULL;
     text[0] = '\0';
-    *result = (lynx_run_result){
-        .tokens = result->tokens, .times = result->times, .capacity = result->capacity};
+    *result = (lynx_run_result){.tokens = result->tokens,
+                                .times = result->times,
+                                .capacity = result->capacity};
     run r = {
         .options = options,
         .result = result,

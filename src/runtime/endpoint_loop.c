@@ -96,10 +96,10 @@ static void receiver_close(void *endpoint, lynx_status status, const char *text)
     lynx_receiver_close(endpoint, status, text);
 }
 
-const lx_endpoint_ops lx_endpoint_of_sender = {
-    sender_read, sender_write, sender_wrote, sender_deadline, sender_close};
-const lx_endpoint_ops lx_endpoint_of_receiver = {
-    receiver_read, receiver_write, receiver_wrote, receiver_deadline, receiver_close};
+const lx_endpoint_ops lx_endpoint_of_sender = {sender_read, sender_write, sender_wrote,
+                                               sender_deadline, sender_close};
+const lx_endpoint_ops lx_endpoint_of_receiver = {receiver_read, receiver_write, receiver_wrote,
+                                                 receiver_deadline, receiver_close};
 
 /* ---- the pump ------------------------------------------------------------------------ */
 
@@ -227,15 +227,14 @@ static void turn(lx_loop *loop)
     pump_in(loop);
     pump_out(loop);
     if (!is_over(loop)) {
-        const lynx_status status =
-            loop->link->ops->flush(loop->link, uv_hrtime(), &link_next);
+        const lynx_status status = loop->link->ops->flush(loop->link, uv_hrtime(), &link_next);
         if (lynx_failed(status))
             link_ended(loop, status);
     }
     uv_mutex_lock(&loop->lock);
     const bool is_flushed = loop->is_idle && !loop->link->ops->is_draining(loop->link);
-    const bool ends = loop->must_stop &&
-                      (loop->is_over || is_flushed || uv_hrtime() >= loop->stop_at);
+    const bool ends =
+        loop->must_stop && (loop->is_over || is_flushed || uv_hrtime() >= loop->stop_at);
     uv_mutex_unlock(&loop->lock);
     if (ends)
         uv_walk(&loop->uv, close_handle, NULL);

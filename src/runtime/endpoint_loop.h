@@ -2,9 +2,10 @@
 /*
  * endpoint_loop.h - the link thread: pumps one session endpoint over one link.
  *
- * The thread runs a libuv loop that polls the link's descriptor, calls the endpoint under a lock,
- * and sends without it: ranges that write() gave stay valid until wrote(). Nothing is pulled
- * before the link has taken all of the pull before. No lock is held across a wait or system call.
+ * The thread runs a libuv loop that polls the link's descriptor, calls the endpoint under a
+ * lock, and sends without it: ranges that write() gave stay valid until wrote(). Nothing is
+ * pulled before the link has taken all of the pull before. No lock is held across a wait or
+ * system call.
  */
 #ifndef LX_RUNTIME_ENDPOINT_LOOP_H
 #define LX_RUNTIME_ENDPOINT_LOOP_H
@@ -45,10 +46,12 @@ void lx_loop_unlock(lx_loop *loop);
 /* There is something new to send. With or without the lock. */
 void lx_loop_wake(lx_loop *loop);
 
-/* With the lock held: wait until the endpoint has read something, the link ended, or 'deadline'. */
+/* With the lock held: wait until the endpoint has read something, the link ended, or
+ * 'deadline'. */
 void lx_loop_wait(lx_loop *loop, lynx_time_ns deadline);
 
-/* Send what is queued for up to 'linger_ns', end the thread, destroy the link, free the loop. */
+/* Send what is queued for up to 'linger_ns', end the thread, destroy the link, free the loop.
+ */
 void lx_loop_stop(lx_loop *loop, uint64_t linger_ns);
 
 #endif

@@ -24,8 +24,9 @@ static size_t plane_room(const lx_page_pass *pass, uint32_t plane)
             const lynx_side_shape *side_shape = &shape->layers[layer].sides[side];
             if (side_shape->channels == 0)
                 continue;
-            const size_t bytes = lynx_codec_plane_bytes_max(
-                pass->codec, side_shape, (lynx_side)side, plane, shape->page_tokens);
+            const size_t bytes =
+                lynx_codec_plane_bytes_max(pass->codec, side_shape, (lynx_side)side, plane,
+                                           shape->page_tokens);
             most = bytes > most ? bytes : most;
         }
     return most;
@@ -75,9 +76,10 @@ lynx_status lx_page_encode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_
     lynx_tile tile;
     bool is_raw = false;
     LX_TRY(pass->engine->ops->map_page(pass->engine, id, prompt_tokens, false, &tile));
-    const lynx_status status = lynx_codec_encode(
-        pass->codec, &shape->layers[id.layer].sides[id.side], (lynx_side)id.side, &span, &tile,
-        pass->planes, pass->plane_bytes, &is_raw);
+    const lynx_status status =
+        lynx_codec_encode(pass->codec, &shape->layers[id.layer].sides[id.side],
+                          (lynx_side)id.side, &span, &tile, pass->planes, pass->plane_bytes,
+                          &is_raw);
     LX_TRY(pass->engine->ops->unmap_page(pass->engine));
     pass->raw_pages += is_raw;
     return status;

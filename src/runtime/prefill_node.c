@@ -2,8 +2,8 @@
 /*
  * prefill_node.c - one connection of a prefill node.
  *
- *     wait --REQUEST--> prefill --> first token --> (READY, wait for START) --> pages --> FINISH
- *       ^                  | pages leave meanwhile, unless they are held                  |
+ *     wait --REQUEST--> prefill --> first token --> (READY, wait for START) --> pages -->
+ * FINISH ^                  | pages leave meanwhile, unless they are held                  |
  *       +------------------+---- CANCEL, refusal -----------------------------------------+
  *
  * The engine thread is here; the link thread is endpoint_loop.c.
@@ -194,8 +194,8 @@ static lynx_status send_pages(node *n, uint32_t done)
 
 static bool pages_flow_during_prefill(const lynx_request *request)
 {
-    return (request->flags & (LYNX_REQUEST_HOLD | LYNX_REQUEST_NO_PAGES |
-                              LYNX_REQUEST_AFTER_PREFILL)) == 0;
+    return (request->flags &
+            (LYNX_REQUEST_HOLD | LYNX_REQUEST_NO_PAGES | LYNX_REQUEST_AFTER_PREFILL)) == 0;
 }
 
 static bool on_prefill(void *user, uint32_t done, uint32_t total)
@@ -319,10 +319,11 @@ static const char *refusal(const node *n, const lynx_request *request, char *tex
     const uint32_t context = n->model->context_tokens;
     if (request->token_count > context || request->answer_tokens > context ||
         request->token_count + request->answer_tokens > context) {
-        snprintf(text, text_size,
-                 "the prompt of %u tokens and an answer of %u do not fit the prefill node's context "
-                 "of %u; start it with a larger --ctx-size",
-                 request->token_count, request->answer_tokens, context);
+        snprintf(
+            text, text_size,
+            "the prompt of %u tokens and an answer of %u do not fit the prefill node's context "
+            "of %u; start it with a larger --ctx-size",
+            request->token_count, request->answer_tokens, context);
         return text;
     }
     for (uint32_t i = 0; i < request->token_count; i++)
@@ -378,7 +379,8 @@ static bool wait_for_request(node *n, lynx_event *event)
     while (!has_request && !n->is_closed) {
         if (!lynx_sender_next_event(n->sender, event)) {
             if (n->options->stop && *n->options->stop) {
-                lynx_sender_close(n->sender, LYNX_ERR_CANCELLED, "the prefill node is stopping");
+                lynx_sender_close(n->sender, LYNX_ERR_CANCELLED,
+                                  "the prefill node is stopping");
                 n->is_closed = true;
                 n->close_status = LYNX_ERR_CANCELLED;
                 snprintf(n->text, LYNX_TEXT_MAX, "stopped");

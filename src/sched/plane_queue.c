@@ -7,6 +7,7 @@ void lx_plane_queue_push(lx_plane_queue *queue, lx_queued *entry)
 {
     lx_queued **tail = &queue->tails[entry->class_index];
     entry->next = NULL;
+    entry->previous = *tail;
     if (*tail)
         (*tail)->next = entry;
     else
@@ -24,19 +25,14 @@ lx_queued *lx_plane_queue_first(const lx_plane_queue *queue)
 
 void lx_plane_queue_remove(lx_plane_queue *queue, lx_queued *entry)
 {
-    lx_queued *before = NULL;
-    lx_queued *at = queue->heads[entry->class_index];
-    while (at && at != entry) {
-        before = at;
-        at = at->next;
-    }
-    if (!at)
-        return;
-    if (before)
-        before->next = entry->next;
+    if (entry->previous)
+        entry->previous->next = entry->next;
     else
         queue->heads[entry->class_index] = entry->next;
-    if (queue->tails[entry->class_index] == entry)
-        queue->tails[entry->class_index] = before;
+    if (entry->next)
+        entry->next->previous = entry->previous;
+    else
+        queue->tails[entry->class_index] = entry->previous;
     entry->next = NULL;
+    entry->previous = NULL;
 }

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * plane_queue.h - which plane goes next: strict priority by class, first come first served inside.
+ * plane_queue.h - which plane goes next: strict priority by class, first come first served
+ * inside.
  *
- * The queue owns nothing: its entries are members of the caller's structs.
+ *     class 0   head -> a <-> b <-> c <- tail      goes first, from the head
+ *     class 1   head -> d <- tail                  only while class 0 is empty
+ *     ...
+ *
+ * The queue owns nothing: its entries are members of the caller's structs, each in one queue at
+ * most. Every call takes constant time, so that dropping a request costs its planes and no
+ * more.
  */
 #ifndef LX_SCHED_PLANE_QUEUE_H
 #define LX_SCHED_PLANE_QUEUE_H
@@ -13,9 +20,11 @@ enum { LX_CLASSES = 8 };
 
 typedef struct lx_queued {
     struct lx_queued *next;
-    uint32_t class_index; /* 0 goes first */
+    struct lx_queued *previous;
+    uint32_t class_index; /* 0 goes first; unchanged while queued */
 } lx_queued;
 
+/* All zeros is an empty queue. */
 typedef struct lx_plane_queue {
     lx_queued *heads[LX_CLASSES];
     lx_queued *tails[LX_CLASSES];
@@ -27,7 +36,7 @@ void lx_plane_queue_push(lx_plane_queue *queue, lx_queued *entry);
 /* The entry that goes next, still queued; NULL when there is none. */
 lx_queued *lx_plane_queue_first(const lx_plane_queue *queue);
 
-/* Take 'entry' out, wherever it stands. Cost: its distance from the head of its class. */
+/* Take 'entry', which is queued here, out, wherever it stands. */
 void lx_plane_queue_remove(lx_plane_queue *queue, lx_queued *entry);
 
 #endif

@@ -38,6 +38,9 @@ lynx_status lx_frame_decode(const uint8_t bytes[LX_FRAME_BYTES], lx_frame *frame
 
     LX_REQUIRE(magic == MAGIC, LYNX_ERR_PROTOCOL);
     LX_REQUIRE(digest == lx_digest64(bytes, DIGESTED_BYTES), LYNX_ERR_CORRUPT);
+    /* Another version may use every field but these otherwise. */
+    frame->version = f.version;
+    LX_REQUIRE(f.version == LX_WIRE_VERSION, LYNX_ERR_VERSION);
     LX_REQUIRE(reserved == 0 && (f.flags & ~LX_FRAME_SKIPPABLE) == 0, LYNX_ERR_PROTOCOL);
     LX_REQUIRE(f.payload_bytes <= LX_PAYLOAD_BYTES_MAX, LYNX_ERR_PROTOCOL);
     *frame = f;

@@ -2,12 +2,15 @@
 /*
  * frame.h - the header in front of every message; docs/format.md, chapter Frame.
  *
- *   offset  0      4     5     6      8            16              20        24         32
- *           +------+-----+-----+------+------------+---------------+---------+----------+---------+
- *           | LYNX | ver | type| flags| request id | payload bytes | zero    | payload  | header  |
- *           | u32  | u8  | u8  | u16  | u64        | u32           | u32     | XXH3-64  | XXH3-64 |
- *           +------+-----+-----+------+------------+---------------+---------+----------+---------+
- *                                                                                          40 bytes
+ *     offset  0      4     5      6       8            16
+ *             +------+-----+------+-------+------------+
+ *             | LYNX | ver | type | flags | request id |
+ *             +------+-----+------+-------+------------+
+ *     offset  16              20         24               32              40
+ *             +---------------+----------+----------------+---------------+
+ *             | payload bytes | 0        | payload XXH3   | header XXH3   |
+ *             +---------------+----------+----------------+---------------+
+ *
  * The last field covers the 32 bytes before it, so that no length is trusted before its check.
  */
 #ifndef LX_WIRE_FRAME_H
@@ -21,8 +24,9 @@
 enum {
     LX_FRAME_BYTES = 40,
     LX_WIRE_VERSION = 1,
-    LX_PAYLOAD_BYTES_MAX = 64 << 20, /* a request of 2^24 tokens */
-    LX_FRAME_SKIPPABLE = 1           /* flag: a receiver that does not know the type skips it */
+    LX_WIRE_VERSION_MINOR = 0,
+    LX_FRAME_SKIPPABLE = 1,                  /* flag: who does not know the type skips it */
+    LX_PAYLOAD_BYTES_MAX = (64 << 20) + 4096 /* a REQUEST of 2^24 tokens and its fixed part */
 };
 
 typedef enum lx_message_type {
@@ -54,8 +58,14 @@ typedef struct lx_frame {
 /* Write the LX_FRAME_BYTES of 'frame'. */
 void lx_frame_encode(const lx_frame *frame, uint8_t bytes[LX_FRAME_BYTES]);
 
-/* Read them. LYNX_ERR_PROTOCOL: not ours, or reserved bits set. LYNX_ERR_CORRUPT: the header's digest
- * does not match. The version is for the caller to judge. */
+/*
+ * Read them.
+ *
+ * Returns LYNX_OK; LYNX_ERR_CORRUPT (the digest does not match); LYNX_ERR_PROTOCOL (not ours,
+ * a reserved bit is set, the payload is above its limit); LYNX_ERR_VERSION (whole and of
+ * another version: 'frame->version' alone is written). Otherwise 'frame' is written on success
+ * only.
+ */
 lynx_status lx_frame_decode(const uint8_t bytes[LX_FRAME_BYTES], lx_frame *frame);
 
 #endif

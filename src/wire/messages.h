@@ -2,8 +2,8 @@
 /*
  * messages.h - the payload of each message, both directions; docs/format.md, chapter Messages.
  *
- * Encoders write through a cursor (which tells when the room ran out); decoders check every field
- * against its legal values and that the payload ends where the fields end, and return
+ * Encoders write through a cursor (which tells when the room ran out); decoders check every
+ * field against its legal values and that the payload ends where the fields end, and return
  * LYNX_ERR_PROTOCOL otherwise. Views in decoded messages point into the payload.
  */
 #ifndef LX_WIRE_MESSAGES_H
@@ -17,20 +17,28 @@
 
 enum {
     LX_TEXT_BYTES_MAX = 512,
-    LX_HELLO_BYTES_MAX = 128 + LX_TEXT_BYTES_MAX,
+    LX_HELLO_FIXED_BYTES = 80, /* before the model's name */
+    LX_HELLO_BYTES_MAX = LX_HELLO_FIXED_BYTES + LX_TEXT_BYTES_MAX,
     LX_REQUEST_FIXED_BYTES = 88, /* before the tokens */
-    LX_REQUEST_FLAGS = 15,       /* the bits of LYNX_REQUEST_... (lynx/session.h) */
     LX_PAGE_FIXED_BYTES = 32,    /* before the plane's bytes */
+    LX_PAGE_CHUNK_BYTES_MAX = 1 << 20,
+    LX_PROGRESS_BYTES = 4,
+    LX_TOKEN_BYTES = 8,
+    LX_REASON_FIXED_BYTES = 8, /* before the text */
+    LX_REASON_BYTES_MAX = LX_REASON_FIXED_BYTES + LX_TEXT_BYTES_MAX,
     LX_ACK_ENTRY_BYTES = 8,
-    LX_ACK_ENTRIES_MAX = 256
+    LX_ACK_ENTRIES_MAX = 256,
+    LX_SHAPE_BYTES = 52,        /* of one layer, in the digest of HELLO */
+    LX_REQUEST_FLAGS_KNOWN = 15 /* the LYNX_REQUEST_... of lynx/session.h; checked there */
 };
 
 typedef struct lx_hello {
     uint8_t role; /* 0 sender, 1 receiver */
     uint8_t element;
+    uint8_t version_minor; /* of the peer; any value is legal */
     uint32_t page_tokens;
     uint32_t layer_count;
-    uint8_t shape_digest[16]; /* of lx_shape_encode */
+    uint8_t shape_digest[16]; /* a chain over lx_shape_encode */
     lynx_fingerprint fingerprint;
     lynx_bytes model_name;
 } lx_hello;
@@ -67,8 +75,8 @@ typedef struct lx_ack_entry {
     uint8_t plane;
 } lx_ack_entry;
 
-/* Bytes that stand for a shape in the digest of HELLO; returns the number written. */
-size_t lx_shape_encode(const lynx_shape *shape, uint32_t layer, uint8_t bytes[64]);
+/* Bytes that stand for a layer in the digest of HELLO. */
+void lx_shape_encode(const lynx_shape *shape, uint32_t layer, uint8_t bytes[LX_SHAPE_BYTES]);
 
 void lx_hello_encode(lx_writer *writer, const lx_hello *hello);
 lynx_status lx_hello_decode(lynx_bytes payload, lx_hello *hello);

@@ -2,9 +2,9 @@
 #include "base/check.h"
 #include "wire/messages.h"
 
-size_t lx_shape_encode(const lynx_shape *shape, uint32_t layer, uint8_t bytes[64])
+void lx_shape_encode(const lynx_shape *shape, uint32_t layer, uint8_t bytes[LX_SHAPE_BYTES])
 {
-    lx_writer writer = lx_writer_of(bytes, 64);
+    lx_writer writer = lx_writer_of(bytes, LX_SHAPE_BYTES);
     const lynx_layer_shape *l = &shape->layers[layer];
     lx_write_u32(&writer, l->window_tokens);
     for (uint32_t side = 0; side < 2; side++) {
@@ -16,14 +16,14 @@ size_t lx_shape_encode(const lynx_shape *shape, uint32_t layer, uint8_t bytes[64
         lx_write_f32(&writer, s->rope.base);
         lx_write_f32(&writer, s->rope.scale);
     }
-    return writer.offset;
 }
 
 void lx_hello_encode(lx_writer *writer, const lx_hello *hello)
 {
     lx_write_u8(writer, hello->role);
     lx_write_u8(writer, hello->element);
-    lx_write_u16(writer, 0);
+    lx_write_u8(writer, hello->version_minor);
+    lx_write_u8(writer, 0);
     lx_write_u32(writer, hello->page_tokens);
     lx_write_u32(writer, hello->layer_count);
     lx_write_bytes(writer, hello->shape_digest, sizeof(hello->shape_digest));
@@ -40,7 +40,8 @@ lynx_status lx_hello_decode(lynx_bytes payload, lx_hello *hello)
     lx_hello h = {0};
     h.role = lx_read_u8(&reader);
     h.element = lx_read_u8(&reader);
-    const uint16_t reserved = lx_read_u16(&reader);
+    h.version_minor = lx_read_u8(&reader);
+    const uint8_t reserved = lx_read_u8(&reader);
     h.page_tokens = lx_read_u32(&reader);
     h.layer_count = lx_read_u32(&reader);
     lx_read_bytes(&reader, h.shape_digest, sizeof(h.shape_digest));

@@ -79,10 +79,11 @@ lynx_status lx_request_decode(lynx_bytes payload, lx_request_message *request)
     r.flags = lx_read_u32(&reader);
     r.answer_tokens = lx_read_u32(&reader);
     r.token_count = lx_read_u32(&reader);
-    const uint64_t reserved = lx_read_u32(&reader) | lx_read_u64(&reader);
+    uint64_t reserved = lx_read_u32(&reader);
+    reserved |= lx_read_u64(&reader);
 
     LX_REQUIRE(!reader.ran_out && reserved == 0, LYNX_ERR_PROTOCOL);
-    LX_REQUIRE((r.flags & ~(uint32_t)LX_REQUEST_FLAGS) == 0, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE((r.flags & ~(uint32_t)LX_REQUEST_FLAGS_KNOWN) == 0, LYNX_ERR_PROTOCOL);
     LX_REQUIRE(r.token_count >= 1 && r.token_count <= LYNX_PROMPT_TOKENS_MAX,
                LYNX_ERR_PROTOCOL);
     LX_REQUIRE(r.answer_tokens >= 1, LYNX_ERR_PROTOCOL);

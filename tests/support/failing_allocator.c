@@ -7,8 +7,8 @@ static void *allocate(void *user, size_t size_bytes, size_t align_bytes)
     t->calls++;
     if (t->fail_at && (t->calls == t->fail_at || (t->keeps_failing && t->calls > t->fail_at)))
         return NULL;
-    void *memory = lynx_allocator_default()->allocate(lynx_allocator_default()->user, size_bytes,
-                                                      align_bytes);
+    void *memory = lynx_allocator_default()->allocate(lynx_allocator_default()->user,
+                                                      size_bytes, align_bytes);
     if (memory) {
         t->live_blocks++;
         t->live_bytes += size_bytes;

@@ -82,8 +82,8 @@ static void load(float *block, size_t row_floats, const lynx_tile *tile, uint32_
     } else {
         for (uint32_t t = 0; t < whole; t += 16)
             for (uint32_t c = 0; c < channels; c += 8)
-                load_patch(block + c * row_floats + t,
-                           row_floats, data + t * tile->token_stride_bytes + 2 * (size_t)c,
+                load_patch(block + c * row_floats + t, row_floats,
+                           data + t * tile->token_stride_bytes + 2 * (size_t)c,
                            tile->token_stride_bytes);
     }
     if (whole < tokens) {
@@ -110,8 +110,8 @@ static void store_patch(const float *block, size_t row_floats, uint8_t *at, size
     }
 }
 
-static void store(const float *block, size_t row_floats, const lynx_tile *tile,
-                  uint32_t tokens, uint32_t channels)
+static void store(const float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
+                  uint32_t channels)
 {
     uint8_t *data = tile->data;
     const uint32_t whole = whole_tokens(tile, tokens, channels);
@@ -125,8 +125,8 @@ static void store(const float *block, size_t row_floats, const lynx_tile *tile,
     } else {
         for (uint32_t t = 0; t < whole; t += 16)
             for (uint32_t c = 0; c < channels; c += 8)
-                store_patch(block + c * row_floats + t,
-                            row_floats, data + t * tile->token_stride_bytes + 2 * (size_t)c,
+                store_patch(block + c * row_floats + t, row_floats,
+                            data + t * tile->token_stride_bytes + 2 * (size_t)c,
                             tile->token_stride_bytes);
     }
     if (whole < tokens) {
@@ -219,9 +219,8 @@ static void unpack(const uint8_t *rows, size_t row_bytes, uint32_t count, uint32
                    uint32_t bits, uint8_t *codes)
 {
     /* Each byte of the four goes to eight places, of which each looks at its own bit. */
-    const __m256i spread =
-        _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2,
-                         3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2,
+                                            2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i own = _mm256_set1_epi64x((long long)0x8040201008040201ull);
     for (uint32_t i = 0; i < count; i += 32) {
         __m256i code = _mm256_loadu_si256((const __m256i *)(const void *)(codes + i));
@@ -237,8 +236,7 @@ static void unpack(const uint8_t *rows, size_t row_bytes, uint32_t count, uint32
     }
 }
 
-static void rotate(float *a, float *b, const float *cosines, const float *sines,
-                   uint32_t count)
+static void rotate(float *a, float *b, const float *cosines, const float *sines, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i += 8) {
         const __m256 x = _mm256_loadu_ps(a + i);

@@ -58,9 +58,8 @@ static void load_half_row(float *row, const uint8_t *at, uint32_t tokens)
 {
     uint32_t t = 0;
     for (; t + 16 <= tokens; t += 16)
-        _mm512_storeu_ps(
-            row + t,
-            _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(at + 2 * t))));
+        _mm512_storeu_ps(row + t, _mm512_cvtph_ps(_mm256_loadu_si256(
+                                      (const __m256i *)(const void *)(at + 2 * t))));
     if (t < tokens) {
         const __mmask16 mask = (__mmask16)((1u << (tokens - t)) - 1);
         const __m256i halves = _mm256_maskz_loadu_epi16(mask, at + 2 * t);
@@ -83,7 +82,8 @@ static void load(float *block, size_t row_floats, const lynx_tile *tile, uint32_
     const bool is_half = tile->element == LYNX_ELEMENT_F16;
     if (is_half && tile->token_stride_bytes == 2) {
         for (uint32_t c = 0; c < channels; c++)
-            load_half_row(block + c * row_floats, data + c * tile->channel_stride_bytes, tokens);
+            load_half_row(block + c * row_floats, data + c * tile->channel_stride_bytes,
+                          tokens);
         return;
     }
     uint32_t whole = 0;
@@ -91,8 +91,8 @@ static void load(float *block, size_t row_floats, const lynx_tile *tile, uint32_
         whole = tokens / 32 * 32;
         for (uint32_t t = 0; t < whole; t += 32)
             for (uint32_t c = 0; c < channels; c += 8)
-                load_patch(block + c * row_floats + t,
-                           row_floats, data + t * tile->token_stride_bytes + 2 * (size_t)c,
+                load_patch(block + c * row_floats + t, row_floats,
+                           data + t * tile->token_stride_bytes + 2 * (size_t)c,
                            tile->token_stride_bytes);
     }
     if (whole < tokens) {
@@ -139,8 +139,8 @@ static void store_half_row(const float *row, uint8_t *at, uint32_t tokens)
     }
 }
 
-static void store(const float *block, size_t row_floats, const lynx_tile *tile,
-                  uint32_t tokens, uint32_t channels)
+static void store(const float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
+                  uint32_t channels)
 {
     uint8_t *data = tile->data;
     const bool is_half = tile->element == LYNX_ELEMENT_F16;
@@ -155,8 +155,8 @@ static void store(const float *block, size_t row_floats, const lynx_tile *tile,
         whole = tokens / 32 * 32;
         for (uint32_t t = 0; t < whole; t += 32)
             for (uint32_t c = 0; c < channels; c += 8)
-                store_patch(block + c * row_floats + t,
-                            row_floats, data + t * tile->token_stride_bytes + 2 * (size_t)c,
+                store_patch(block + c * row_floats + t, row_floats,
+                            data + t * tile->token_stride_bytes + 2 * (size_t)c,
                             tile->token_stride_bytes);
     }
     if (whole < tokens) {
@@ -236,8 +236,7 @@ static void unpack(const uint8_t *rows, size_t row_bytes, uint32_t count, uint32
     }
 }
 
-static void rotate(float *a, float *b, const float *cosines, const float *sines,
-                   uint32_t count)
+static void rotate(float *a, float *b, const float *cosines, const float *sines, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i += 16) {
         const __m512 x = _mm512_loadu_ps(a + i);

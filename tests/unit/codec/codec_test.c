@@ -35,8 +35,9 @@ static page make_page(uint64_t seed, bool by_channel, uint32_t first, uint32_t c
               .side = by_channel ? LYNX_SIDE_VALUES : LYNX_SIDE_KEYS};
     test_rng rng = {seed};
     for (uint32_t i = 0; i < CHANNELS * TOKENS; i++)
-        p.values[i] = lx_half_of_float((float)((int32_t)(uint32_t)test_rng_below(&rng, 65536) - 32768) /
-                                       (float)(1u << (8 + i % 7)));
+        p.values[i] =
+            lx_half_of_float((float)((int32_t)(uint32_t)test_rng_below(&rng, 65536) - 32768) /
+                             (float)(1u << (8 + i % 7)));
     return p;
 }
 
@@ -51,8 +52,9 @@ static float value_of(page *p, uint32_t token, uint32_t channel)
 {
     const lynx_tile t = tile_of(p);
     uint16_t half;
-    memcpy(&half, (uint8_t *)t.data + token * t.token_stride_bytes +
-                      channel * t.channel_stride_bytes, 2);
+    memcpy(&half,
+           (uint8_t *)t.data + token * t.token_stride_bytes + channel * t.channel_stride_bytes,
+           2);
     return lx_float_of_half(half);
 }
 
@@ -87,8 +89,8 @@ static void encode(lynx_codec *codec, page *p, coded *c)
         c->views[i] = (lynx_bytes){c->planes[i], c->bytes[i]};
 }
 
-/* Every built-in codec, every table, both layouts, odd lengths: bytes and values are the same as the
- * reference's, and the sizes keep to their bound. */
+/* Every built-in codec, every table, both layouts, odd lengths: bytes and values are the same
+ * as the reference's, and the sizes keep to their bound. */
 static void tables_agree(void **state)
 {
     (void)state;
@@ -111,9 +113,9 @@ static void tables_agree(void **state)
                     for (uint32_t i = 0; i < planes; i++) {
                         assert_int_equal(a.bytes[i], b.bytes[i]);
                         assert_memory_equal(a.room[i], b.room[i], sizeof(a.room[i]));
-                        assert_true(a.bytes[i] <=
-                                    lynx_codec_plane_bytes_max(fast, &p.shape, p.side, i,
-                                                               counts[n]));
+                        assert_true(a.bytes[i] <= lynx_codec_plane_bytes_max(fast, &p.shape,
+                                                                             p.side, i,
+                                                                             counts[n]));
                     }
                     for (uint32_t i = 1; i <= planes; i++) {
                         memset(out_a.values, 0x55, sizeof(out_a.values));
@@ -172,7 +174,8 @@ static void splits_give_the_same_full_values(void **state)
         /* Half a step, an eighth more for the rounding of step and result to halves. */
         const float bound = (most - least) / 255.0f * 0.625f + fmaxf(fabsf(least), most) / 1024;
         for (uint32_t t = 0; t < 200; t++)
-            assert_true(fabsf(value_of(&p, t, channel) - value_of(&whole, t, channel)) <= bound);
+            assert_true(fabsf(value_of(&p, t, channel) - value_of(&whole, t, channel)) <=
+                        bound);
     }
 }
 
@@ -184,15 +187,15 @@ static void raw_tokens_are_exact(void **state)
     spec.tail_raw_tokens = 7;
     lynx_codec *codec = make_codec(&spec, NULL);
     page p = make_page(9, false, 0, 100, 100);
-    p.values[3] = 0x7C01;          /* a NaN of token 0: raw, so it must come back as it is */
+    p.values[3] = 0x7C01;             /* a NaN of token 0: raw, so it must come back as it is */
     p.values[99 * CHANNELS] = 0xFC00; /* minus infinity in the last token */
     page out = p;
     memset(out.values, 0, sizeof(out.values));
     encode(codec, &p, &c);
     assert_false(c.is_raw);
     const lynx_tile tile = tile_of(&out);
-    assert_int_equal(
-        lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views, 1, &tile), LYNX_OK);
+    assert_int_equal(lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views, 1, &tile),
+                     LYNX_OK);
     assert_memory_equal(out.values, p.values, 4 * CHANNELS * 2);
     assert_memory_equal(out.values + 93 * CHANNELS, p.values + 93 * CHANNELS, 7 * CHANNELS * 2);
     assert_memory_not_equal(out.values + 4 * CHANNELS, p.values + 4 * CHANNELS, CHANNELS * 2);
@@ -242,14 +245,15 @@ static void constant_channels_are_exact(void **state)
         page out = p;
         encode(codec, &p, &c);
         const lynx_tile tile = tile_of(&out);
-        assert_int_equal(
-            lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views, 1, &tile), LYNX_OK);
+        assert_int_equal(lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views, 1, &tile),
+                         LYNX_OK);
         assert_memory_equal(out.values + 5 * TOKENS, p.values + 5 * TOKENS, TOKENS * 2);
         lynx_codec_destroy(codec);
     }
 }
 
-/* Random and damaged planes: refused or decoded, never read or written out of bounds (sanitizers). */
+/* Random and damaged planes: refused or decoded, never read or written out of bounds
+ * (sanitizers). */
 static void foreign_planes_are_safe(void **state)
 {
     (void)state;
@@ -266,9 +270,11 @@ static void foreign_planes_are_safe(void **state)
         const uint32_t planes = lynx_codec_spec_plane_count(&spec);
         const uint32_t plane = (uint32_t)test_rng_below(&rng, planes);
         if (round % 3 == 0 && c.views[plane].size)
-            c.views[plane].size -= 1 + (uint32_t)test_rng_below(&rng, (uint32_t)c.views[plane].size);
+            c.views[plane].size -=
+                1 + (uint32_t)test_rng_below(&rng, (uint32_t)c.views[plane].size);
         else if (c.views[0].size)
-            c.room[0][(uint32_t)test_rng_below(&rng, (uint32_t)(round % 2 ? 4 : c.views[0].size))] ^=
+            c.room[0][(uint32_t)test_rng_below(&rng,
+                                               (uint32_t)(round % 2 ? 4 : c.views[0].size))] ^=
                 (uint8_t)(1 + (uint32_t)test_rng_below(&rng, 255));
         const lynx_tile tile = tile_of(&p);
         const lynx_status status =

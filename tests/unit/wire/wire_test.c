@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* frame.c and the messages: what is written is read back, and each illegal field is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/digest.h"
+#include "support/rng.h"
+#include "wire/frame.h"
+#include "wire/messages.h"
+
+static const lx_frame good_frame = {.version = 1,
+                                    .type = 9,
+                                    .flags = 1,
+                                    .request_id = 77,
+                                    .payload_bytes = 5,
+                                    .payload_digest = 0x123456789ABCDEFu};
+
+/* Change one byte and put the right digest behind it. */
+static lynx_status decode_changed(uint32_t offset, uint8_t value)
+{
+    uint8_t bytes[LX_FRAME_BYTES];
+    lx_frame frame = {0};
+    lx_frame_encode(&good_frame, bytes);
+    bytes[offset] = value;
+    lx_writer writer = lx_writer_of(bytes + 32, 8);
+    lx_write_u64(&writer, lx_digest64(bytes, 32));
+    return lx_frame_decode(bytes, &frame);
+}
+
+static void test_frame(void **state)
+{
+    (void)state;
+    uint8_t bytes[LX_FRAME_BYTES];
+    lx_frame frame = {0};
+    lx_frame_encode(&good_frame, bytes);
+    assert_int_equal(lx_frame_decode(bytes, &frame), LYNX_OK);
+    assert_int_equal(frame.type, 9);
+    assert_int_equal(frame.flags, 1);
+    assert_int_equal(frame.request_id, 77);
+    assert_int_equal(frame.payload_bytes, 5);
+    assert_true(frame.payload_digest == good_frame.payload_digest);
+    /* F-6: any changed bit is found. */
+    for (uint32_t bit = 0; bit < 8 * LX_FRAME_BYTES; bit++) {
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_int_equal(lx_frame_decode(bytes, &frame),
+                         bit < 32 ? LYNX_ERR_PROTOCOL : LYNX_ERR_CORRUPT);
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    assert_int_equal(decode_changed(4, 2), LYNX_ERR_VERSION);  /* F-7 */
+    assert_int_equal(decode_changed(6, 2), LYNX_ERR_PROTOCOL); /* F-8 */
+    assert_int_equal(decode_changed(7, 1), LYNX_ERR_PROTOCOL);
+    assert_int_equal(decode_changed(20, 1), LYNX_ERR_PROTOCOL);
+    assert_int_equal(decode_changed(19, 5), LYNX_ERR_PROTOCOL);
+}
+
+static lynx_status decode_any(uint32_t kind, lynx_bytes payload)
+{
+    lx_hello hello;
+    lx_request_message request;
+    lx_reason reason;
+    lx_token_message token;
+    lx_page_message page;
+    uint32_t done;
+    switch (kind) {
+    case 0:
+        return lx_hello_decode(payload, &hello);
+    case 1:
+        return lx_request_decode(payload, &request);
+    case 2:
+        return lx_reason_decode(payload, &reason);
+    case 3:
+        return lx_token_decode(payload, &token);
+    case 4:
+        return lx_progress_decode(payload, &done);
+    default:
+        return payload.size == LX_PAGE_FIXED_BYTES ? lx_page_decode_header(payload.data, &page)
+                                                   : LYNX_ERR_PROTOCOL;
+    }
+}
+
+static size_t encode_any(uint32_t kind, uint8_t bytes[512])
+{
+    static const uint8_t tokens[8] = {1, 0, 0, 0, 2, 0, 0, 0};
+    lx_writer writer = lx_writer_of(bytes, 512);
+    const lx_hello hello = {.role = 1,
+                            .element = 1,
+                            .page_tokens = 32,
+                            .layer_count = 1,
+                            .model_name = {(const uint8_t *)"name", 4}};
+    const lx_request_message request = {.spec = {.profile = LYNX_PROFILE_RANGE},
+                                        .flags = 15,
+                                        .answer_tokens = 1,
+                                        .token_count = 2,
+                                        .tokens = {tokens, 8}};
+    const lx_reason reason = {LYNX_ERR_LIMIT, {(const uint8_t *)"why", 3}};
+    const lx_page_message page = {{7, 3, 1}, 2, 100, 50, 99};
+    if (kind == 0)
+        lx_hello_encode(&writer, &hello);
+    else if (kind == 1)
+        lx_request_encode(&writer, &request);
+    else if (kind == 2)
+        lx_reason_encode(&writer, &reason);
+    else if (kind == 3)
+        lx_token_encode(&writer, &(lx_token_message){3, -1});
+    else if (kind == 4)
+        lx_progress_encode(&writer, 9);
+    else
+        lx_page_encode_header(&writer, &page);
+    assert_false(writer.ran_out);
+    return writer.offset;
+}
+
+/* F-12: no message is legal when a byte is missing or left over. */
+static void test_lengths(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {84, 96, 11, 8, 4, 32};
+    for (uint32_t kind = 0; kind < 6; kind++) {
+        uint8_t bytes[512] = {0};
+        const size_t size = encode_any(kind, bytes);
+        assert_int_equal(size, sizes[kind]);
+        for (size_t cut = 0; cut < size + 8; cut++)
+            assert_int_equal(decode_any(kind, (lynx_bytes){bytes, cut}),
+                             cut == size ? LYNX_OK : LYNX_ERR_PROTOCOL);
+    }
+}
+
+static void refuses(uint32_t kind, uint32_t offset, uint8_t value)
+{
+    uint8_t bytes[512];
+    const size_t size = encode_any(kind, bytes);
+    bytes[offset] = value;
+    assert_int_equal(decode_any(kind, (lynx_bytes){bytes, size}), LYNX_ERR_PROTOCOL);
+}
+
+static void test_illegal_fields(void **state)
+{
+    (void)state;
+    refuses(0, 0, 2);  /* role */
+    refuses(0, 3, 1);  /* zero */
+    refuses(0, 77, 3); /* name of 772 bytes */
+    refuses(1, 0, 4);  /* profile */
+    refuses(1, 2, 2);  /* booleans */
+    refuses(1, 3, 2);
+    refuses(1, 64, 16); /* flags */
+    refuses(1, 68, 0);  /* answer tokens */
+    refuses(1, 72, 0);  /* token count */
+    refuses(1, 75, 2);  /* more than 2^24 tokens */
+    refuses(1, 76, 1);  /* zero */
+    refuses(1, 87, 1);
+    refuses(2, 5, 9);    /* a text of 2307 bytes */
+    refuses(5, 6, 2);    /* side */
+    refuses(5, 7, 8);    /* plane */
+    refuses(5, 12, 101); /* offset behind the plane */
+    refuses(5, 31, 1);   /* zero */
+}
+
+static void test_values_come_back(void **state)
+{
+    (void)state;
+    uint8_t bytes[512];
+    lx_page_message page;
+    lx_request_message request;
+    lx_reason reason;
+    lx_ack_entry ack;
+    encode_any(5, bytes);
+    assert_int_equal(lx_page_decode_header(bytes, &page), LYNX_OK);
+    assert_true(page.page.page == 7 && page.page.layer == 3 && page.page.side == 1 &&
+                page.plane == 2 && page.plane_bytes == 100 && page.offset == 50 &&
+                page.plane_digest == 99);
+    const size_t size = encode_any(1, bytes);
+    assert_int_equal(lx_request_decode((lynx_bytes){bytes, size}, &request), LYNX_OK);
+    assert_true(request.flags == 15 && request.token_count == 2 && request.tokens.data[4] == 2);
+    encode_any(2, bytes);
+    assert_int_equal(lx_reason_decode((lynx_bytes){bytes, 11}, &reason), LYNX_OK);
+    assert_int_equal(reason.status, LYNX_ERR_LIMIT);
+    lx_writer writer = lx_writer_of(bytes, 8);
+    lx_ack_encode_entry(&writer, &(lx_ack_entry){{70000, 3, 1}, 7});
+    lx_reader reader = lx_reader_of(bytes, 8);
+    assert_int_equal(lx_ack_decode_entry(&reader, &ack), LYNX_OK);
+    assert_true(ack.page.page == 70000 && ack.page.layer == 3 && ack.page.side == 1 &&
+                ack.plane == 7);
+    assert_int_equal(lx_ack_decode_entry(&reader, &ack), LYNX_ERR_PROTOCOL);
+    bytes[6] = 2;
+    reader = lx_reader_of(bytes, 8);
+    assert_int_equal(lx_ack_decode_entry(&reader, &ack), LYNX_ERR_PROTOCOL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_frame),
+        cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_illegal_fields),
+        cmocka_unit_test(test_values_come_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
