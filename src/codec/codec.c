@@ -164,23 +164,39 @@ static bool turns(const lynx_codec *codec, const page_view *v)
            v->shape->rope.pairing != LYNX_ROPE_NONE;
 }
 
-/* Turn each pair of one head back (before coding) or forth (after decoding). */
-static void turn_head(lynx_codec *codec, const page_view *v, bool is_back, uint32_t padded)
+/* The table of this page, or NULL when nothing is turned. */
+static const rope_table *turn_of(lynx_codec *codec, const page_view *v)
 {
-    const lynx_rope *rope = &v->shape->rope;
-    const rope_table *t =
-        rope_for(codec, rope, v->span->first_token + v->split.head, v->split.coded);
-    for (uint32_t pair = 0; pair < rope->dims / 2; pair++) {
-        uint32_t a;
-        uint32_t b;
-        lx_rope_channels(rope, pair, &a, &b);
-        float *x = codec->block + a * codec->row_floats;
-        float *y = codec->block + b * codec->row_floats;
-        const size_t row = pair * codec->row_floats;
-        /* Turning back swaps the roles: (y, x) by the same angle. */
-        codec->kernels->rotate(is_back ? y : x, is_back ? x : y, t->cosines + row,
-                               t->sines + row, padded);
-    }
+    if (!turns(codec, v))
+        return NULL;
+    return rope_for(codec, &v->shape->rope, v->span->first_token + v->split.head,
+                    v->split.coded);
+}
+
+/* Turn one pair of channels of the block back (before coding) or forth (after decoding). */
+static void turn_pair(const lynx_codec *codec, const rope_table *t, uint32_t pair, bool is_back,
+                      uint32_t padded)
+{
+    uint32_t a;
+    uint32_t b;
+    lx_rope_channels(&t->rope, pair, &a, &b);
+    float *x = codec->block + a * codec->row_floats;
+    float *y = codec->block + b * codec->row_floats;
+    const size_t row = pair * codec->row_floats;
+    /* Turning back swaps the roles: (y, x) by the same angle. */
+    codec->kernels->rotate(is_back ? y : x, is_back ? x : y, t->cosines + row, t->sines + row,
+                           padded);
+}
+
+/* The i-th channel of a head in the order of work: pairs first, so that both channels of one
+ * are in the first-level cache when it is turned. */
+static uint32_t channel_at(const rope_table *t, uint32_t i)
+{
+    if (!t || i >= t->rope.dims)
+        return i;
+    uint32_t channels[2];
+    lx_rope_channels(&t->rope, i / 2, &channels[0], &channels[1]);
+    return channels[i % 2];
 }
 
 /* ---- raw values ---------------------------------------------------------------------- */
@@ -295,20 +311,20 @@ static lx_quantiser quantiser_of(const lynx_codec *codec, const page_view *v,
     };
 }
 
-/* Load one head, repeat its last token up to the padding, undo its rotation. */
+/* Load one head. */
 static void load_head(lynx_codec *codec, const page_view *v, const lx_quantiser *q,
                       const lynx_tile *source, uint32_t head)
 {
     const uint32_t channels = v->shape->head_channels;
     const lynx_tile tile = tile_at(source, v->split.head, head * channels);
     codec->kernels->load(codec->block, codec->row_floats, &tile, q->tokens, channels);
-    if (turns(codec, v))
-        turn_head(codec, v, true, q->padded);
-    for (uint32_t c = 0; c < channels && q->tokens < q->padded; c++) {
-        float *row = codec->block + c * codec->row_floats;
-        for (uint32_t t = q->tokens; t < q->padded; t++)
-            row[t] = row[q->tokens - 1];
-    }
+}
+
+/* Repeat the last token of a channel up to the padding. */
+static void pad_channel(const lx_quantiser *q, float *row)
+{
+    for (uint32_t t = q->tokens; t < q->padded; t++)
+        row[t] = row[q->tokens - 1];
 }
 
 /* Bit rows of one channel to its place in every plane. */
@@ -322,6 +338,10 @@ static void pack_channel(const lynx_codec *codec, const page_view *v, const lx_q
         shift -= bits;
         uint8_t *to = planes[plane] + (plane == 0 ? v->rows_offset : 0) +
                       (size_t)channel * bits * v->row_bytes;
+        if (v->split.coded == q->padded) {
+            codec->kernels->pack(codes, q->padded, shift, bits, to, v->row_bytes);
+            continue;
+        }
         codec->kernels->pack(codes, q->padded, shift, bits, codec->rows, stride);
         for (uint32_t row = 0; row < bits; row++)
             memcpy(to + row * v->row_bytes, codec->rows + row * stride, v->row_bytes);
@@ -335,21 +355,35 @@ static bool encode_channel(const lx_quantiser *q, const float *values, uint8_t *
                                                   : lx_range_encode(q, values, meta, codes);
 }
 
+/* TOKEN needs all channels of a head before it can code the first. */
+static bool encode_token_head(lynx_codec *codec, const page_view *v, const lx_quantiser *q,
+                              uint32_t head, uint8_t *meta)
+{
+    const rope_table *t = turn_of(codec, v);
+    for (uint32_t pair = 0; t && pair < t->rope.dims / 2; pair++)
+        turn_pair(codec, t, pair, true, q->padded);
+    return lx_token_encode_head(q, codec->block, codec->row_floats, v->shape->head_channels,
+                                meta + head * v->head_meta, codec->codes);
+}
+
 static bool encode_head(lynx_codec *codec, const page_view *v, const lx_quantiser *q,
                         uint32_t head, uint8_t *const planes[])
 {
     const uint32_t channels = v->shape->head_channels;
+    const bool by_token = codec->spec.profile == LYNX_PROFILE_TOKEN;
+    const rope_table *t = by_token ? NULL : turn_of(codec, v);
     uint8_t *meta = planes[0] + v->meta_offset;
-    if (codec->spec.profile == LYNX_PROFILE_TOKEN &&
-        !lx_token_encode_head(q, codec->block, codec->row_floats, channels,
-                              meta + head * v->head_meta, codec->codes))
+    if (by_token && !encode_token_head(codec, v, q, head, meta))
         return false;
-    for (uint32_t c = 0; c < channels; c++) {
+    for (uint32_t i = 0; i < channels; i++) {
+        const uint32_t c = channel_at(t, i);
         const uint32_t channel = head * channels + c;
         uint8_t *codes = codec->codes + c * codec->row_floats;
-        if (codec->spec.profile != LYNX_PROFILE_TOKEN &&
-            !encode_channel(q, codec->block + c * codec->row_floats,
-                            meta + channel * v->channel_meta, codes))
+        float *values = codec->block + c * codec->row_floats;
+        if (t && i < t->rope.dims && i % 2 == 0)
+            turn_pair(codec, t, i / 2, true, q->padded);
+        pad_channel(q, values);
+        if (!by_token && !encode_channel(q, values, meta + channel * v->channel_meta, codes))
             return false;
         memset(codes + q->tokens, 0, q->padded - q->tokens); /* padding bits are zero */
         pack_channel(codec, v, q, channel, codes, planes);
@@ -462,8 +496,11 @@ static void decode_head(lynx_codec *codec, const page_view *v, const lx_quantise
                         const lynx_tile *target)
 {
     const uint32_t channels = v->shape->head_channels;
+    const bool by_token = codec->spec.profile == LYNX_PROFILE_TOKEN;
+    const rope_table *t = turn_of(codec, v);
     const uint8_t *meta = planes[0].data + v->meta_offset;
-    for (uint32_t c = 0; c < channels; c++) {
+    for (uint32_t i = 0; i < channels; i++) {
+        const uint32_t c = channel_at(t, i);
         const uint32_t channel = head * channels + c;
         uint8_t *codes = codec->codes + c * codec->row_floats;
         float *values = codec->block + c * codec->row_floats;
@@ -472,12 +509,14 @@ static void decode_head(lynx_codec *codec, const page_view *v, const lx_quantise
             lx_paper_decode(q, meta + channel * v->channel_meta, codes, values);
         else if (codec->spec.profile == LYNX_PROFILE_RANGE)
             lx_range_decode(q, meta + channel * v->channel_meta, codes, values);
+        if (!by_token && t && i < t->rope.dims && i % 2 == 1)
+            turn_pair(codec, t, i / 2, false, q->padded);
     }
-    if (codec->spec.profile == LYNX_PROFILE_TOKEN)
+    if (by_token)
         lx_token_decode_head(q, meta + head * v->head_meta, codec->codes, codec->row_floats,
                              channels, codec->block);
-    if (turns(codec, v))
-        turn_head(codec, v, false, q->padded);
+    for (uint32_t pair = 0; by_token && t && pair < t->rope.dims / 2; pair++)
+        turn_pair(codec, t, pair, false, q->padded);
     const lynx_tile tile = tile_at(target, v->split.head, head * channels);
     codec->kernels->store(codec->block, codec->row_floats, &tile, q->tokens, channels);
 }
