@@ -18,6 +18,10 @@
 
 enum { MODE_CODED = 0, MODE_RAW = 1, MODE_BYTES = 4, ROPE_TABLES = 4 };
 
+/* Floats between rows: without them the rows of a head share a few sets of the first-level
+ * cache. */
+enum { ROW_GAP = 16 };
+
 /* Cosines and sines of one rotation at the positions of one page. */
 typedef struct rope_table {
     lynx_rope rope;
