@@ -116,8 +116,9 @@ static void draw_tokens(const frame *f, const timeline *line)
         if (m->type == LYNX_MOMENT_VERIFIED)
             fprintf(f->file,
                     "<rect class=\"v\" x=\"%.1f\" y=\"%.0f\" width=\"%.1f\" height=\"24\"/>\n"
-                    "<text x=\"%.1f\" y=\"%.0f\">verified: %u of %u stand</text>\n",
-                    x_of(f, verify_start), tokens, x - x_of(f, verify_start) + 1, x + 4,
+                    "<text x=\"%.1f\" y=\"%.0f\" text-anchor=\"end\">verified: %u of %u "
+                    "stand</text>\n",
+                    x_of(f, verify_start), tokens, x - x_of(f, verify_start) + 1, x,
                     tokens + 38, m->count, m->total);
         /* Accepted drafts were drawn when they were drafted. */
         if (m->type == LYNX_MOMENT_TOKEN && (m->count == 0 || m->count > f->accepted))
