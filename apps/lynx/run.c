@@ -21,6 +21,7 @@ enum {
     OPT_METHOD,
     OPT_STORED,
     OPT_TOKENS,
+    OPT_DIGEST,
     OPT_SKIP_VERIFY,
     OPT_FLIP
 };
@@ -55,6 +56,8 @@ static const char help[] =
     "      --system TEXT        system message of the chat\n"
     "      --chat-template NAME name of a template that llama.cpp knows\n"
     "      --ignore-end         go on behind the end of the text\n"
+    "      --cache-digest       report a digest of the prompt's cache (the same as with "
+    "--plain)\n"
     "      --json               one JSON object on stdout\n"
     "\n";
 
@@ -96,6 +99,7 @@ static const struct option long_options[] = {
     {"system", required_argument, NULL, OPT_SYSTEM},
     {"chat-template", required_argument, NULL, OPT_TEMPLATE},
     {"ignore-end", no_argument, NULL, OPT_IGNORE_END},
+    {"cache-digest", no_argument, NULL, OPT_DIGEST},
     {"skip-verify", no_argument, NULL, OPT_SKIP_VERIFY}, /* mutation check; not in --help */
     {"flip-residual-bit", no_argument, NULL, OPT_FLIP},  /* the same */
     {"json", no_argument, NULL, OPT_JSON},
@@ -171,6 +175,7 @@ static bool take_flag(run_command *c, int option)
                        : option == OPT_TOKENS      ? &c->is_tokens
                        : option == OPT_STORED      ? &c->run.is_stored
                        : option == OPT_IGNORE_END  ? &c->run.ignore_end
+                       : option == OPT_DIGEST      ? &c->run.digest_cache
                        : option == OPT_SKIP_VERIFY ? &c->run.skip_verify
                        : option == OPT_FLIP        ? &c->run.flip_residual_bit
                                                    : NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "run_report.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -68,6 +69,11 @@ json_t *run_report(lynx_engine *engine, const lynx_run_options *options,
     json_object_set_new(report, "accepted", json_integer(result->accepted));
     json_object_set_new(report, "verify_ms", json_real((double)result->verify_ns / 1e6));
     json_object_set_new(report, "codec_ms", json_real((double)result->decode_cache_ns / 1e6));
+    if (options->digest_cache) {
+        char digest[17];
+        snprintf(digest, sizeof(digest), "%016" PRIx64, result->cache_digest);
+        json_object_set_new(report, "cache_digest", json_string(digest));
+    }
     json_object_set_new(report, "has_ended", json_boolean(result->has_ended));
     json_object_set_new(report, "tokens", tokens);
     return report;
@@ -86,5 +92,7 @@ void run_summary(lynx_engine *engine, const lynx_run_options *options,
     if (result->drafted)
         fprintf(stderr, ", drafted %u, accepted %u, verified in %.0f ms", result->drafted,
                 result->accepted, (double)result->verify_ns / 1e6);
+    if (options->digest_cache)
+        fprintf(stderr, ", cache %016" PRIx64, result->cache_digest);
     fprintf(stderr, " (%s)\n", exactness_name(engine));
 }

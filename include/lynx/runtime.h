@@ -132,9 +132,11 @@ typedef struct lynx_run_options {
                                    starts when it is asked to send. Default false */
     bool after_prefill;         /* no page leaves before the prefill ended. Default false */
     bool allow_other_weights;   /* Default false */
+    bool digest_cache;          /* fill 'cache_digest'; costs a read of the cache. Default false
+                                 */
     bool skip_verify;           /* MUTATION CHECK ONLY: take drafts as valid. Default false */
-    bool flip_residual_bit; /* MUTATION CHECK ONLY: change a bit of each residual plane behind
-                               its checksum. Default false */
+    bool flip_residual_bit; /* MUTATION CHECK ONLY: change one bit of the first residual plane
+                               behind its checksum. Default false */
     uint64_t timeout_ns;    /* peer silent. Default 10 s */
     const char *kernels;
     lynx_on_moment *on_moment; /* may be NULL */
@@ -162,7 +164,10 @@ typedef struct lynx_run_result {
     uint32_t drafted, accepted;
     uint64_t bytes_before_first_draft; /* on the wire, framing included */
     uint64_t bytes_total;
-    uint64_t cache_bytes; /* of the prompt in the engine's own type */
+    uint64_t cache_bytes;  /* of the prompt in the engine's own type */
+    uint64_t cache_digest; /* of the prompt's cache on all planes, as tokens are decoded on it;
+                              0 unless asked for. The same as that of LOCAL_FULL on the same
+                              machine: the cache arrived bit for bit */
 } lynx_run_result;
 
 /*

@@ -35,7 +35,7 @@ typedef struct run {
 
     lynx_time_ns zero;
     uint64_t request_id;
-    bool is_ready, has_first, is_finished, is_over;
+    bool is_ready, has_first, is_finished, is_over, is_flipped;
     lynx_status over_status;
 
     /* Prompt, answer and drafts in one row; the answer's first token is at 'prompt_tokens'. */
@@ -231,13 +231,13 @@ static void poll_events(run *r)
 
 /* ---- pages --------------------------------------------------------------------------- */
 
-/* MUTATION CHECK ONLY: damage the planes behind the anchor, after their checksums were right.
- */
-static void flip_residual_bits(const lynx_bytes *planes, uint32_t count)
+/* MUTATION CHECK ONLY: damage one bit behind the anchor, after its checksum was right. */
+static void flip_residual_bit(run *r, const lynx_bytes *planes, uint32_t count)
 {
-    for (uint32_t i = 1; i < count; i++)
-        if (planes[i].size)
-            ((uint8_t *)(uintptr_t)planes[i].data)[0] ^= 1;
+    if (r->is_flipped || count < 2 || planes[1].size == 0)
+        return;
+    ((uint8_t *)(uintptr_t)planes[1].data)[0] ^= 1;
+    r->is_flipped = true;
 }
 
 /* Decode what is here of one page into the cache; free its planes when that is all of it. */
@@ -253,7 +253,7 @@ static lynx_status apply_page(run *r, lynx_page_id id)
         return LYNX_OK; /* applied in full already */
 
     if (r->options->flip_residual_bit)
-        flip_residual_bits(planes, count);
+        flip_residual_bit(r, planes, count);
     const lynx_status status =
         lx_page_decode(&r->pass, id, r->options->prompt_tokens, planes, count);
     if (status != LYNX_OK) {
@@ -267,6 +267,13 @@ static lynx_status apply_page(run *r, lynx_page_id id)
         lx_loop_unlock(r->loop);
     }
     return LYNX_OK;
+}
+
+static lynx_status digest_cache(run *r)
+{
+    if (!r->options->digest_cache)
+        return LYNX_OK;
+    return lx_page_pass_digest(&r->pass, r->options->prompt_tokens, &r->result->cache_digest);
 }
 
 static lynx_status apply_pages(run *r)
@@ -356,6 +363,7 @@ static lynx_status verify(run *r)
     emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .time = start, .total = drafted});
     LX_TRY(r->engine->ops->rewind(r->engine, prompt));
     LX_TRY(apply_pages(r));
+    LX_TRY(digest_cache(r));
     uint32_t accepted = drafted;
     lynx_token follower = 0;
     LX_TRY(check_drafts(r, rows, &accepted, &follower));
@@ -440,10 +448,12 @@ static lynx_status speculate(run *r)
         accept_unverified(r);
         return is_answered(r) ? LYNX_OK : decode_plainly(r);
     }
-    if (result->drafted)
+    if (result->drafted) {
         LX_TRY(verify(r));
-    else
+    } else {
         LX_TRY(apply_pages(r));
+        LX_TRY(digest_cache(r));
+    }
     return decode_plainly(r);
 }
 
@@ -451,7 +461,10 @@ static lynx_status wait_then_decode(run *r, uint32_t plane)
 {
     LX_TRY(receive_planes(r, plane));
     r->result->bytes_before_first_draft = bytes_received(r);
-    return is_answered(r) ? LYNX_OK : decode_plainly(r);
+    if (is_answered(r))
+        return LYNX_OK;
+    LX_TRY(digest_cache(r));
+    return decode_plainly(r);
 }
 
 static lynx_status receive_tokens(run *r)
@@ -600,8 +613,10 @@ static lynx_status run_locally(run *r)
     add_token(r, token, lx_loop_now());
     if (is_answered(r))
         return LYNX_OK;
-    if (o->method == LYNX_METHOD_LOCAL_FULL)
+    if (o->method == LYNX_METHOD_LOCAL_FULL) {
         LX_TRY(lx_page_pass_all(&r->pass, o->prompt_tokens));
+        LX_TRY(digest_cache(r));
+    }
     return decode_plainly(r);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/digest.h"
 
 static uint32_t channels_max(const lynx_shape *shape)
 {
@@ -99,7 +100,12 @@ lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_
     return status;
 }
 
-lynx_status lx_page_pass_all(lx_page_pass *pass, uint32_t prompt_tokens)
+/* Called for each page of a prompt, in the order of pages. */
+typedef lynx_status page_visit(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
+                               uint64_t *digest);
+
+static lynx_status visit_all(lx_page_pass *pass, uint32_t prompt_tokens, page_visit *visit,
+                             uint64_t *digest)
 {
     const lynx_shape *shape = &pass->model->shape;
     const uint32_t page_count = lynx_shape_page_count(shape, prompt_tokens);
@@ -107,13 +113,52 @@ lynx_status lx_page_pass_all(lx_page_pass *pass, uint32_t prompt_tokens)
         for (uint32_t layer = 0; layer < shape->layer_count; layer++)
             for (uint32_t side = 0; side < 2; side++) {
                 const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
-                if (!lynx_page_is_needed(shape, id, prompt_tokens))
-                    continue;
-                LX_TRY(lx_page_encode(pass, id, prompt_tokens));
-                lynx_bytes planes[LYNX_PLANES_MAX];
-                for (uint32_t plane = 0; plane < pass->plane_count; plane++)
-                    planes[plane] = (lynx_bytes){pass->planes[plane], pass->plane_bytes[plane]};
-                LX_TRY(lx_page_decode(pass, id, prompt_tokens, planes, pass->plane_count));
+                if (lynx_page_is_needed(shape, id, prompt_tokens))
+                    LX_TRY(visit(pass, id, prompt_tokens, digest));
             }
+    return LYNX_OK;
+}
+
+static lynx_status pass_page(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
+                             uint64_t *digest)
+{
+    (void)digest;
+    LX_TRY(lx_page_encode(pass, id, prompt_tokens));
+    lynx_bytes planes[LYNX_PLANES_MAX];
+    for (uint32_t plane = 0; plane < pass->plane_count; plane++)
+        planes[plane] = (lynx_bytes){pass->planes[plane], pass->plane_bytes[plane]};
+    return lx_page_decode(pass, id, prompt_tokens, planes, pass->plane_count);
+}
+
+lynx_status lx_page_pass_all(lx_page_pass *pass, uint32_t prompt_tokens)
+{
+    LX_TRY(visit_all(pass, prompt_tokens, pass_page, NULL));
     return pass->engine->ops->commit_pages(pass->engine);
+}
+
+static lynx_status digest_page(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
+                               uint64_t *digest)
+{
+    const lynx_shape *shape = &pass->model->shape;
+    const uint32_t channels = shape->layers[id.layer].sides[id.side].channels;
+    const uint32_t tokens = lynx_page_span_of(shape, id, prompt_tokens).token_count;
+    const size_t bytes = lynx_element_bytes(shape->element);
+    lynx_tile tile;
+    LX_TRY(pass->engine->ops->map_page(pass->engine, id, prompt_tokens, false, &tile));
+    const bool by_token = tile.channel_stride_bytes == bytes;
+    const uint32_t rows = by_token ? tokens : channels;
+    for (uint32_t row = 0; row < rows; row++) {
+        const size_t stride = by_token ? tile.token_stride_bytes : tile.channel_stride_bytes;
+        const uint64_t chain[2] = {*digest,
+                                   lx_digest64((const uint8_t *)tile.data + row * stride,
+                                               (by_token ? channels : tokens) * bytes)};
+        *digest = lx_digest64(chain, sizeof(chain));
+    }
+    return pass->engine->ops->unmap_page(pass->engine);
+}
+
+lynx_status lx_page_pass_digest(lx_page_pass *pass, uint32_t prompt_tokens, uint64_t *digest)
+{
+    *digest = 0;
+    return visit_all(pass, prompt_tokens, digest_page, digest);
 }

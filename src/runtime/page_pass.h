@@ -39,4 +39,8 @@ lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_
  * codec without any transfer. */
 lynx_status lx_page_pass_all(lx_page_pass *pass, uint32_t prompt_tokens);
 
+/* Digest of every page of the prompt as it stands in the engine's cache. Equal on two nodes of
+ * the same build and layout when their caches are equal bit for bit. */
+lynx_status lx_page_pass_digest(lx_page_pass *pass, uint32_t prompt_tokens, uint64_t *digest);
+
 #endif

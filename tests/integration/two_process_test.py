@@ -3,9 +3,12 @@
 """Real models, two processes, one paced link: the tokens are those of a plain process.
 
 The target of each prompt is asked of 'lynx run --plain': a process that prefills, passes the cache
-through the codec and decodes step by step, without drafts and without a link. LYNX_FULL=1 runs
-more prompts (at least 20 for each model, up to 4,000 tokens); without it a part.
+through the codec and decodes step by step, without drafts and without a link. The digests of both
+caches are compared, too: a wrong bit does not have to change a token. LYNX_FULL=1 runs more
+prompts (26 for each model, up to 4,000 tokens); without it a part. LYNX_ROWS=file.csv: a row for
+each prompt.
 """
+import csv
 import json
 import os
 import pathlib
@@ -28,6 +31,23 @@ SAMPLED = ["--temp", "0.8", "--top-k", "40", "--top-p", "0.95", "--min-p", "0.05
 def run(*arguments, timeout=300):
     return subprocess.run([BIN / "lynx", "run", *map(str, arguments)], capture_output=True,
                           text=True, timeout=timeout)
+
+
+def put_row(name, rate, options, got, want):
+    path = os.environ.get("LYNX_ROWS")
+    if not path:
+        return
+    row = {"model": name, "link_mbps": rate, "sampling": " ".join(options) or "greedy",
+           "prompt_tokens": got["prompt_tokens"], "answer_tokens": len(got["tokens"]),
+           "drafted": got["drafted"], "accepted": got["accepted"],
+           "tokens_equal": got["tokens"] == want["tokens"],
+           "cache_equal": got["cache_digest"] == want["cache_digest"]}
+    is_new = not os.path.exists(path)
+    with open(path, "a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 class Node:
@@ -68,13 +88,16 @@ class TwoProcesses(unittest.TestCase):
         try:
             for size, options in prompts:
                 text = TEXT[:size]
-                common = ["-m", path, "-p", text, "--raw-prompt", "-n", 64, "--json", *options]
+                common = ["-m", path, "-p", text, "--raw-prompt", "-n", 64, "--cache-digest",
+                          "--json", *options]
                 got = run("--prefill", node.address, *common)
                 self.assertEqual(got.returncode, 0, got.stderr)
                 want = run("--plain", *common)
                 self.assertEqual(want.returncode, 0, want.stderr)
                 got, want = json.loads(got.stdout), json.loads(want.stdout)
+                put_row(name, rate, options, got, want)
                 self.assertEqual(got["tokens"], want["tokens"], f"{size} characters, {options}")
+                self.assertEqual(got["cache_digest"], want["cache_digest"])
                 self.assertEqual(got["exactness"], "exact")
                 drafted += got["drafted"]
                 accepted += got["accepted"]
@@ -116,8 +139,11 @@ class TwoProcesses(unittest.TestCase):
         node = Node(path, "--link-mbps", 10)
         try:
             common = ["-m", path, "-p", TEXT[:2600], "--raw-prompt", "-n", 64, "--json",
-                      "--ignore-end"]
+                      "--cache-digest", "--ignore-end"]
             want = json.loads(run("--plain", *common).stdout)
+            flipped = run("--prefill", node.address, "--flip-residual-bit", *common)
+            self.assertNotEqual(json.loads(flipped.stdout)["cache_digest"],
+                                want["cache_digest"])
             skipped = run("--prefill", node.address, "--skip-verify", *common)
             self.assertNotEqual(json.loads(skipped.stdout)["tokens"], want["tokens"])
         finally:
