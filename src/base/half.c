@@ -17,20 +17,6 @@ static float float_of(uint32_t bits)
     return value;
 }
 
-float lx_float_of_half(uint16_t half)
-{
-    const uint32_t sign = (uint32_t)(half & 0x8000) << 16;
-    const uint32_t exponent = (half >> 10) & 0x1F;
-    const uint32_t fraction = half & 0x3FF;
-    if (exponent == 31)
-        return float_of(sign | 0x7F800000u | (fraction ? 0x400000u : 0) | fraction << 13);
-    if (exponent == 0) {
-        const float magnitude = (float)fraction * 0x1p-24f; /* exact */
-        return float_of(sign | bits_of(magnitude));
-    }
-    return float_of(sign | (exponent + 112) << 23 | fraction << 13);
-}
-
 uint16_t lx_half_of_float(float value)
 {
     const uint32_t bits = bits_of(value);

@@ -8,8 +8,25 @@
 #define LX_BASE_HALF_H
 
 #include <stdint.h>
+#include <string.h>
 
-float lx_float_of_half(uint16_t half);
+static inline float lx_float_of_half(uint16_t half)
+{
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16;
+    const uint32_t magnitude = (uint32_t)(half & 0x7FFF) << 13;
+    float value;
+    uint32_t bits = magnitude + (112u << 23);
+    if (magnitude >= 31u << 23) /* infinity, NaN (made quiet) */
+        bits = magnitude | 0x7F800000u | ((half & 0x3FF) ? 0x400000u : 0);
+    else if (magnitude < 1u << 23) { /* denormal: exact */
+        value = (float)(half & 0x3FF) * 0x1p-24f;
+        memcpy(&bits, &value, sizeof(bits));
+    }
+    bits |= sign;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
 uint16_t lx_half_of_float(float value);
 /* The largest half <= value, the smallest half >= value; infinite where none is finite. */
 uint16_t lx_half_below(float value);

@@ -16,7 +16,22 @@
 
 #include "lynx/codec.h"
 
-enum { LX_KERNEL_TOKENS = 64 };
+enum { LX_KERNEL_TOKENS = 64, LX_CHUNK_TOKENS = 32, LX_STRIP_BYTES = LX_KERNEL_TOKENS / 8 };
+
+/* Strips of LX_KERNEL_TOKENS tokens of some channels, and the bits of their codes: row[0] has
+ * the top bit of the first channel; bit t of a row is token t, so a strip is eight bytes. */
+typedef struct lx_area {
+    uint8_t *row[8];
+    size_t channel_bytes[8]; /* between the rows of two channels */
+    uint32_t channels, strips;
+    size_t pitch;      /* between two channels' values */
+    size_t grid_pitch; /* between two channels' grids; each chunk of a channel has its own */
+} lx_area;
+
+/* Where codes lie. Encoding: scale = 1 / step, or 0; decoding: scale = step. */
+typedef struct lx_grid {
+    float low, scale;
+} lx_grid;
 
 typedef struct lx_kernels {
     const char *name;
@@ -32,27 +47,23 @@ typedef struct lx_kernels {
      * (then the results mean nothing). */
     bool (*range)(const float *values, uint32_t count, float *least, float *most);
 
-    /* codes[i] = clamp(round_to_even((values[i] - low) * inverse), 0, code_max). 'count' is a
-     * multiple of 32. */
-    void (*quantize)(const float *values, uint32_t count, float low, float inverse,
-                     uint32_t code_max, uint8_t *codes);
+    /* code = clamp(round_to_even((value - low) * scale), 0, 2^code_bits - 1), as bits. */
+    void (*quantize)(const float *values, const lx_grid *grids, uint32_t code_bits,
+                     const lx_area *area);
 
-    /* values[i] = low + codes[i] * step. 'count' is a multiple of 32. */
-    void (*dequantize)(const uint8_t *codes, uint32_t count, float low, float step,
-                       float *values);
+    /* value = low + code * scale. Of the codes the top 'bits' are here, the others are 0. */
+    void (*dequantize)(const lx_area *area, uint32_t bits, uint32_t code_bits,
+                       const lx_grid *grids, float *values);
 
-    /* Bits 'shift + bits - 1' down to 'shift' of each code to 'bits' rows, 'row_bytes' apart;
-     * bit t of a row is token t. 'count' is a multiple of 64. */
-    void (*pack)(const uint8_t *codes, uint32_t count, uint32_t shift, uint32_t bits,
-                 uint8_t *rows, size_t row_bytes);
+    /* The same bits from codes, and codes from bits; area->pitch counts codes then. */
+    void (*pack)(const uint8_t *codes, uint32_t code_bits, const lx_area *area);
+    void (*unpack)(const lx_area *area, uint32_t bits, uint32_t code_bits, uint8_t *codes);
 
-    /* codes[i] |= the bits of the rows, at the same place. */
-    void (*unpack)(const uint8_t *rows, size_t row_bytes, uint32_t count, uint32_t shift,
-                   uint32_t bits, uint8_t *codes);
-
-    /* (a, b) <- (a cos - b sin, a sin + b cos), element by element; 'count' multiple of 32. */
-    void (*rotate)(float *a, float *b, const float *cosines, const float *sines,
-                   uint32_t count);
+    /* (a, b) <- (a cos - b sin, a sin + b cos) element by element for each of 'pairs' rows:
+     * those of a and b are 'pitch' apart, those of the tables 'table_pitch'; 'count' elements,
+     * a multiple of 32. */
+    void (*rotate)(float *a, float *b, size_t pitch, const float *cosines, const float *sines,
+                   size_t table_pitch, uint32_t pairs, uint32_t count);
 } lx_kernels;
 
 extern const lx_kernels lx_kernels_reference;

@@ -66,62 +66,107 @@ static bool range(const float *values, uint32_t count, float *least, float *most
     return is_finite;
 }
 
-static void quantize(const float *values, uint32_t count, float low, float inverse,
-                     uint32_t code_max, uint8_t *codes)
+static void pack_strip(const uint8_t *codes, uint32_t code_bits, const lx_area *area,
+                       uint32_t channel, uint32_t strip)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        const float scaled = (values[i] - low) * inverse;
-        const long rounded = lrintf(scaled);
-        const long most = (long)code_max;
-        codes[i] = (uint8_t)(rounded < 0 ? 0 : rounded > most ? most : rounded);
-    }
-}
-
-static void dequantize(const uint8_t *codes, uint32_t count, float low, float step,
-                       float *values)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        const float scaled = (float)codes[i] * step;
-        values[i] = low + scaled;
-    }
-}
-
-static void pack(const uint8_t *codes, uint32_t count, uint32_t shift, uint32_t bits,
-                 uint8_t *rows, size_t row_bytes)
-{
-    for (uint32_t row = 0; row < bits; row++) {
-        const uint32_t bit = shift + bits - 1 - row;
-        for (uint32_t i = 0; i < count; i += 8) {
+    for (uint32_t row = 0; row < code_bits; row++) {
+        uint8_t *bytes = area->row[row] + channel * area->channel_bytes[row] +
+                         (size_t)strip * LX_STRIP_BYTES;
+        for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i += 8) {
             uint32_t byte = 0;
             for (uint32_t k = 0; k < 8; k++)
-                byte |= ((uint32_t)(codes[i + k] >> bit) & 1u) << k;
-            rows[row * row_bytes + i / 8] = (uint8_t)byte;
+                byte |= ((uint32_t)(codes[i + k] >> (code_bits - 1 - row)) & 1u) << k;
+            bytes[i / 8] = (uint8_t)byte;
         }
     }
 }
 
-static void unpack(const uint8_t *rows, size_t row_bytes, uint32_t count, uint32_t shift,
-                   uint32_t bits, uint8_t *codes)
+static void unpack_strip(const lx_area *area, uint32_t channel, uint32_t strip, uint32_t bits,
+                         uint32_t code_bits, uint8_t *codes)
 {
+    memset(codes, 0, LX_KERNEL_TOKENS);
     for (uint32_t row = 0; row < bits; row++) {
-        const uint32_t bit = shift + bits - 1 - row;
-        for (uint32_t i = 0; i < count; i++) {
-            const uint32_t value = (uint32_t)(rows[row * row_bytes + i / 8] >> (i % 8)) & 1u;
-            codes[i] = (uint8_t)(codes[i] | value << bit);
+        const uint8_t *bytes = area->row[row] + channel * area->channel_bytes[row] +
+                               (size_t)strip * LX_STRIP_BYTES;
+        for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
+            const uint32_t bit = (uint32_t)(bytes[i / 8] >> (i % 8)) & 1u;
+            codes[i] = (uint8_t)(codes[i] | bit << (code_bits - 1 - row));
         }
     }
 }
 
-static void rotate(float *a, float *b, const float *cosines, const float *sines, uint32_t count)
+static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        const float ac = a[i] * cosines[i];
-        const float bs = b[i] * sines[i];
-        const float as = a[i] * sines[i];
-        const float bc = b[i] * cosines[i];
-        a[i] = ac - bs;
-        b[i] = as + bc;
-    }
+    for (uint32_t c = 0; c < area->channels; c++)
+        for (uint32_t s = 0; s < area->strips; s++)
+            pack_strip(codes + c * area->pitch + (size_t)s * LX_KERNEL_TOKENS, code_bits, area,
+                       c, s);
+}
+
+static void unpack(const lx_area *area, uint32_t bits, uint32_t code_bits, uint8_t *codes)
+{
+    for (uint32_t c = 0; c < area->channels; c++)
+        for (uint32_t s = 0; s < area->strips; s++)
+            unpack_strip(area, c, s, bits, code_bits,
+                         codes + c * area->pitch + (size_t)s * LX_KERNEL_TOKENS);
+}
+
+static lx_grid grid_at(const lx_area *area, const lx_grid *grids, uint32_t channel,
+                       uint32_t token)
+{
+    return grids[channel * area->grid_pitch + token / LX_CHUNK_TOKENS];
+}
+
+static void quantize(const float *values, const lx_grid *grids, uint32_t code_bits,
+                     const lx_area *area)
+{
+    const long most = (1l << code_bits) - 1;
+    for (uint32_t c = 0; c < area->channels; c++)
+        for (uint32_t s = 0; s < area->strips; s++) {
+            uint8_t codes[LX_KERNEL_TOKENS];
+            for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
+                const uint32_t t = s * LX_KERNEL_TOKENS + i;
+                const lx_grid grid = grid_at(area, grids, c, t);
+                const float scaled = (values[c * area->pitch + t] - grid.low) * grid.scale;
+                const long rounded = lrintf(scaled);
+                codes[i] = (uint8_t)(rounded < 0 ? 0 : rounded > most ? most : rounded);
+            }
+            pack_strip(codes, code_bits, area, c, s);
+        }
+}
+
+static void dequantize(const lx_area *area, uint32_t bits, uint32_t code_bits,
+                       const lx_grid *grids, float *values)
+{
+    for (uint32_t c = 0; c < area->channels; c++)
+        for (uint32_t s = 0; s < area->strips; s++) {
+            uint8_t codes[LX_KERNEL_TOKENS];
+            unpack_strip(area, c, s, bits, code_bits, codes);
+            for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
+                const uint32_t t = s * LX_KERNEL_TOKENS + i;
+                const lx_grid grid = grid_at(area, grids, c, t);
+                const float scaled = (float)codes[i] * grid.scale;
+                values[c * area->pitch + t] = grid.low + scaled;
+            }
+        }
+}
+
+static void rotate(float *a, float *b, size_t pitch, const float *cosines, const float *sines,
+                   size_t table_pitch, uint32_t pairs, uint32_t count)
+{
+    for (uint32_t pair = 0; pair < pairs; pair++)
+        for (uint32_t i = 0; i < count; i++) {
+            float *x = &a[pair * pitch + i];
+            float *y = &b[pair * pitch + i];
+            const float cosine = cosines[pair * table_pitch + i];
+            const float sine = sines[pair * table_pitch + i];
+            const float xc = *x * cosine;
+            const float ys = *y * sine;
+            const float xs = *x * sine;
+            const float yc = *y * cosine;
+            *x = xc - ys;
+            *y = xs + yc;
+        }
 }
 
 const lx_kernels lx_kernels_reference = {

@@ -48,11 +48,6 @@ bool lx_cover(float least, float most, uint32_t code_max, uint16_t *low, uint16_
     return half_is_finite(*low) && half_is_finite(s);
 }
 
-/* Low end and step of each chunk of one channel. */
-typedef struct grid {
-    float low, step;
-} grid;
-
 static float inverse_of(float step)
 {
     return step > 0.0f ? 1.0f / step : 0.0f;
@@ -81,12 +76,12 @@ size_t lx_head_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens)
 }
 
 /* The two bytes of a narrow chunk, relative to the channel's low end and step over the page. */
-static grid narrow_grid(const uint8_t *bytes, float page_low, float page_step,
-                        uint32_t code_max)
+static lx_grid narrow_grid(const uint8_t *bytes, float page_low, float page_step,
+                           uint32_t code_max)
 {
     const float low = page_low + (float)bytes[0] * page_step;
     const float width = (float)bytes[1] * page_step;
-    return (grid){low, width / (float)code_max};
+    return (lx_grid){low, width / (float)code_max};
 }
 
 static void encode_narrow(uint8_t *bytes, float least, float most, float page_low,
@@ -107,7 +102,7 @@ static void encode_narrow(uint8_t *bytes, float least, float most, float page_lo
 }
 
 /* Grid of chunk 'chunk' from the channel's metadata. */
-static grid grid_of(const lx_quantiser *q, const uint8_t *meta, uint32_t chunk)
+static lx_grid grid_of(const lx_quantiser *q, const uint8_t *meta, uint32_t chunk)
 {
     const uint32_t code_max = (1u << q->code_bits) - 1;
     if (q->spec->chunk_meta_wide)
@@ -115,7 +110,7 @@ static grid grid_of(const lx_quantiser *q, const uint8_t *meta, uint32_t chunk)
     const float low = lx_float_of_half(get_half(meta));
     const float step = lx_float_of_half(get_half(meta + 2));
     if (q->spec->chunk_tokens == 0 || q->spec->chunk_meta_wide)
-        return (grid){low, step};
+        return (lx_grid){low, step};
     return narrow_grid(meta + 4 + 2 * (size_t)chunk, low, step, code_max);
 }
 
@@ -155,36 +150,27 @@ static bool encode_meta(const lx_quantiser *q, const float *values, float least,
     return true;
 }
 
-bool lx_range_encode(const lx_quantiser *q, const float *values, uint8_t *meta, uint8_t *codes)
+bool lx_range_meta(const lx_quantiser *q, const float *values, uint8_t *meta)
 {
-    const uint32_t code_max = (1u << q->code_bits) - 1;
     float least;
     float most;
-    if (!q->kernels->range(values, q->padded, &least, &most) ||
-        !encode_meta(q, values, least, most, meta))
-        return false;
-    const uint32_t run = q->spec->chunk_tokens ? LX_CHUNK_TOKENS : q->padded;
-    for (uint32_t first = 0; first < q->padded; first += run) {
-        /* Padding behind the last chunk repeats its last value. */
-        const uint32_t last_chunk = chunk_count(q->tokens) - 1;
-        const uint32_t chunk = first / LX_CHUNK_TOKENS;
-        const grid g = grid_of(q, meta, chunk < last_chunk ? chunk : last_chunk);
-        q->kernels->quantize(values + first, run, g.low, inverse_of(g.step), code_max,
-                             codes + first);
-    }
-    return true;
+    return q->kernels->range(values, q->padded, &least, &most) &&
+           encode_meta(q, values, least, most, meta);
 }
 
-void lx_range_decode(const lx_quantiser *q, const uint8_t *meta, const uint8_t *codes,
-                     float *values)
+void lx_range_grids(const lx_quantiser *q, const uint8_t *meta, bool is_encoding,
+                    lx_grid *grids)
 {
     const float centre = lx_centre(q->missing_bits);
-    const uint32_t run = q->spec->chunk_tokens ? LX_CHUNK_TOKENS : q->padded;
-    for (uint32_t first = 0; first < q->tokens; first += run) {
-        const grid g = grid_of(q, meta, q->spec->chunk_tokens ? first / LX_CHUNK_TOKENS : 0);
-        const float shift = centre * g.step;
-        q->kernels->dequantize(codes + first, run, g.low + shift, g.step, values + first);
+    const uint32_t count = q->spec->chunk_tokens ? chunk_count(q->tokens) : 1;
+    for (uint32_t chunk = 0; chunk < count; chunk++) {
+        const lx_grid g = grid_of(q, meta, chunk);
+        const float shift = centre * g.scale;
+        grids[chunk] = is_encoding ? (lx_grid){g.low, inverse_of(g.scale)}
+                                   : (lx_grid){g.low + shift, g.scale};
     }
+    for (uint32_t chunk = count; chunk < q->padded / LX_CHUNK_TOKENS; chunk++)
+        grids[chunk] = grids[count - 1];
 }
 
 bool lx_range_check(const lx_quantiser *q, const uint8_t *meta)
@@ -227,14 +213,16 @@ bool lx_token_encode_head(const lx_quantiser *q, const float *block, size_t row,
     return true;
 }
 
-void lx_token_decode_head(const lx_quantiser *q, const uint8_t *meta, const uint8_t *codes,
-                          size_t row, uint32_t channels, float *block)
+void lx_token_decode_head(const lx_quantiser *q, const uint8_t *meta, uint32_t first,
+                          uint32_t count, const uint8_t *codes, size_t row, uint32_t channels,
+                          float *block)
 {
     const float centre = lx_centre(q->missing_bits);
-    for (uint32_t t = 0; t < q->tokens; t++) {
-        const float step = lx_float_of_half(get_half(meta + 4 * (size_t)t + 2));
+    for (uint32_t t = 0; t < count; t++) {
+        const uint8_t *own = meta + 4 * (size_t)(first + t);
+        const float step = lx_float_of_half(get_half(own + 2));
         const float shift = centre * step;
-        const float low = lx_float_of_half(get_half(meta + 4 * (size_t)t)) + shift;
+        const float low = lx_float_of_half(get_half(own)) + shift;
         for (uint32_t c = 0; c < channels; c++) {
             const float scaled = (float)codes[c * row + t] * step;
             block[c * row + t] = low + scaled;

@@ -5,10 +5,13 @@
 
 #include "codec/kernels.h"
 
+/* Arrays of registers stay registers only where they are inlined. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 enum { ROUND_EVEN = _MM_FROUND_TO_NEAREST_INT };
 
 /* Transpose 8 x 8 values of 16 bits in each 128-bit lane. */
-static void transpose8(__m256i r[8])
+static ALWAYS_INLINE void transpose8(__m256i r[8])
 {
     __m256i a[8];
     for (int i = 0; i < 4; i++) {
@@ -161,90 +164,135 @@ static bool range(const float *values, uint32_t count, float *least, float *most
     return _mm256_movemask_ps(odd) == 0;
 }
 
-static __m256i codes_of(const float *values, __m256 lows, __m256 inverses, __m256i most)
+static __m256i quantize_8(const float *values, lx_grid grid, __m256i most)
 {
-    const __m256 x = _mm256_sub_ps(_mm256_loadu_ps(values), lows);
-    const __m256i code = _mm256_cvtps_epi32(_mm256_mul_ps(x, inverses));
+    const __m256 x = _mm256_sub_ps(_mm256_loadu_ps(values), _mm256_set1_ps(grid.low));
+    const __m256i code = _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm256_set1_ps(grid.scale)));
     return _mm256_min_epi32(_mm256_max_epi32(code, _mm256_setzero_si256()), most);
 }
 
-static void quantize(const float *values, uint32_t count, float low, float inverse,
-                     uint32_t code_max, uint8_t *codes)
+static __m256i quantize_32(const float *values, lx_grid grid, __m256i most)
 {
-    const __m256 lows = _mm256_set1_ps(low);
-    const __m256 inverses = _mm256_set1_ps(inverse);
-    const __m256i most = _mm256_set1_epi32((int)code_max);
+    const __m256i a = quantize_8(values, grid, most);
+    const __m256i b = quantize_8(values + 8, grid, most);
+    const __m256i c = quantize_8(values + 16, grid, most);
+    const __m256i d = quantize_8(values + 24, grid, most);
+    const __m256i words =
+        _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
     /* The packs work in 128-bit lanes; this puts the groups of four back in order. */
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    for (uint32_t i = 0; i < count; i += 32) {
-        const __m256i a = codes_of(values + i, lows, inverses, most);
-        const __m256i b = codes_of(values + i + 8, lows, inverses, most);
-        const __m256i c = codes_of(values + i + 16, lows, inverses, most);
-        const __m256i d = codes_of(values + i + 24, lows, inverses, most);
-        const __m256i words =
-            _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-        _mm256_storeu_si256((__m256i *)(void *)(codes + i),
-                            _mm256_permutevar8x32_epi32(words, order));
-    }
+    return _mm256_permutevar8x32_epi32(words, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-static void dequantize(const uint8_t *codes, uint32_t count, float low, float step,
-                       float *values)
+/* The row's four bytes of one chunk: half a strip. */
+static inline uint8_t *chunk_at(const lx_area *area, uint32_t row, uint32_t channel,
+                                uint32_t chunk)
 {
-    const __m256 lows = _mm256_set1_ps(low);
-    const __m256 steps = _mm256_set1_ps(step);
-    for (uint32_t i = 0; i < count; i += 8) {
-        const __m128i code = _mm_loadl_epi64((const __m128i *)(const void *)(codes + i));
-        const __m256 x = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(code));
-        _mm256_storeu_ps(values + i, _mm256_add_ps(lows, _mm256_mul_ps(x, steps)));
-    }
+    return area->row[row] + channel * area->channel_bytes[row] + (size_t)chunk * 4;
 }
 
-static void pack(const uint8_t *codes, uint32_t count, uint32_t shift, uint32_t bits,
-                 uint8_t *rows, size_t row_bytes)
+static inline void pack_chunk(__m256i codes, uint32_t code_bits, const lx_area *area,
+                              uint32_t channel, uint32_t chunk)
 {
-    for (uint32_t i = 0; i < count; i += 32) {
-        const __m256i code = _mm256_loadu_si256((const __m256i *)(const void *)(codes + i));
-        for (uint32_t row = 0; row < bits; row++) {
-            /* Bring the bit to the top of its byte; words are shifted, so no byte may matter
-             * but by its top bit. */
-            const __m128i count_left = _mm_cvtsi32_si128((int)(7 - (shift + bits - 1 - row)));
-            const int mask = _mm256_movemask_epi8(_mm256_sll_epi16(code, count_left));
-            memcpy(rows + row * row_bytes + i / 8, &mask, sizeof(mask));
-        }
+    for (uint32_t row = 0; row < code_bits; row++) {
+        /* Bring the bit to the top of its byte; words are shifted, so no byte may matter but
+         * by its top bit. */
+        const __m128i left = _mm_cvtsi32_si128((int)(8 - code_bits + row));
+        const int mask = _mm256_movemask_epi8(_mm256_sll_epi16(codes, left));
+        memcpy(chunk_at(area, row, channel, chunk), &mask, sizeof(mask));
     }
 }
 
-static void unpack(const uint8_t *rows, size_t row_bytes, uint32_t count, uint32_t shift,
-                   uint32_t bits, uint8_t *codes)
+static inline __m256i unpack_chunk(const lx_area *area, uint32_t channel, uint32_t chunk,
+                                   uint32_t bits, uint32_t code_bits)
 {
     /* Each byte of the four goes to eight places, of which each looks at its own bit. */
     const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2,
                                             2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i own = _mm256_set1_epi64x((long long)0x8040201008040201ull);
-    for (uint32_t i = 0; i < count; i += 32) {
-        __m256i code = _mm256_loadu_si256((const __m256i *)(const void *)(codes + i));
-        for (uint32_t row = 0; row < bits; row++) {
-            int mask;
-            memcpy(&mask, rows + row * row_bytes + i / 8, sizeof(mask));
-            const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(mask), spread);
-            const __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, own), own);
-            const __m256i bit = _mm256_set1_epi8((char)(1u << (shift + bits - 1 - row)));
-            code = _mm256_or_si256(code, _mm256_and_si256(is_set, bit));
-        }
-        _mm256_storeu_si256((__m256i *)(void *)(codes + i), code);
+    __m256i codes = _mm256_setzero_si256();
+    for (uint32_t row = 0; row < bits; row++) {
+        int mask;
+        memcpy(&mask, chunk_at(area, row, channel, chunk), sizeof(mask));
+        const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(mask), spread);
+        const __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, own), own);
+        const __m256i bit = _mm256_set1_epi8((char)(1u << (code_bits - 1 - row)));
+        codes = _mm256_or_si256(codes, _mm256_and_si256(is_set, bit));
     }
+    return codes;
 }
 
-static void rotate(float *a, float *b, const float *cosines, const float *sines, uint32_t count)
+static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area)
 {
-    for (uint32_t i = 0; i < count; i += 8) {
-        const __m256 x = _mm256_loadu_ps(a + i);
-        const __m256 y = _mm256_loadu_ps(b + i);
-        const __m256 c = _mm256_loadu_ps(cosines + i);
-        const __m256 s = _mm256_loadu_ps(sines + i);
-        _mm256_storeu_ps(a + i, _mm256_sub_ps(_mm256_mul_ps(x, c), _mm256_mul_ps(y, s)));
-        _mm256_storeu_ps(b + i, _mm256_add_ps(_mm256_mul_ps(x, s), _mm256_mul_ps(y, c)));
+    for (uint32_t c = 0; c < area->channels; c++)
+        for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++) {
+            const uint8_t *at = codes + c * area->pitch + (size_t)chunk * LX_CHUNK_TOKENS;
+            pack_chunk(_mm256_loadu_si256((const __m256i *)(const void *)at), code_bits, area,
+                       c, chunk);
+        }
+}
+
+static void unpack(const lx_area *area, uint32_t bits, uint32_t code_bits, uint8_t *codes)
+{
+    for (uint32_t c = 0; c < area->channels; c++)
+        for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++) {
+            uint8_t *at = codes + c * area->pitch + (size_t)chunk * LX_CHUNK_TOKENS;
+            _mm256_storeu_si256((__m256i *)(void *)at,
+                                unpack_chunk(area, c, chunk, bits, code_bits));
+        }
+}
+
+static void quantize(const float *values, const lx_grid *grids, uint32_t code_bits,
+                     const lx_area *area)
+{
+    const __m256i most = _mm256_set1_epi32((1 << code_bits) - 1);
+    for (uint32_t c = 0; c < area->channels; c++)
+        for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++) {
+            const float *at = values + c * area->pitch + (size_t)chunk * LX_CHUNK_TOKENS;
+            const lx_grid grid = grids[c * area->grid_pitch + chunk];
+            pack_chunk(quantize_32(at, grid, most), code_bits, area, c, chunk);
+        }
+}
+
+static inline void dequantize_8(__m128i codes, lx_grid grid, float *values)
+{
+    const __m256 x = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(codes));
+    const __m256 scaled = _mm256_mul_ps(x, _mm256_set1_ps(grid.scale));
+    _mm256_storeu_ps(values, _mm256_add_ps(_mm256_set1_ps(grid.low), scaled));
+}
+
+static void dequantize(const lx_area *area, uint32_t bits, uint32_t code_bits,
+                       const lx_grid *grids, float *values)
+{
+    for (uint32_t c = 0; c < area->channels; c++)
+        for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++) {
+            const __m256i codes = unpack_chunk(area, c, chunk, bits, code_bits);
+            const __m128i low = _mm256_castsi256_si128(codes);
+            const __m128i high = _mm256_extracti128_si256(codes, 1);
+            const lx_grid grid = grids[c * area->grid_pitch + chunk];
+            float *at = values + c * area->pitch + (size_t)chunk * LX_CHUNK_TOKENS;
+            dequantize_8(low, grid, at);
+            dequantize_8(_mm_srli_si128(low, 8), grid, at + 8);
+            dequantize_8(high, grid, at + 16);
+            dequantize_8(_mm_srli_si128(high, 8), grid, at + 24);
+        }
+}
+
+static void rotate(float *a, float *b, size_t pitch, const float *cosines, const float *sines,
+                   size_t table_pitch, uint32_t pairs, uint32_t count)
+{
+    for (uint32_t pair = 0; pair < pairs; pair++) {
+        for (uint32_t i = 0; i < count; i += 8) {
+            const __m256 x = _mm256_loadu_ps(a + i);
+            const __m256 y = _mm256_loadu_ps(b + i);
+            const __m256 c = _mm256_loadu_ps(cosines + i);
+            const __m256 s = _mm256_loadu_ps(sines + i);
+            _mm256_storeu_ps(a + i, _mm256_sub_ps(_mm256_mul_ps(x, c), _mm256_mul_ps(y, s)));
+            _mm256_storeu_ps(b + i, _mm256_add_ps(_mm256_mul_ps(x, s), _mm256_mul_ps(y, c)));
+        }
+        a += pitch;
+        b += pitch;
+        cosines += table_pitch;
+        sines += table_pitch;
     }
 }
 

@@ -5,10 +5,13 @@
 
 #include "codec/kernels.h"
 
+/* Arrays of registers stay registers only where they are inlined. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 enum { ROUND_EVEN = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
 
 /* Transpose 8 x 8 values of 16 bits in each 128-bit lane. */
-static void transpose8(__m512i r[8])
+static ALWAYS_INLINE void transpose8(__m512i r[8])
 {
     __m512i a[8];
     for (int i = 0; i < 4; i++) {
@@ -28,29 +31,45 @@ static void transpose8(__m512i r[8])
     }
 }
 
-static __m512i row_of_lanes(const uint8_t *at, size_t stride)
+/* A patch of token-major halves is up to 16 tokens x 32 channels: one line of each token. */
+enum { PATCH_TOKENS = 16, PATCH_CHANNELS = 32 };
+
+static ALWAYS_INLINE __mmask32 first_channels(uint32_t channels)
 {
-    const __m128i x0 = _mm_loadu_si128((const __m128i *)(const void *)at);
-    const __m128i x1 = _mm_loadu_si128((const __m128i *)(const void *)(at + 8 * stride));
-    const __m128i x2 = _mm_loadu_si128((const __m128i *)(const void *)(at + 16 * stride));
-    const __m128i x3 = _mm_loadu_si128((const __m128i *)(const void *)(at + 24 * stride));
-    __m512i row = _mm512_castsi128_si512(x0);
-    row = _mm512_inserti32x4(row, x1, 1);
-    row = _mm512_inserti32x4(row, x2, 2);
-    return _mm512_inserti32x4(row, x3, 3);
+    return channels == PATCH_CHANNELS ? 0xFFFFFFFFu : (1u << channels) - 1;
 }
 
-/* 8 channels x 32 tokens of token-major halves. */
-static void load_patch(float *block, size_t row_floats, const uint8_t *at, size_t stride)
+static ALWAYS_INLINE void put_row(float *block, size_t row_floats, uint32_t c,
+                                  uint32_t channels, __m256i halves)
 {
-    __m512i r[8];
-    for (size_t i = 0; i < 8; i++)
-        r[i] = row_of_lanes(at + i * stride, stride);
-    transpose8(r);
-    for (size_t c = 0; c < 8; c++) {
-        float *row = block + c * row_floats;
-        _mm512_storeu_ps(row, _mm512_cvtph_ps(_mm512_castsi512_si256(r[c])));
-        _mm512_storeu_ps(row + 16, _mm512_cvtph_ps(_mm512_extracti64x4_epi64(r[c], 1)));
+    if (c < channels)
+        _mm512_storeu_ps(block + c * row_floats, _mm512_cvtph_ps(halves));
+}
+
+/* Missing tokens repeat the last. */
+static ALWAYS_INLINE void load_patch(float *block, size_t row_floats, const uint8_t *at,
+                                     size_t stride, uint32_t tokens, uint32_t channels)
+{
+    const __mmask32 mask = first_channels(channels);
+    const uint32_t last = tokens - 1;
+    __m512i a[8];
+    __m512i b[8];
+    for (uint32_t i = 0; i < 8; i++) {
+        a[i] = _mm512_maskz_loadu_epi16(mask, at + (i < last ? i : last) * stride);
+        b[i] = _mm512_maskz_loadu_epi16(mask, at + (i + 8 < last ? i + 8 : last) * stride);
+    }
+    transpose8(a);
+    transpose8(b);
+    /* Lane g of a[i] and b[i] is channel 8 g + i of the first and the last eight tokens. */
+    const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    for (uint32_t i = 0; i < 8; i++) {
+        const __m512i x = _mm512_permutex2var_epi64(a[i], low, b[i]);
+        const __m512i y = _mm512_permutex2var_epi64(a[i], high, b[i]);
+        put_row(block, row_floats, i, channels, _mm512_castsi512_si256(x));
+        put_row(block, row_floats, i + 8, channels, _mm512_extracti64x4_epi64(x, 1));
+        put_row(block, row_floats, i + 16, channels, _mm512_castsi512_si256(y));
+        put_row(block, row_floats, i + 24, channels, _mm512_extracti64x4_epi64(y, 1));
     }
 }
 
@@ -67,12 +86,9 @@ static void load_half_row(float *row, const uint8_t *at, uint32_t tokens)
     }
 }
 
-static lynx_tile tile_at(const lynx_tile *tile, uint32_t token, uint32_t channel)
+static uint32_t least(uint32_t a, uint32_t b)
 {
-    lynx_tile part = *tile;
-    part.data = (uint8_t *)tile->data + token * tile->token_stride_bytes +
-                channel * tile->channel_stride_bytes;
-    return part;
+    return a < b ? a : b;
 }
 
 static void load(float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
@@ -86,43 +102,57 @@ static void load(float *block, size_t row_floats, const lynx_tile *tile, uint32_
                           tokens);
         return;
     }
-    uint32_t whole = 0;
-    if (is_half && tile->channel_stride_bytes == 2 && channels % 8 == 0) {
-        whole = tokens / 32 * 32;
-        for (uint32_t t = 0; t < whole; t += 32)
-            for (uint32_t c = 0; c < channels; c += 8)
-                load_patch(block + c * row_floats + t, row_floats,
-                           data + t * tile->token_stride_bytes + 2 * (size_t)c,
-                           tile->token_stride_bytes);
+    if (!is_half || tile->channel_stride_bytes != 2) {
+        lx_kernels_reference.load(block, row_floats, tile, tokens, channels);
+        return;
     }
-    if (whole < tokens) {
-        const lynx_tile rest = tile_at(tile, whole, 0);
-        lx_kernels_reference.load(block + whole, row_floats, &rest, tokens - whole, channels);
-    }
+    const size_t stride = tile->token_stride_bytes;
+    for (uint32_t t = 0; t < tokens; t += PATCH_TOKENS)
+        for (uint32_t c = 0; c < channels; c += PATCH_CHANNELS) {
+            const uint32_t height = least(tokens - t, PATCH_TOKENS);
+            const uint32_t width = least(channels - c, PATCH_CHANNELS);
+            const uint8_t *at = data + t * stride + 2 * (size_t)c;
+            float *to = block + c * row_floats + t;
+            if (height == PATCH_TOKENS && width == PATCH_CHANNELS) /* unrolled */
+                load_patch(to, row_floats, at, stride, PATCH_TOKENS, PATCH_CHANNELS);
+            else
+                load_patch(to, row_floats, at, stride, height, width);
+        }
 }
 
-static __m512i halves_of(const float *row)
+static ALWAYS_INLINE __m512i get_rows(const float *block, size_t row_floats, uint32_t c,
+                                      uint32_t channels)
 {
-    const __m256i low = _mm512_cvtps_ph(_mm512_loadu_ps(row), ROUND_EVEN);
-    const __m256i high = _mm512_cvtps_ph(_mm512_loadu_ps(row + 16), ROUND_EVEN);
+    __m256i low = _mm256_setzero_si256();
+    __m256i high = low;
+    if (c < channels)
+        low = _mm512_cvtps_ph(_mm512_loadu_ps(block + c * row_floats), ROUND_EVEN);
+    if (c + 8 < channels)
+        high = _mm512_cvtps_ph(_mm512_loadu_ps(block + (c + 8) * row_floats), ROUND_EVEN);
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
-static void store_patch(const float *block, size_t row_floats, uint8_t *at, size_t stride)
+static ALWAYS_INLINE void store_patch(const float *block, size_t row_floats, uint8_t *at,
+                                      size_t stride, uint32_t tokens, uint32_t channels)
 {
-    __m512i r[8];
-    for (size_t c = 0; c < 8; c++)
-        r[c] = halves_of(block + c * row_floats);
-    transpose8(r);
-    for (size_t i = 0; i < 8; i++) {
-        uint8_t *to = at + i * stride;
-        _mm_storeu_si128((__m128i *)(void *)to, _mm512_castsi512_si128(r[i]));
-        _mm_storeu_si128((__m128i *)(void *)(to + 8 * stride),
-                         _mm512_extracti32x4_epi32(r[i], 1));
-        _mm_storeu_si128((__m128i *)(void *)(to + 16 * stride),
-                         _mm512_extracti32x4_epi32(r[i], 2));
-        _mm_storeu_si128((__m128i *)(void *)(to + 24 * stride),
-                         _mm512_extracti32x4_epi32(r[i], 3));
+    const __mmask32 mask = first_channels(channels);
+    const __m512i first = _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13);
+    const __m512i last = _mm512_setr_epi64(2, 3, 6, 7, 10, 11, 14, 15);
+    __m512i a[8];
+    __m512i b[8];
+    for (uint32_t i = 0; i < 8; i++) {
+        const __m512i x = get_rows(block, row_floats, i, channels);
+        const __m512i y = get_rows(block, row_floats, i + 16, channels);
+        a[i] = _mm512_permutex2var_epi64(x, first, y);
+        b[i] = _mm512_permutex2var_epi64(x, last, y);
+    }
+    transpose8(a);
+    transpose8(b);
+    for (uint32_t i = 0; i < 8; i++) {
+        if (i < tokens)
+            _mm512_mask_storeu_epi16(at + i * stride, mask, a[i]);
+        if (i + 8 < tokens)
+            _mm512_mask_storeu_epi16(at + (i + 8) * stride, mask, b[i]);
     }
 }
 
@@ -150,22 +180,25 @@ static void store(const float *block, size_t row_floats, const lynx_tile *tile, 
                            tokens);
         return;
     }
-    uint32_t whole = 0;
-    if (is_half && tile->channel_stride_bytes == 2 && channels % 8 == 0) {
-        whole = tokens / 32 * 32;
-        for (uint32_t t = 0; t < whole; t += 32)
-            for (uint32_t c = 0; c < channels; c += 8)
-                store_patch(block + c * row_floats + t, row_floats,
-                            data + t * tile->token_stride_bytes + 2 * (size_t)c,
-                            tile->token_stride_bytes);
+    if (!is_half || tile->channel_stride_bytes != 2) {
+        lx_kernels_reference.store(block, row_floats, tile, tokens, channels);
+        return;
     }
-    if (whole < tokens) {
-        const lynx_tile rest = tile_at(tile, whole, 0);
-        lx_kernels_reference.store(block + whole, row_floats, &rest, tokens - whole, channels);
-    }
+    const size_t stride = tile->token_stride_bytes;
+    for (uint32_t t = 0; t < tokens; t += PATCH_TOKENS)
+        for (uint32_t c = 0; c < channels; c += PATCH_CHANNELS) {
+            const uint32_t height = least(tokens - t, PATCH_TOKENS);
+            const uint32_t width = least(channels - c, PATCH_CHANNELS);
+            uint8_t *at = data + t * stride + 2 * (size_t)c;
+            const float *from = block + c * row_floats + t;
+            if (height == PATCH_TOKENS && width == PATCH_CHANNELS) /* unrolled */
+                store_patch(from, row_floats, at, stride, PATCH_TOKENS, PATCH_CHANNELS);
+            else
+                store_patch(from, row_floats, at, stride, height, width);
+        }
 }
 
-static bool range(const float *values, uint32_t count, float *least, float *most)
+static bool range(const float *values, uint32_t count, float *lowest, float *most)
 {
     __m512 low = _mm512_loadu_ps(values);
     __m512 high = low;
@@ -177,74 +210,143 @@ static bool range(const float *values, uint32_t count, float *least, float *most
         low = _mm512_min_ps(low, x);
         high = _mm512_max_ps(high, x);
     }
-    *least = _mm512_reduce_min_ps(low) + 0.0f;
+    *lowest = _mm512_reduce_min_ps(low) + 0.0f;
     *most = _mm512_reduce_max_ps(high) + 0.0f;
     return odd == 0;
 }
 
-static void quantize(const float *values, uint32_t count, float low, float inverse,
-                     uint32_t code_max, uint8_t *codes)
+/* The row's eight bytes of one strip. */
+static inline uint8_t *strip_at(const lx_area *area, uint32_t row, uint32_t channel,
+                                uint32_t strip)
 {
-    const __m512 lows = _mm512_set1_ps(low);
-    const __m512 inverses = _mm512_set1_ps(inverse);
-    const __m512i most = _mm512_set1_epi32((int)code_max);
-    for (uint32_t i = 0; i < count; i += 16) {
-        const __m512 x = _mm512_sub_ps(_mm512_loadu_ps(values + i), lows);
-        __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(x, inverses));
-        code = _mm512_min_epi32(_mm512_max_epi32(code, _mm512_setzero_si512()), most);
-        _mm_storeu_si128((__m128i *)(void *)(codes + i), _mm512_cvtepi32_epi8(code));
+    return area->row[row] + channel * area->channel_bytes[row] + (size_t)strip * LX_STRIP_BYTES;
+}
+
+static inline void pack_strip(__m512i codes, uint32_t code_bits, const lx_area *area,
+                              uint32_t channel, uint32_t strip)
+{
+    for (uint32_t row = 0; row < code_bits; row++) {
+        const __m512i bit = _mm512_set1_epi8((char)(1u << (code_bits - 1 - row)));
+        const __mmask64 mask = _mm512_test_epi8_mask(codes, bit);
+        memcpy(strip_at(area, row, channel, strip), &mask, sizeof(mask));
     }
 }
 
-static void dequantize(const uint8_t *codes, uint32_t count, float low, float step,
-                       float *values)
+static inline __m512i unpack_strip(const lx_area *area, uint32_t channel, uint32_t strip,
+                                   uint32_t bits, uint32_t code_bits)
 {
-    const __m512 lows = _mm512_set1_ps(low);
-    const __m512 steps = _mm512_set1_ps(step);
-    for (uint32_t i = 0; i < count; i += 16) {
-        const __m128i code = _mm_loadu_si128((const __m128i *)(const void *)(codes + i));
-        const __m512 x = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(code));
-        _mm512_storeu_ps(values + i, _mm512_add_ps(lows, _mm512_mul_ps(x, steps)));
+    __m512i codes = _mm512_setzero_si512();
+    for (uint32_t row = 0; row < bits; row++) {
+        const __m512i bit = _mm512_set1_epi8((char)(1u << (code_bits - 1 - row)));
+        __mmask64 mask;
+        memcpy(&mask, strip_at(area, row, channel, strip), sizeof(mask));
+        codes = _mm512_mask_add_epi8(codes, mask, codes, bit);
     }
+    return codes;
 }
 
-static void pack(const uint8_t *codes, uint32_t count, uint32_t shift, uint32_t bits,
-                 uint8_t *rows, size_t row_bytes)
+static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area)
 {
-    for (uint32_t i = 0; i < count; i += 64) {
-        const __m512i code = _mm512_loadu_si512(codes + i);
-        for (uint32_t row = 0; row < bits; row++) {
-            const __m512i bit = _mm512_set1_epi8((char)(1u << (shift + bits - 1 - row)));
-            const __mmask64 mask = _mm512_test_epi8_mask(code, bit);
-            memcpy(rows + row * row_bytes + i / 8, &mask, sizeof(mask));
+    for (uint32_t c = 0; c < area->channels; c++)
+        for (uint32_t s = 0; s < area->strips; s++) {
+            const uint8_t *at = codes + c * area->pitch + (size_t)s * LX_KERNEL_TOKENS;
+            pack_strip(_mm512_loadu_si512(at), code_bits, area, c, s);
         }
-    }
 }
 
-static void unpack(const uint8_t *rows, size_t row_bytes, uint32_t count, uint32_t shift,
-                   uint32_t bits, uint8_t *codes)
+static void unpack(const lx_area *area, uint32_t bits, uint32_t code_bits, uint8_t *codes)
 {
-    for (uint32_t i = 0; i < count; i += 64) {
-        __m512i code = _mm512_loadu_si512(codes + i);
-        for (uint32_t row = 0; row < bits; row++) {
-            const __m512i bit = _mm512_set1_epi8((char)(1u << (shift + bits - 1 - row)));
-            __mmask64 mask;
-            memcpy(&mask, rows + row * row_bytes + i / 8, sizeof(mask));
-            code = _mm512_or_si512(code, _mm512_maskz_mov_epi8(mask, bit));
+    for (uint32_t c = 0; c < area->channels; c++)
+        for (uint32_t s = 0; s < area->strips; s++) {
+            uint8_t *at = codes + c * area->pitch + (size_t)s * LX_KERNEL_TOKENS;
+            _mm512_storeu_si512(at, unpack_strip(area, c, s, bits, code_bits));
         }
-        _mm512_storeu_si512(codes + i, code);
-    }
 }
 
-static void rotate(float *a, float *b, const float *cosines, const float *sines, uint32_t count)
+static inline __m128i quantize_16(const float *values, lx_grid grid, __m512i most)
 {
-    for (uint32_t i = 0; i < count; i += 16) {
-        const __m512 x = _mm512_loadu_ps(a + i);
-        const __m512 y = _mm512_loadu_ps(b + i);
-        const __m512 c = _mm512_loadu_ps(cosines + i);
-        const __m512 s = _mm512_loadu_ps(sines + i);
-        _mm512_storeu_ps(a + i, _mm512_sub_ps(_mm512_mul_ps(x, c), _mm512_mul_ps(y, s)));
-        _mm512_storeu_ps(b + i, _mm512_add_ps(_mm512_mul_ps(x, s), _mm512_mul_ps(y, c)));
+    const __m512 x = _mm512_sub_ps(_mm512_loadu_ps(values), _mm512_set1_ps(grid.low));
+    const __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(grid.scale)));
+    return _mm512_cvtepi32_epi8(
+        _mm512_min_epi32(_mm512_max_epi32(code, _mm512_setzero_si512()), most));
+}
+
+static inline void quantize_area(const float *values, const lx_grid *grids, uint32_t code_bits,
+                                 const lx_area *area)
+{
+    const __m512i most = _mm512_set1_epi32((1 << code_bits) - 1);
+    for (uint32_t c = 0; c < area->channels; c++)
+        for (uint32_t s = 0; s < area->strips; s++) {
+            const float *at = values + c * area->pitch + (size_t)s * LX_KERNEL_TOKENS;
+            const lx_grid *grid = grids + c * area->grid_pitch + 2 * (size_t)s;
+            __m512i codes = _mm512_castsi128_si512(quantize_16(at, grid[0], most));
+            codes = _mm512_inserti32x4(codes, quantize_16(at + 16, grid[0], most), 1);
+            codes = _mm512_inserti32x4(codes, quantize_16(at + 32, grid[1], most), 2);
+            codes = _mm512_inserti32x4(codes, quantize_16(at + 48, grid[1], most), 3);
+            pack_strip(codes, code_bits, area, c, s);
+        }
+}
+
+static void quantize(const float *values, const lx_grid *grids, uint32_t code_bits,
+                     const lx_area *area)
+{
+    if (code_bits == 8) /* unrolled */
+        quantize_area(values, grids, 8, area);
+    else
+        quantize_area(values, grids, code_bits, area);
+}
+
+static inline void dequantize_16(__m128i codes, lx_grid grid, float *values)
+{
+    const __m512 x = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes));
+    const __m512 scaled = _mm512_mul_ps(x, _mm512_set1_ps(grid.scale));
+    _mm512_storeu_ps(values, _mm512_add_ps(_mm512_set1_ps(grid.low), scaled));
+}
+
+static inline void dequantize_area(const lx_area *area, uint32_t bits, uint32_t code_bits,
+                                   const lx_grid *grids, float *values)
+{
+    for (uint32_t c = 0; c < area->channels; c++)
+        for (uint32_t s = 0; s < area->strips; s++) {
+            const __m512i codes = unpack_strip(area, c, s, bits, code_bits);
+            const lx_grid *grid = grids + c * area->grid_pitch + 2 * (size_t)s;
+            float *at = values + c * area->pitch + (size_t)s * LX_KERNEL_TOKENS;
+            dequantize_16(_mm512_castsi512_si128(codes), grid[0], at);
+            dequantize_16(_mm512_extracti32x4_epi32(codes, 1), grid[0], at + 16);
+            dequantize_16(_mm512_extracti32x4_epi32(codes, 2), grid[1], at + 32);
+            dequantize_16(_mm512_extracti32x4_epi32(codes, 3), grid[1], at + 48);
+        }
+}
+
+static void dequantize(const lx_area *area, uint32_t bits, uint32_t code_bits,
+                       const lx_grid *grids, float *values)
+{
+    if (code_bits == 8 && bits == 8) /* unrolled */
+        dequantize_area(area, 8, 8, grids, values);
+    else if (code_bits == 8 && bits == 5)
+        dequantize_area(area, 5, 8, grids, values);
+    else if (code_bits == 8 && bits == 4)
+        dequantize_area(area, 4, 8, grids, values);
+    else
+        dequantize_area(area, bits, code_bits, grids, values);
+}
+
+static void rotate(float *a, float *b, size_t pitch, const float *cosines, const float *sines,
+                   size_t table_pitch, uint32_t pairs, uint32_t count)
+{
+    for (uint32_t pair = 0; pair < pairs; pair++) {
+        for (uint32_t i = 0; i < count; i += 16) {
+            const __m512 x = _mm512_loadu_ps(a + i);
+            const __m512 y = _mm512_loadu_ps(b + i);
+            const __m512 c = _mm512_loadu_ps(cosines + i);
+            const __m512 s = _mm512_loadu_ps(sines + i);
+            _mm512_storeu_ps(a + i, _mm512_sub_ps(_mm512_mul_ps(x, c), _mm512_mul_ps(y, s)));
+            _mm512_storeu_ps(b + i, _mm512_add_ps(_mm512_mul_ps(x, s), _mm512_mul_ps(y, c)));
+        }
+        a += pitch;
+        b += pitch;
+        cosines += table_pitch;
+        sines += table_pitch;
     }
 }
 
