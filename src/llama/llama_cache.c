@@ -84,7 +84,7 @@ static void move_staged(lx_llama *e, bool is_write)
 {
     const struct ggml_tensor *tensor = e->mapped;
     const size_t bytes = lynx_element_bytes(e->description.shape.element);
-    const size_t channels = (size_t)tensor->ne[0];
+    const size_t channels = e->mapped_channels;
     const size_t cells = (size_t)tensor->ne[1];
     const size_t run = e->mapped_count * bytes;
     const bool by_channel = e->mapped_tile.token_stride_bytes == bytes && channels > 1;
@@ -118,6 +118,7 @@ static lynx_status staged_tile(lx_llama *e, struct ggml_tensor *tensor, uint32_t
     e->mapped = tensor;
     e->mapped_tile = *tile;
     e->mapped_first = first;
+    e->mapped_channels = e->layers[layer].sides[side].channels;
     e->mapped_count = count;
     e->is_mapped_write = is_write;
     if (!is_write)

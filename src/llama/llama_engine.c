@@ -198,6 +198,12 @@ static bool token_is_end(const lynx_engine *engine, lynx_token token)
            llama_vocab_is_eog(e->vocab, token);
 }
 
+/* Files without a template of their own, of families that have only one. */
+static const char *family_template(const lx_llama *e)
+{
+    return strncmp(e->description.architecture, "gemma", 5) == 0 ? "gemma" : NULL;
+}
+
 static lynx_status chat_prompt(lynx_engine *engine, const char *template_name,
                                const char *system, const char *user, char *text,
                                size_t capacity, size_t *size)
@@ -208,8 +214,11 @@ static lynx_status chat_prompt(lynx_engine *engine, const char *template_name,
     if (system)
         messages[count++] = (struct llama_chat_message){"system", system};
     messages[count++] = (struct llama_chat_message){"user", user};
-    const char *known =
-        template_name ? template_name : llama_model_chat_template(e->model, NULL);
+    const char *known = template_name;
+    if (!known)
+        known = llama_model_chat_template(e->model, NULL);
+    if (!known)
+        known = family_template(e);
     LX_REQUIRE(known, LYNX_ERR_UNSUPPORTED);
     const int32_t room = capacity > INT32_MAX ? INT32_MAX : (int32_t)capacity;
     const int32_t result = llama_chat_apply_template(known, messages, count, true, text, room);
@@ -417,10 +426,17 @@ static uint32_t head_channels(lx_llama *e, const char *name, uint32_t channels)
     return head && channels % head == 0 ? head : channels;
 }
 
+void lx_llama_set_channels(lx_llama *e, uint32_t layer, uint32_t side, uint32_t channels)
+{
+    static const char *const names[2] = {"key_length", "value_length"};
+    lynx_side_shape *shape = &e->layers[layer].sides[side];
+    shape->channels = channels;
+    shape->head_channels = channels ? head_channels(e, names[side], channels) : 0;
+}
+
 /* Shapes from the captured tensors. */
 static lynx_status describe_layers(lx_llama *e)
 {
-    static const char *const names[2] = {"key_length", "value_length"};
     for (uint32_t l = 0; l < e->layer_count; l++)
         for (uint32_t side = 0; side < 2; side++) {
             const struct ggml_tensor *tensor = e->tensors[2 * l + side];
@@ -429,10 +445,7 @@ static lynx_status describe_layers(lx_llama *e)
                                      "layer %u of '%s' has no cache tensor that llama.cpp %s "
                                      "shows",
                                      l, e->architecture, llama_version());
-            lynx_side_shape *shape = &e->layers[l].sides[side];
-            shape->channels = tensor ? (uint32_t)tensor->ne[0] : 0;
-            shape->head_channels =
-                shape->channels ? head_channels(e, names[side], shape->channels) : 0;
+            lx_llama_set_channels(e, l, side, tensor ? (uint32_t)tensor->ne[0] : 0);
         }
     e->description.shape = (lynx_shape){.layer_count = e->layer_count,
                                         .page_tokens = 256,

@@ -77,7 +77,7 @@ typedef struct lx_llama {
     size_t staging_size;
     struct ggml_tensor *mapped;
     lynx_tile mapped_tile;
-    uint32_t mapped_first, mapped_count;
+    uint32_t mapped_first, mapped_count, mapped_channels;
     bool is_mapped_write;
 
     llama_token_data *candidates; /* 'vocabulary' of them */
@@ -140,5 +140,8 @@ lynx_status lx_llama_fingerprint(lx_llama *e);
 lynx_status lx_llama_sample(lynx_engine *engine, uint32_t row, const lynx_sampling *sampling,
                             const lynx_token *history, uint32_t history_count,
                             lynx_token *token);
+
+/* Shape of one side of a layer; the head size is that of the file. */
+void lx_llama_set_channels(lx_llama *e, uint32_t layer, uint32_t side, uint32_t channels);
 
 #endif

@@ -82,6 +82,9 @@ static lynx_status check_layout(lx_llama *e, const lx_state *state)
         for (uint32_t side = 0; side < (part->has_values ? 2u : 1u); side++) {
             const lx_state_side *s = &part->sides[2 * e->place_of[l] + side];
             const uint64_t channels = s->is_transposed ? s->channels : s->row_bytes / bytes;
+            /* llama.cpp gives all transposed values the room of its widest layer. */
+            if (s->is_transposed && channels < e->layers[l].sides[side].channels)
+                lx_llama_set_channels(e, l, side, (uint32_t)channels);
             is_right = is_right && s->type == types[e->description.shape.element] &&
                        channels == e->layers[l].sides[side].channels &&
                        s->is_transposed == (side == 1 && !e->is_flash);
