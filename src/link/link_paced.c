@@ -233,7 +233,8 @@ lynx_status lynx_link_paced(lynx_link **link, lynx_link *inner,
     p->options = *options;
     /* What can be on the emulated wire at once, twice. */
     p->held_bytes_max =
-        LINE_BYTES_LEAST + (size_t)((long double)rate / 4e9L * (long double)options->delay_ns);
+        LINE_BYTES_LEAST +
+        (size_t)((long double)rate / 4e9L * (long double)(options->delay_ns + BURST_NS));
     *link = &p->base;
     return LYNX_OK;
 }
