@@ -18,14 +18,17 @@ enum { FRAME_BYTES = 40, PAGE_BYTES = 32, OPT_JSON = CLI_OPT_OWN };
 
 static const char command[] = "lynx inspect";
 
-static const char help[] = "Usage: lynx inspect [--json] FILE\n"
-                           "\n"
-                           "Put a recorded direction of a connection in words, a line for each "
-                           "frame; the first frame that\n"
-                           "cannot be read is told with its offset (exit code 5).\n"
-                           "\n"
-                           "Example:\n"
-                           "  lynx inspect fuzz/corpora/fuzz_receiver_read/exchange-0\n";
+static const char help[] =
+    "Usage: lynx inspect [--json] FILE\n"
+    "\n"
+    "Put a recorded direction of a connection in words, a line for each "
+    "frame; the first frame that\n"
+    "cannot be read is told with its offset (exit code 5).\n"
+    "\n"
+    "Example:\n"
+    "  lynx run -m model.gguf --prefill 127.0.0.1:7600 -p Hello --record "
+    "hello.bin\n"
+    "  lynx inspect hello.bin\n";
 
 static const char *const type_names[] = {"?",        "HELLO",  "REQUEST", "ACCEPT", "REFUSE",
                                          "PROGRESS", "READY",  "START",   "TOKEN",  "PAGE",
@@ -54,6 +57,12 @@ static const char *fault_of(const uint8_t *at, size_t left)
     if (digested > number(at + 16, 4) ||
         XXH3_64bits(at + FRAME_BYTES, digested) != number(at + 24, 8))
         return "the payload does not match its checksum";
+    /* A plane in one piece can be checked by itself. */
+    const uint8_t *page = at + FRAME_BYTES;
+    const uint64_t chunk = number(at + 16, 4) - digested;
+    if (at[5] == 9 && number(page + 12, 4) == 0 && chunk == number(page + 8, 4) &&
+        XXH3_64bits(page + PAGE_BYTES, (size_t)chunk) != number(page + 16, 8))
+        return "the plane does not match its checksum";
     return NULL;
 }
 

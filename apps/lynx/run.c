@@ -5,6 +5,7 @@
 #include "answer_view.h"
 #include "cli.h"
 #include "commands.h"
+#include "record.h"
 #include "run_report.h"
 
 enum {
@@ -22,6 +23,7 @@ enum {
     OPT_STORED,
     OPT_TOKENS,
     OPT_DIGEST,
+    OPT_RECORD,
     OPT_SKIP_VERIFY,
     OPT_FLIP
 };
@@ -58,6 +60,7 @@ static const char help[] =
     "      --ignore-end         go on behind the end of the text\n"
     "      --cache-digest       report a digest of the prompt's cache (the same as with "
     "--plain)\n"
+    "      --record FILE        write what the prefill node sends to FILE, for 'lynx inspect'\n"
     "      --json               one JSON object on stdout\n"
     "\n";
 
@@ -73,7 +76,7 @@ static const char help_end[] =
 typedef struct run_command {
     cli_options shared;
     lynx_run_options run;
-    const char *prompt, *file, *prefill, *system, *template_name;
+    const char *prompt, *file, *prefill, *system, *template_name, *record;
     bool is_json, is_raw_prompt, is_tokens;
     answer_view view;
     lynx_engine *engine;
@@ -99,6 +102,7 @@ static const struct option long_options[] = {
     {"system", required_argument, NULL, OPT_SYSTEM},
     {"chat-template", required_argument, NULL, OPT_TEMPLATE},
     {"ignore-end", no_argument, NULL, OPT_IGNORE_END},
+    {"record", required_argument, NULL, OPT_RECORD},
     {"cache-digest", no_argument, NULL, OPT_DIGEST},
     {"skip-verify", no_argument, NULL, OPT_SKIP_VERIFY}, /* mutation check; not in --help */
     {"flip-residual-bit", no_argument, NULL, OPT_FLIP},  /* the same */
@@ -160,6 +164,9 @@ static int take_own_option(run_command *c, int option, const char *value)
     case OPT_SYSTEM:
         c->system = value;
         return CLI_OK;
+    case OPT_RECORD:
+        c->record = value;
+        return CLI_OK;
     case OPT_TEMPLATE:
         c->template_name = value;
         return CLI_OK;
@@ -206,6 +213,8 @@ static int parse(run_command *c, int argc, char **argv)
         c->run.method == LYNX_METHOD_LOCAL || c->run.method == LYNX_METHOD_LOCAL_FULL;
     if (!is_local && !c->prefill)
         return cli_usage(command, "no prefill node; pass --prefill HOST:PORT, or --local");
+    if (is_local && c->record)
+        return cli_usage(command, "--record needs a prefill node");
     if (is_local && c->prefill)
         return cli_usage(command, "--prefill does not go with --local or --plain");
     return -1;
@@ -288,7 +297,7 @@ static void on_moment(void *user, const lynx_moment *moment)
 
 static int answer(run_command *c, lynx_run_result *result)
 {
-    char text[LYNX_TEXT_MAX];
+    char text[LYNX_TEXT_MAX] = "";
     lynx_link *link = NULL;
     lynx_status status = LYNX_OK;
     if (c->prefill) {
@@ -296,8 +305,15 @@ static int answer(run_command *c, lynx_run_result *result)
         if (status != LYNX_OK)
             return cli_fail(command, status, text);
         status = cli_pace(&c->shared, &link);
-        if (status != LYNX_OK)
-            return cli_fail(command, status, NULL);
+        if (status == LYNX_OK && c->record) {
+            status = record_link(&link, c->record);
+            if (status == LYNX_ERR_SYSTEM)
+                snprintf(text, sizeof(text), "cannot write '%s'", c->record);
+        }
+        if (status != LYNX_OK) {
+            lynx_link_destroy(link);
+            return cli_fail(command, status, text[0] ? text : NULL);
+        }
     }
     answer_view_init(&c->view, stdout, c->engine);
     status = lynx_run(link, &c->run, result, text);

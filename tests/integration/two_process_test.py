@@ -134,6 +134,37 @@ class TwoProcesses(unittest.TestCase):
         finally:
             node.stop()
 
+    def test_a_recorded_exchange_can_be_read(self):
+        path = model("smollm2-135m-f16.gguf")
+        node = Node(path)
+        with tempfile.TemporaryDirectory() as folder:
+            recording = pathlib.Path(folder) / "exchange.bin"
+            try:
+                got = run("--prefill", node.address, "-m", path, "-p", TEXT[:900], "--raw-prompt",
+                          "-n", 4, "--record", recording)
+                self.assertEqual(got.returncode, 0, got.stderr)
+            finally:
+                node.stop()
+
+            def inspect(*arguments):
+                return subprocess.run([BIN / "lynx", "inspect", *arguments, recording],
+                                      capture_output=True, text=True, timeout=60)
+
+            shown = inspect("--json")
+            self.assertEqual(shown.returncode, 0, shown.stderr)
+            types = [frame["type"] for frame in json.loads(shown.stdout)]
+            self.assertEqual(types[0], "HELLO")
+            self.assertIn("PAGE", types)
+            # A flipped bit is told with its place.
+            data = bytearray(recording.read_bytes())
+            data[len(data) // 2] ^= 1
+            recording.write_bytes(data)
+            damaged = inspect()
+            self.assertEqual(damaged.returncode, 5)
+            self.assertIn("checksum", damaged.stderr)
+            recording.write_bytes(data[:-5])
+            self.assertEqual(inspect().returncode, 5)
+
     def test_mutations_are_caught(self):
         path = model("smollm2-135m-f16.gguf")
         node = Node(path, "--link-mbps", 10)
