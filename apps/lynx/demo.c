@@ -351,7 +351,8 @@ static double rate_for(const demo *d)
     return bytes * 8 / d->int8_seconds / 1e6;
 }
 
-static int run_scenario(demo *d, bool is_stored, bool is_shown)
+/* The first document is shown while it runs, and drawn. */
+static int run_scenario(demo *d, bool is_stored, bool is_first)
 {
     int code = CLI_OK;
     for (size_t i = 0; i < WAYS && code == CLI_OK; i++) {
@@ -359,8 +360,8 @@ static int run_scenario(demo *d, bool is_stored, bool is_shown)
         if (is_stored ? !w->in_stored : !w->in_cold)
             continue;
         const bool is_lynx = w->method == LYNX_METHOD_SPECULATE;
-        code = run_way(d, w, is_stored, is_shown && is_lynx);
-        if (code == CLI_OK && is_lynx)
+        code = run_way(d, w, is_stored, is_first && is_stored && is_lynx);
+        if (code == CLI_OK && is_lynx && is_first)
             code = write_timeline(d, is_stored);
     }
     return code;
@@ -383,7 +384,7 @@ static int run_document(demo *d, const char *path, bool is_first)
     fprintf(stderr, "%s: %u prompt tokens, %.1f Mbit/s ", path, d->prompt_tokens, d->mbps);
     /* Cold first: its last way leaves the cache of this prompt on the prefill node. */
     if (code == CLI_OK)
-        code = run_scenario(d, false, false);
+        code = run_scenario(d, false, is_first);
     if (code == CLI_OK)
         code = run_scenario(d, true, is_first);
     fprintf(stderr, "\n");
