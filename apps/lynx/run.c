@@ -68,7 +68,7 @@ static const char help_end[] =
     "\n"
     "Exit codes: 0 answered, 1 engine or file, 2 usage or prompt, 3 connection, 4 other model "
     "or\n"
-    "version, 5 corrupt data, 130 interrupted.\n"
+    "version, 5 corrupt data, 6 refused (not authenticated), 130 interrupted.\n"
     "\n"
     "Example:\n"
     "  lynx run -m model.gguf --prefill 127.0.0.1:7600 -f report.txt -p \"Sum this up.\"\n";

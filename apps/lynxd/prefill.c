@@ -27,7 +27,7 @@ static const char help_end[] =
     "\n"
     "Exit codes: 0 ended by a signal or (--once) in order, 1 engine or file, 2 usage, 3 "
     "connection,\n"
-    "4 other model or version, 5 corrupt data.\n"
+    "4 other model or version, 5 corrupt data, 6 refused (not authenticated).\n"
     "\n"
     "Example:\n"
     "  lynxd prefill -m model.gguf --listen 127.0.0.1:7600 --link-mbps 50\n";

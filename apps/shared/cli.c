@@ -55,6 +55,8 @@ int cli_exit_code(lynx_status status)
     case LYNX_ERR_CORRUPT:
     case LYNX_ERR_PROTOCOL:
         return CLI_CORRUPT;
+    case LYNX_ERR_DENIED:
+        return CLI_DENIED;
     case LYNX_ERR_CANCELLED:
         return CLI_INTERRUPTED;
     case LYNX_MORE:

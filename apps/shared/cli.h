@@ -21,6 +21,7 @@ enum {
     CLI_CONNECTION = 3, /* no connection, or it broke or timed out */
     CLI_MISMATCH = 4,   /* another model or another version */
     CLI_CORRUPT = 5,    /* a page did not match its checksum, or the format was broken */
+    CLI_DENIED = 6,     /* refused: not authenticated, by us or by the peer */
     CLI_INTERRUPTED = 130
 };
 

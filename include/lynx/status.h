@@ -37,6 +37,7 @@ extern "C" {
     X(ERR_TIMEOUT, -22, STREAM, "peer did not answer in time")                                 \
     X(ERR_VERSION, -23, STREAM, "peer speaks another version of the wire format")              \
     X(ERR_SYSTEM, -24, STREAM, "the operating system refused an operation")                    \
+    X(ERR_DENIED, -25, STREAM, "the peer is not who it must be")                               \
     X(ERR_MODEL, -30, SESSION, "peer holds the cache of another model")                        \
     X(ERR_ENGINE, -31, SESSION, "the inference engine failed")                                 \
     X(ERR_CANCELLED, -32, SESSION, "the request was cancelled")
