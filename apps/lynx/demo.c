@@ -253,7 +253,8 @@ static int run_way(demo *d, const way *w, bool is_stored, bool is_shown)
     lynx_link *link = NULL;
     if (w->method != LYNX_METHOD_LOCAL && status == LYNX_OK) {
         snprintf(address, sizeof(address), "127.0.0.1:%u", d->port);
-        status = lynx_tcp_connect(address, 3000000000ull, &link, text, sizeof(text), NULL);
+        status =
+            lynx_tcp_connect(address, 3000000000ull, NULL, &link, text, sizeof(text), NULL);
         if (status == LYNX_OK)
             status = cli_pace(&d->shared, &link);
     }

@@ -70,6 +70,12 @@ static const char *error_text(const lynx_link *link)
     return r->error ? r->error : r->inner->ops->error_text(r->inner);
 }
 
+static const char *peer_name(const lynx_link *link)
+{
+    const lynx_link *inner = of_const(link)->inner;
+    return inner->ops->peer_name(inner);
+}
+
 static void destroy(lynx_link *link)
 {
     recorder *r = recorder_of(link);
@@ -86,6 +92,7 @@ static const lynx_link_ops recorder_ops = {
     .descriptor = descriptor,
     .wants_writable = wants_writable,
     .error_text = error_text,
+    .peer_name = peer_name,
     .destroy = destroy,
 };
 

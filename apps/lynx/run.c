@@ -301,7 +301,8 @@ static int answer(run_command *c, lynx_run_result *result)
     lynx_link *link = NULL;
     lynx_status status = LYNX_OK;
     if (c->prefill) {
-        status = lynx_tcp_connect(c->prefill, 3000000000ull, &link, text, sizeof(text), NULL);
+        status =
+            lynx_tcp_connect(c->prefill, 3000000000ull, NULL, &link, text, sizeof(text), NULL);
         if (status != LYNX_OK)
             return cli_fail(command, status, text);
         status = cli_pace(&c->shared, &link);

@@ -115,7 +115,7 @@ static int serve_connections(const prefill_options *o, lynx_engine *engine, int 
     while (status == LYNX_OK && !cli_stop) {
         lynx_link *link = NULL;
         const lynx_status accepted =
-            lynx_tcp_accept(descriptor, 200000000ull, &link, text, sizeof(text), NULL);
+            lynx_tcp_accept(descriptor, 200000000ull, NULL, &link, text, sizeof(text), NULL);
         if (accepted == LYNX_BLOCKED)
             continue;
         status = accepted == LYNX_OK ? cli_pace(&o->shared, &link) : accepted;

@@ -99,6 +99,12 @@ static const char *memory_error_text(const lynx_link *link)
     return "the other end of the in-process link is gone";
 }
 
+static const char *memory_peer_name(const lynx_link *link)
+{
+    (void)link;
+    return NULL;
+}
+
 static void pair_release(pair *p)
 {
     if (p->is_open[0] || p->is_open[1])
@@ -126,6 +132,7 @@ static const lynx_link_ops memory_ops = {
     .descriptor = memory_descriptor,
     .wants_writable = memory_wants_writable,
     .error_text = memory_error_text,
+    .peer_name = memory_peer_name,
     .destroy = memory_destroy,
 };
 

@@ -193,6 +193,12 @@ static const char *paced_error_text(const lynx_link *link)
     return p->inner->ops->error_text(p->inner);
 }
 
+static const char *paced_peer_name(const lynx_link *link)
+{
+    const paced_link *p = paced_of_const(link);
+    return p->inner->ops->peer_name(p->inner);
+}
+
 static void paced_destroy(lynx_link *link)
 {
     paced_link *p = paced_of(link);
@@ -210,6 +216,7 @@ static const lynx_link_ops paced_ops = {
     .descriptor = paced_descriptor,
     .wants_writable = paced_wants_writable,
     .error_text = paced_error_text,
+    .peer_name = paced_peer_name,
     .destroy = paced_destroy,
 };
 

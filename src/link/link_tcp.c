@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+#include "link/tcp.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/ip.h>
 #include <netinet/tcp.h>
-#include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,17 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
-#include "lynx/link.h"
-
-enum {
-    HOST_MAX = 256,
-    NOTSENT_LOWAT_BYTES = 128 << 10, /* bounds what waits in front of a late anchor */
-    KEEPALIVE_IDLE_S = 5,
-    KEEPALIVE_INTERVAL_S = 1,
-    KEEPALIVE_COUNT = 3,
-    USER_TIMEOUT_MS = 5000,
-    BACKLOG = 16
-};
+#include "link/explain.h"
 
 typedef struct tcp_link {
     lynx_link base;
@@ -32,25 +22,6 @@ typedef struct tcp_link {
     bool is_blocked;
     char text[160];
 } tcp_link;
-
-typedef struct endpoint {
-    char host[HOST_MAX]; /* empty: any address */
-    char port[8];
-} endpoint;
-
-static lynx_status explain(char *text, size_t size, lynx_status status, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-
-static lynx_status explain(char *text, size_t size, lynx_status status, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, size, format, arguments);
-    va_end(arguments);
-    return status;
-}
-
-/* ---- the link ------------------------------------------------------------------------ */
 
 static lynx_status fail(tcp_link *t, const char *what)
 {
@@ -137,6 +108,12 @@ static const char *tcp_error_text(const lynx_link *link)
     return t->text[0] ? t->text : "the connection broke";
 }
 
+static const char *tcp_peer_name(const lynx_link *link)
+{
+    (void)link;
+    return NULL;
+}
+
 static void tcp_destroy(lynx_link *link)
 {
     tcp_link *t = (tcp_link *)(void *)link;
@@ -152,208 +129,100 @@ static const lynx_link_ops tcp_ops = {
     .descriptor = tcp_descriptor,
     .wants_writable = tcp_wants_writable,
     .error_text = tcp_error_text,
+    .peer_name = tcp_peer_name,
     .destroy = tcp_destroy,
 };
 
-static void set_option(int descriptor, int level, int name, int value)
+/* ---- options ------------------------------------------------------------------------- */
+
+void lynx_tcp_options_init(lynx_tcp_options *options)
+{
+    *options = (lynx_tcp_options){
+        .struct_size = sizeof(*options),
+        .dscp = -1,
+        .user_timeout_ms = 5000,
+        .keepalive_idle_s = 5,
+        .keepalive_interval_s = 1,
+        .keepalive_count = 3,
+        .notsent_bytes = 128 << 10,
+    };
+}
+
+void lx_tcp_set(int descriptor, int level, int name, int value)
 {
     /* A kernel without the option serves a little worse, not wrongly. */
     (void)!setsockopt(descriptor, level, name, &value, sizeof(value));
 }
 
-static bool set_nonblocking(int descriptor)
+bool lx_tcp_set_nonblocking(int descriptor)
 {
     const int flags = fcntl(descriptor, F_GETFL);
     return flags >= 0 && fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0 &&
            fcntl(descriptor, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/* Wrap a connected socket; closes it on failure. */
-static lynx_status wrap(int descriptor, lynx_link **link, const lynx_allocator *memory)
+static bool is_local_socket(int descriptor)
+{
+    int domain = 0;
+    socklen_t length = sizeof(domain);
+    return getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 &&
+           domain == AF_UNIX;
+}
+
+/* What was asked for by name or number, and has no default, must hold. */
+static lynx_status apply_asked(int d, const lynx_tcp_options *o, char *text, size_t text_size)
+{
+    if (o->congestion && setsockopt(d, IPPROTO_TCP, TCP_CONGESTION, o->congestion,
+                                    (socklen_t)strlen(o->congestion)) != 0)
+        return lx_explain(text, text_size, LYNX_ERR_ARGUMENT,
+                          "the kernel does not offer the congestion control '%s' (%s); see "
+                          "/proc/sys/net/ipv4/tcp_allowed_congestion_control",
+                          o->congestion, strerror(errno));
+    const uint64_t bytes_per_s = o->pacing_bits_per_s / 8;
+    if (o->pacing_bits_per_s &&
+        setsockopt(d, SOL_SOCKET, SO_MAX_PACING_RATE, &bytes_per_s, sizeof(bytes_per_s)) != 0)
+        return lx_explain(text, text_size, LYNX_ERR_UNSUPPORTED,
+                          "the kernel does not pace this socket: %s", strerror(errno));
+    if (o->dscp >= 0) { /* one of the two fits the family */
+        lx_tcp_set(d, IPPROTO_IP, IP_TOS, o->dscp << 2);
+        lx_tcp_set(d, IPPROTO_IPV6, IPV6_TCLASS, o->dscp << 2);
+    }
+    return LYNX_OK;
+}
+
+lynx_status lx_tcp_apply(int d, const lynx_tcp_options *options, char *text, size_t text_size)
+{
+    lynx_tcp_options o;
+    lynx_tcp_options_init(&o);
+    if (options)
+        o = *options;
+    if (o.dscp < -1 || o.dscp > 63)
+        return lx_explain(text, text_size, LYNX_ERR_ARGUMENT, "DSCP %d is not in 0 to 63",
+                          o.dscp);
+    if (is_local_socket(d))
+        return LYNX_OK;
+    LX_TRY(apply_asked(d, &o, text, text_size));
+    lx_tcp_set(d, IPPROTO_TCP, TCP_NODELAY, 1);
+    lx_tcp_set(d, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)o.notsent_bytes);
+    lx_tcp_set(d, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)o.user_timeout_ms);
+    lx_tcp_set(d, SOL_SOCKET, SO_KEEPALIVE, o.keepalive_idle_s > 0);
+    if (o.keepalive_idle_s > 0) {
+        lx_tcp_set(d, IPPROTO_TCP, TCP_KEEPIDLE, (int)o.keepalive_idle_s);
+        lx_tcp_set(d, IPPROTO_TCP, TCP_KEEPINTVL, (int)o.keepalive_interval_s);
+        lx_tcp_set(d, IPPROTO_TCP, TCP_KEEPCNT, (int)o.keepalive_count);
+    }
+    return LYNX_OK;
+}
+
+lynx_status lx_tcp_wrap(int descriptor, lynx_link **link, const lynx_allocator *memory)
 {
     memory = lx_allocator_or_default(memory);
-    tcp_link *t = set_nonblocking(descriptor) ? lx_alloc_zeroed(memory, 1, sizeof(*t)) : NULL;
-    if (!t) {
-        close(descriptor);
-        return LYNX_ERR_MEMORY;
-    }
-    set_option(descriptor, IPPROTO_TCP, TCP_NODELAY, 1);
-    set_option(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES);
-    set_option(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
-    set_option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
-    set_option(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
-    set_option(descriptor, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT);
+    LX_REQUIRE(lx_tcp_set_nonblocking(descriptor), LYNX_ERR_SYSTEM);
+    tcp_link *t = lx_alloc_zeroed(memory, 1, sizeof(*t));
+    LX_REQUIRE(t, LYNX_ERR_MEMORY);
     t->base.ops = &tcp_ops;
     t->memory = memory;
     t->descriptor = descriptor;
     *link = &t->base;
     return LYNX_OK;
-}
-
-/* ---- addresses ----------------------------------------------------------------------- */
-
-static bool parse_port(const char *text, char port[8])
-{
-    const size_t length = strlen(text);
-    if (length < 1 || length > 5 || strspn(text, "0123456789") != length)
-        return false;
-    unsigned long number = 0;
-    for (const char *p = text; *p; p++)
-        number = number * 10 + (unsigned long)(*p - '0');
-    memcpy(port, text, length + 1);
-    return number <= 65535;
-}
-
-static bool parse_address(const char *address, endpoint *e)
-{
-    const char *colon = strrchr(address, ':');
-    if (!colon || !parse_port(colon + 1, e->port))
-        return false;
-    size_t length = (size_t)(colon - address);
-    const char *host = address;
-    if (length >= 2 && host[0] == '[' && host[length - 1] == ']') {
-        host++;
-        length -= 2;
-    } else if (memchr(host, ':', length)) {
-        return false; /* an IPv6 address needs brackets */
-    }
-    if (length >= HOST_MAX)
-        return false;
-    memcpy(e->host, host, length);
-    e->host[length] = '\0';
-    return true;
-}
-
-bool lynx_tcp_is_loopback(const char *address)
-{
-    endpoint e;
-    if (!parse_address(address, &e))
-        return false;
-    unsigned a, b, c, d;
-    char rest;
-    const bool is_quad = sscanf(e.host, "%3u.%3u.%3u.%3u%c", &a, &b, &c, &d, &rest) == 4;
-    return strcmp(e.host, "localhost") == 0 || strcmp(e.host, "::1") == 0 ||
-           (is_quad && a == 127);
-}
-
-static lynx_status resolve(const char *address, bool is_passive, struct addrinfo **found,
-                           char *text, size_t text_size)
-{
-    endpoint e;
-    if (!parse_address(address, &e))
-        return explain(text, text_size, LYNX_ERR_ARGUMENT,
-                       "'%s' is not an address; write HOST:PORT, [IPV6]:PORT or :PORT",
-                       address);
-    const struct addrinfo hints = {
-        .ai_family = AF_UNSPEC,
-        .ai_socktype = SOCK_STREAM,
-        .ai_flags = is_passive ? AI_PASSIVE : 0,
-    };
-    const int error = getaddrinfo(e.host[0] ? e.host : NULL, e.port, &hints, found);
-    if (error)
-        return explain(text, text_size, LYNX_ERR_ARGUMENT, "cannot resolve '%s': %s", address,
-                       gai_strerror(error));
-    return LYNX_OK;
-}
-
-/* ---- listen, accept, connect --------------------------------------------------------- */
-
-static uint16_t bound_port(int descriptor)
-{
-    struct sockaddr_storage bound;
-    socklen_t length = sizeof(bound);
-    if (getsockname(descriptor, (struct sockaddr *)&bound, &length) != 0)
-        return 0;
-    if (bound.ss_family == AF_INET6)
-        return ntohs(((struct sockaddr_in6 *)(void *)&bound)->sin6_port);
-    return ntohs(((struct sockaddr_in *)(void *)&bound)->sin_port);
-}
-
-lynx_status lynx_tcp_listen(const char *address, int *descriptor, uint16_t *port, char *text,
-                            size_t text_size)
-{
-    struct addrinfo *found = NULL;
-    LX_TRY(resolve(address, true, &found, text, text_size));
-    int error = EADDRNOTAVAIL;
-    int listener = -1;
-    for (const struct addrinfo *a = found; a && listener < 0; a = a->ai_next) {
-        listener = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
-        if (listener < 0)
-            continue;
-        set_option(listener, SOL_SOCKET, SO_REUSEADDR, 1);
-        if (bind(listener, a->ai_addr, a->ai_addrlen) != 0 || listen(listener, BACKLOG) != 0) {
-            error = errno;
-            close(listener);
-            listener = -1;
-        }
-    }
-    freeaddrinfo(found);
-    if (listener < 0)
-        return explain(text, text_size, LYNX_ERR_SYSTEM, "cannot listen on '%s': %s", address,
-                       strerror(error));
-    *descriptor = listener;
-    *port = bound_port(listener);
-    return LYNX_OK;
-}
-
-lynx_status lynx_tcp_accept(int descriptor, uint64_t timeout_ns, lynx_link **link, char *text,
-                            size_t text_size, const lynx_allocator *memory)
-{
-    struct pollfd poller = {.fd = descriptor, .events = POLLIN};
-    const int ready = poll(&poller, 1, (int)(timeout_ns / 1000000));
-    if (ready <= 0)
-        return LYNX_BLOCKED;
-    const int accepted = accept4(descriptor, NULL, NULL, SOCK_CLOEXEC);
-    if (accepted < 0) {
-        const bool is_passing = errno == EINTR || errno == ECONNABORTED || errno == EAGAIN;
-        return is_passing ? LYNX_BLOCKED
-                          : explain(text, text_size, LYNX_ERR_SYSTEM,
-                                    "cannot accept a connection: %s", strerror(errno));
-    }
-    return wrap(accepted, link, memory);
-}
-
-/* Connect one socket within the time; 0 or an errno. */
-static int connect_within(int descriptor, const struct addrinfo *a, uint64_t timeout_ns)
-{
-    if (!set_nonblocking(descriptor))
-        return errno;
-    if (connect(descriptor, a->ai_addr, a->ai_addrlen) == 0)
-        return 0;
-    if (errno != EINPROGRESS)
-        return errno;
-    struct pollfd poller = {.fd = descriptor, .events = POLLOUT};
-    if (poll(&poller, 1, (int)(timeout_ns / 1000000)) <= 0)
-        return ETIMEDOUT;
-    int error = 0;
-    socklen_t length = sizeof(error);
-    if (getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length) != 0)
-        return errno;
-    return error;
-}
-
-lynx_status lynx_tcp_connect(const char *address, uint64_t timeout_ns, lynx_link **link,
-                             char *text, size_t text_size, const lynx_allocator *memory)
-{
-    struct addrinfo *found = NULL;
-    LX_TRY(resolve(address, false, &found, text, text_size));
-    int error = EADDRNOTAVAIL;
-    int connected = -1;
-    for (const struct addrinfo *a = found; a && connected < 0; a = a->ai_next) {
-        connected = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
-        if (connected < 0)
-            continue;
-        error = connect_within(connected, a, timeout_ns);
-        if (error) {
-            close(connected);
-            connected = -1;
-        }
-    }
-    freeaddrinfo(found);
-    if (connected < 0)
-        return explain(text, text_size, LYNX_ERR_CLOSED,
-                       "cannot connect to '%s': %s; is 'lynxd prefill' running there?", address,
-                       strerror(error));
-    return wrap(connected, link, memory);
 }

@@ -62,11 +62,11 @@ static void make_link(lynx_link *ends[2], uint64_t rate)
     assert_int_equal(lynx_tcp_listen("127.0.0.1:0", &listener, &port, text, sizeof(text)),
                      LYNX_OK);
     snprintf(address, sizeof(address), "127.0.0.1:%u", port);
-    assert_int_equal(lynx_tcp_connect(address, 5000000000ull, &ends[0], text, sizeof(text),
-                                      NULL),
+    assert_int_equal(lynx_tcp_connect(address, 5000000000ull, NULL, &ends[0], text,
+                                      sizeof(text), NULL),
                      LYNX_OK);
-    assert_int_equal(lynx_tcp_accept(listener, 5000000000ull, &ends[1], text, sizeof(text),
-                                     NULL),
+    assert_int_equal(lynx_tcp_accept(listener, 5000000000ull, NULL, &ends[1], text,
+                                     sizeof(text), NULL),
                      LYNX_OK);
     close(listener);
     lynx_pacer_options_init(&pacer);

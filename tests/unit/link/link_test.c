@@ -23,9 +23,11 @@ static void make_tcp(lynx_link *ends[2])
     assert_int_equal(lynx_tcp_listen("127.0.0.1:0", &listener, &port, text, sizeof(text)),
                      LYNX_OK);
     snprintf(address, sizeof(address), "127.0.0.1:%u", port);
-    assert_int_equal(lynx_tcp_connect(address, 5 * second, &ends[0], text, sizeof(text), NULL),
+    assert_int_equal(lynx_tcp_connect(address, 5 * second, NULL, &ends[0], text, sizeof(text),
+                                      NULL),
                      LYNX_OK);
-    assert_int_equal(lynx_tcp_accept(listener, 5 * second, &ends[1], text, sizeof(text), NULL),
+    assert_int_equal(lynx_tcp_accept(listener, 5 * second, NULL, &ends[1], text, sizeof(text),
+                                     NULL),
                      LYNX_OK);
     close(listener);
 }
@@ -219,7 +221,7 @@ static void bad_options_are_refused(void **state)
         assert_true(text[0] != '\0');
         text[0] = '\0';
         assert_true(lynx_failed(
-            lynx_tcp_connect(addresses[i], second, &paced, text, sizeof(text), NULL)));
+            lynx_tcp_connect(addresses[i], second, NULL, &paced, text, sizeof(text), NULL)));
         assert_true(text[0] != '\0');
     }
 }

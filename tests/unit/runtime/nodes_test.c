@@ -40,7 +40,7 @@ static void *serve(void *user)
     options.held = held;
     for (uint32_t i = 0; i < p->connections; i++) {
         lynx_link *link = NULL;
-        if (lynx_tcp_accept(p->descriptor, 5000000000ull, &link, p->text, sizeof(p->text),
+        if (lynx_tcp_accept(p->descriptor, 5000000000ull, NULL, &link, p->text, sizeof(p->text),
                             NULL) != LYNX_OK)
             break;
         lynx_link *paced = link;
@@ -94,8 +94,8 @@ static void run(outcome *o, const char *address, const lx_toy_options *toy,
     o->result = (lynx_run_result){.tokens = o->tokens, .times = o->times, .capacity = ANSWER};
     o->status = LYNX_OK;
     if (address)
-        o->status =
-            lynx_tcp_connect(address, 2000000000ull, &link, o->text, sizeof(o->text), NULL);
+        o->status = lynx_tcp_connect(address, 2000000000ull, NULL, &link, o->text,
+                                     sizeof(o->text), NULL);
     if (o->status == LYNX_OK)
         o->status = lynx_run(link, options, &o->result, o->text);
     lynx_engine_destroy(engine);
