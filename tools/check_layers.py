@@ -18,6 +18,7 @@ PUBLIC = ROOT / "include"
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 SUFFIXES = {".c", ".h", ".cu", ".cuh", ".inc"}
 PUBLIC_OF_BASE = {"export", "limits", "memory", "status", "version"}
+PUBLIC_OF_LINK = {"keys", "tls"}
 
 # What only some modules may know.
 KNOWS_SYSTEM = {"link", "runtime", "cuda", "llama", "serve"}
@@ -43,6 +44,8 @@ def files(folder):
 
 def module_of_public(name):
     stem = pathlib.PurePath(name).stem
+    if stem in PUBLIC_OF_LINK:
+        return "link"
     return "base" if stem in PUBLIC_OF_BASE else stem
 
 
@@ -69,7 +72,10 @@ def check_private(path, here, name):
 
 
 def check_system(path, here, name):
-    if name in FOREIGN:
+    if name.startswith("openssl/"):
+        if here != "link":
+            complain(path, f"{here} may not include <{name}>")
+    elif name in FOREIGN:
         if here not in FOREIGN[name]:
             complain(path, f"{here} may not include <{name}>")
     elif name not in C11 and here not in KNOWS_SYSTEM:
