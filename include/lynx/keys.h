@@ -62,7 +62,7 @@ typedef struct lynx_keys_certificate {
 LYNX_API void lynx_keys_options_init(lynx_keys_options *options, const char *name,
                                      uint32_t days);
 
-/* Letters, digits, '.', '-', '_', a letter or digit first, 1 to 48 bytes: a DNS name that is
+/* Letters, digits, '.', '-', '_', a letter or digit first, 1 to 63 bytes: a DNS name that is
  * also the name of a folder. */
 LYNX_API bool lynx_keys_name_is_valid(const char *name);
 

@@ -17,7 +17,12 @@
 #include "link/explain.h"
 #include "lynx/keys.h"
 
-enum { SKEW_S = 300, DAY_S = 86400, SERIAL_BITS = 127, NAME_BYTES_MOST = 48 };
+enum {
+    SKEW_S = 300,
+    DAY_S = 86400,
+    SERIAL_BITS = 127,
+    NAME_BYTES_MOST = LYNX_KEYS_NAME_MAX - 1
+};
 
 /* What issuing one certificate needs; released together, whatever is there. */
 typedef struct issue {
@@ -179,7 +184,7 @@ lynx_status lynx_keys_make_authority(const lynx_keys_options *options,
     uint32_t appendix = 0;
     LX_TRY(lynx_keys_make_secret((uint8_t *)&appendix, sizeof(appendix)));
     char subject[LYNX_KEYS_NAME_MAX];
-    snprintf(subject, sizeof(subject), "%s %08x", options->name, appendix);
+    snprintf(subject, sizeof(subject), "%.50s %08x", options->name, appendix);
     issue i = {0};
     const bool is_made = fill(&i, options, subject, NULL) && write_pair(&i, authority);
     X509_free(i.certificate);
