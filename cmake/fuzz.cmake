@@ -19,7 +19,7 @@ endforeach()
 
 # The generator of the corpora.
 if(NOT LYNX_FUZZ AND EXISTS ${PROJECT_SOURCE_DIR}/fuzz/make_corpora.c)
-  add_executable(make_corpora fuzz/make_corpora.c ${PURE_SUPPORT})
+  add_executable(make_corpora fuzz/make_corpora.c ${TOOL_SUPPORT})
   target_include_directories(make_corpora PRIVATE tests)
   target_compile_definitions(make_corpora PRIVATE _GNU_SOURCE)
   target_link_libraries(make_corpora PRIVATE lynx_static)

@@ -36,6 +36,8 @@ endfunction()
 file(GLOB TEST_SUPPORT CONFIGURE_DEPENDS tests/support/*.c)
 set(PURE_SUPPORT ${TEST_SUPPORT}) # writers of GGUF files need the engine's library
 list(FILTER PURE_SUPPORT EXCLUDE REGEX "gguf")
+set(TOOL_SUPPORT ${PURE_SUPPORT}) # without cmocka
+list(FILTER TOOL_SUPPORT EXCLUDE REGEX "test_keys")
 
 file(GLOB_RECURSE TEST_SOURCES CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} tests/*_test.c)
 foreach(source ${TEST_SOURCES})

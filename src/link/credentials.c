@@ -23,6 +23,8 @@ enum { FILE_BYTES_MAX = 64 << 10, PATH_BYTES_MAX = 1024, READ_AHEAD_BYTES = 64 <
 static const char ciphers[] =
     "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 
+const char lx_tls_context[] = "lynx";
+
 struct lynx_credentials {
     const lynx_allocator *memory;
     pthread_mutex_t lock; /* over 'current' alone */
@@ -286,14 +288,14 @@ static SSL_CTX *make_context(void)
     SSL_CTX *context = SSL_CTX_new(TLS_method());
     if (!context)
         return NULL;
-    const bool is_set =
-        SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
-        SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
-        SSL_CTX_set_ciphersuites(context, ciphers) == 1 &&
-        SSL_CTX_set1_sigalgs_list(context, "ECDSA+SHA256") == 1 &&
-        SSL_CTX_set_num_tickets(context, 0) == 1 &&
-        SSL_CTX_set_max_early_data(context, 0) == 1 &&
-        SSL_CTX_set_session_id_context(context, (const uint8_t *)"lynx", 4) == 1;
+    const bool is_set = SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
+                        SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
+                        SSL_CTX_set_ciphersuites(context, ciphers) == 1 &&
+                        SSL_CTX_set1_sigalgs_list(context, "ECDSA+SHA256") == 1 &&
+                        SSL_CTX_set_num_tickets(context, 0) == 1 &&
+                        SSL_CTX_set_max_early_data(context, 0) == 1 &&
+                        SSL_CTX_set_session_id_context(context, (const uint8_t *)lx_tls_context,
+                                                       (unsigned)strlen(lx_tls_context)) == 1;
     if (!is_set) {
         SSL_CTX_free(context);
         return NULL;

@@ -32,6 +32,9 @@ typedef struct lx_key_set {
     uint32_t allowed_count; /* 0: all */
 } lx_key_set;
 
+/* Sessions, which PSKs are to OpenSSL, belong to contexts of this name. */
+extern const char lx_tls_context[];
+
 /* The set in use now; release it. */
 lx_key_set *lx_key_set_acquire(lynx_credentials *credentials);
 void lx_key_set_release(lx_key_set *set);

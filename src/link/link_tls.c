@@ -241,7 +241,7 @@ static int on_verify(int is_verified, X509_STORE_CTX *store)
         t->refusal = LX_TLS_NAMELESS;
     else if (accepts_name(t))
         return 1;
-    X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
+    X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED); /* its alert: bad certificate */
     return 0;
 }
 
@@ -254,6 +254,8 @@ static SSL_SESSION *session_of(SSL *ssl, const lx_secret *secret)
     if (cipher && session &&
         SSL_SESSION_set1_master_key(session, secret->bytes, secret->size) &&
         SSL_SESSION_set_cipher(session, cipher) &&
+        SSL_SESSION_set1_id_context(session, (const uint8_t *)lx_tls_context,
+                                    (unsigned)strlen(lx_tls_context)) &&
         SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION))
         return session;
     SSL_SESSION_free(session);

@@ -111,9 +111,8 @@ static lynx_status alerted(const lx_tls_trouble *t, int alert, char *text, size_
                               "certificates; give both ends the same PSK file",
                               t->own);
         return lx_explain(text, size, LYNX_ERR_DENIED,
-                          "the peer refuses us as '%s': it works with a PSK, or we are not on "
-                          "its --allow-node list",
-                          t->own);
+                          "the peer accepts no certificate; it works with a PSK, so pass its "
+                          "file by --psk");
     case SSL_AD_ILLEGAL_PARAMETER:
     case SSL_AD_DECRYPT_ERROR:
         if (t->is_psk)
