@@ -3,26 +3,34 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lynx/link.h"
 #include "lynx/runtime.h"
+#include "lynx/tls.h"
 #include "support/cmocka_all.h"
 #include "support/rng.h"
+#include "support/test_keys.h"
 
 static const lynx_time_ns second = 1000000000ull;
 
-typedef enum kind { MEMORY, TCP, PACED, KINDS } kind;
+typedef enum kind { MEMORY, TCP, UNIX, TLS, TLS_LOCAL, PACED, KINDS } kind;
 
-static void make_tcp(lynx_link *ends[2])
+static void make_sockets(const char *listen_address, lynx_link *ends[2])
 {
     char text[256];
-    char address[32];
+    char address[64];
     int listener = -1;
     uint16_t port = 0;
-    assert_int_equal(lynx_tcp_listen("127.0.0.1:0", &listener, &port, text, sizeof(text)),
+    assert_int_equal(lynx_tcp_listen(listen_address, &listener, &port, text, sizeof(text)),
                      LYNX_OK);
-    snprintf(address, sizeof(address), "127.0.0.1:%u", port);
+    snprintf(address, sizeof(address), "%s", listen_address);
+    if (port)
+        snprintf(address, sizeof(address), "127.0.0.1:%u", port);
     assert_int_equal(lynx_tcp_connect(address, 5 * second, NULL, &ends[0], text, sizeof(text),
                                       NULL),
                      LYNX_OK);
@@ -32,10 +40,40 @@ static void make_tcp(lynx_link *ends[2])
     close(listener);
 }
 
+static void make_tls(lynx_link *ends[2])
+{
+    static lynx_keys_pair authority;
+    if (!authority.key[0])
+        test_authority(&authority);
+    lynx_credentials *credentials = test_credentials(&authority, "node", NULL, 0);
+    for (int i = 0; i < 2; i++) {
+        lynx_link *inner = ends[i];
+        lynx_tls_options options;
+        lynx_tls_options_init(&options);
+        options.role = i == 0 ? LYNX_TLS_CLIENT : LYNX_TLS_SERVER;
+        assert_int_equal(lynx_link_tls(&ends[i], inner, credentials, &options, NULL), LYNX_OK);
+    }
+    lynx_credentials_destroy(credentials);
+    for (int i = 0; i < 2000 && !ends[1]->ops->peer_name(ends[1]); i++) {
+        lynx_time_ns next;
+        assert_int_equal(ends[i % 2]->ops->flush(ends[i % 2], lynx_clock_now(), &next),
+                         LYNX_OK);
+    }
+    assert_string_equal(ends[1]->ops->peer_name(ends[1]), "node");
+}
+
+static bool is_real_time(kind which)
+{
+    return which == TCP || which == UNIX || which == TLS || which == TLS_LOCAL;
+}
+
 static void make(kind which, lynx_link *ends[2])
 {
-    if (which == TCP) {
-        make_tcp(ends);
+    if (is_real_time(which)) {
+        const bool is_local = which == UNIX || which == TLS_LOCAL;
+        make_sockets(is_local ? "unix:link_test.socket" : "127.0.0.1:0", ends);
+        if (which == TLS || which == TLS_LOCAL)
+            make_tls(ends);
         return;
     }
     assert_int_equal(lynx_link_memory_pair(ends, 5000, NULL), LYNX_OK);
@@ -96,7 +134,7 @@ static void bytes_arrive_once_and_in_order(void **state)
             for (size_t i = 0; i < size; i++)
                 assert_int_equal(taken[i], byte_at(received + i));
             received += size;
-            now = which == TCP ? lynx_clock_now() : now + 1000;
+            now = is_real_time(which) ? lynx_clock_now() : now + 1000;
         }
         assert_int_equal(received, TOTAL);
         lynx_link_destroy(ends[0]);
@@ -194,6 +232,103 @@ static void the_pacer_holds_rate_and_delay(void **state)
     assert_true(got >= 1.25 * 0.97 && got <= 1.25 * 1.03);
 }
 
+static void a_link_without_authentication_has_no_peer_name(void **state)
+{
+    (void)state;
+    for (kind which = 0; which < KINDS; which++) {
+        lynx_link *ends[2];
+        make(which, ends);
+        for (int i = 0; i < 2; i++) {
+            const char *name = ends[i]->ops->peer_name(ends[i]);
+            assert_true((name != NULL) == (which == TLS || which == TLS_LOCAL));
+            lynx_link_destroy(ends[i]);
+        }
+    }
+}
+
+static void socket_options_are_set(void **state)
+{
+    (void)state;
+    char text[256] = "";
+    char address[32];
+    char congestion[16] = "";
+    int listener = -1;
+    uint16_t port = 0;
+    lynx_link *link = NULL;
+    lynx_tcp_options options;
+    lynx_tcp_options_init(&options);
+    assert_int_equal(lynx_tcp_listen("127.0.0.1:0", &listener, &port, text, sizeof(text)),
+                     LYNX_OK);
+    snprintf(address, sizeof(address), "127.0.0.1:%u", port);
+    options.congestion = "reno"; /* each kernel has it */
+    options.dscp = 46;
+    options.pacing_bits_per_s = 80000000;
+    options.user_timeout_ms = 1234;
+    options.notsent_bytes = 65536;
+    assert_int_equal(lynx_tcp_connect(address, second, &options, &link, text, sizeof(text),
+                                      NULL),
+                     LYNX_OK);
+    const int d = link->ops->descriptor(link);
+    int value = 0;
+    uint64_t rate = 0;
+    socklen_t size = sizeof(congestion);
+    assert_int_equal(getsockopt(d, IPPROTO_TCP, TCP_CONGESTION, congestion, &size), 0);
+    assert_string_equal(congestion, "reno");
+    size = sizeof(value);
+    assert_int_equal(getsockopt(d, IPPROTO_IP, IP_TOS, &value, &size), 0);
+    assert_int_equal(value, 46 << 2);
+    assert_int_equal(getsockopt(d, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &size), 0);
+    assert_int_equal(value, 1234);
+    assert_int_equal(getsockopt(d, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, &size), 0);
+    assert_int_equal(value, 65536);
+    size = sizeof(rate);
+    assert_int_equal(getsockopt(d, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &size), 0);
+    assert_int_equal(rate, 10000000);
+    lynx_link_destroy(link);
+
+    options.congestion = "no-such-thing";
+    assert_int_equal(lynx_tcp_connect(address, second, &options, &link, text, sizeof(text),
+                                      NULL),
+                     LYNX_ERR_ARGUMENT);
+    assert_non_null(strstr(text, "no-such-thing"));
+    lynx_tcp_options_init(&options);
+    options.dscp = 64;
+    assert_int_equal(lynx_tcp_connect(address, second, &options, &link, text, sizeof(text),
+                                      NULL),
+                     LYNX_ERR_ARGUMENT);
+    close(listener);
+}
+
+static void a_local_socket_is_this_user_s_and_is_replaced(void **state)
+{
+    (void)state;
+    char text[256] = "";
+    char deep[200];
+    int first = -1;
+    int next = -1;
+    uint16_t port = 1;
+    struct stat found;
+    static const char address[] = "unix:link_test.socket";
+    unlink(address + 5);
+    assert_true(lynx_tcp_is_loopback(address));
+    assert_int_equal(lynx_tcp_listen(address, &first, &port, text, sizeof(text)), LYNX_OK);
+    assert_int_equal(port, 0);
+    assert_int_equal(stat(address + 5, &found), 0);
+    assert_int_equal(found.st_mode & 0777, 0600);
+    /* While somebody listens it is his. */
+    assert_int_equal(lynx_tcp_listen(address, &next, &port, text, sizeof(text)),
+                     LYNX_ERR_SYSTEM);
+    close(first);
+    assert_int_equal(lynx_tcp_listen(address, &next, &port, text, sizeof(text)), LYNX_OK);
+    close(next);
+    unlink(address + 5);
+    memset(deep, 'a', sizeof(deep));
+    memcpy(deep, "unix:", 5);
+    deep[sizeof(deep) - 1] = '\0';
+    assert_int_equal(lynx_tcp_listen(deep, &next, &port, text, sizeof(text)),
+                     LYNX_ERR_ARGUMENT);
+}
+
 static void bad_options_are_refused(void **state)
 {
     (void)state;
@@ -212,8 +347,8 @@ static void bad_options_are_refused(void **state)
     assert_int_equal(lynx_link_paced(&paced, ends[0], &options, NULL), LYNX_ERR_ARGUMENT);
     lynx_link_destroy(ends[0]);
     lynx_link_destroy(ends[1]);
-    static const char *const addresses[] = {"", "nonsense", "127.0.0.1:99999", "127.0.0.1:-1",
-                                            "[::1:80"};
+    static const char *const addresses[] = {
+        "", "nonsense", "127.0.0.1:99999", "127.0.0.1:-1", "[::1:80", "unix:"};
     for (size_t i = 0; i < sizeof(addresses) / sizeof(*addresses); i++) {
         text[0] = '\0';
         assert_true(
@@ -232,6 +367,9 @@ int main(void)
         cmocka_unit_test(bytes_arrive_once_and_in_order),
         cmocka_unit_test(a_full_link_blocks_and_a_lost_peer_closes),
         cmocka_unit_test(the_pacer_holds_rate_and_delay),
+        cmocka_unit_test(a_link_without_authentication_has_no_peer_name),
+        cmocka_unit_test(socket_options_are_set),
+        cmocka_unit_test(a_local_socket_is_this_user_s_and_is_replaced),
         cmocka_unit_test(bad_options_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
