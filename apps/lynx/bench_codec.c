@@ -210,7 +210,7 @@ int lx_bench_codec(int argc, char **argv)
     const char *table = NULL;
     uint32_t mib = 48;
     int option;
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         if (option == OPT_JSON) {
             is_json = true;
         } else if (option == OPT_PROFILE) {
@@ -224,7 +224,7 @@ int lx_bench_codec(int argc, char **argv)
             fputs(help, stdout);
             return CLI_OK;
         } else {
-            return cli_usage(command, "unknown option");
+            return cli_bad_option(command, option, argv);
         }
     }
     bench b = {

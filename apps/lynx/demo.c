@@ -538,12 +538,14 @@ static void choose_files(demo *d)
 static int parse(demo *d, int argc, char **argv)
 {
     int option;
-    while ((option = getopt_long(argc, argv, "m:c:t:h", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":m:c:t:h", long_options, NULL)) != -1) {
         if (option == 'h') {
             printf("%s%s\n%s%s", help, cli_engine_help, cli_link_help, help_end);
             return CLI_OK;
         }
-        int taken = option == '?' ? CLI_USAGE : cli_take_option(&d->shared, option, optarg);
+        if (option == '?' || option == ':')
+            return cli_bad_option(command, option, argv);
+        int taken = cli_take_option(&d->shared, option, optarg);
         if (taken == -1)
             taken = take_own_option(d, option, optarg);
         if (taken != CLI_OK)

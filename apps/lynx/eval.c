@@ -373,8 +373,10 @@ int lx_command_eval(int argc, char **argv)
     evaluation v = {.prompt_tokens = 1000};
     cli_options_init(&v.shared, command);
     int option;
-    while ((option = getopt_long(argc, argv, "m:c:t:h", options, NULL)) != -1) {
-        const int taken = option == '?' ? -1 : cli_take_option(&v.shared, option, optarg);
+    while ((option = getopt_long(argc, argv, ":m:c:t:h", options, NULL)) != -1) {
+        if (option == '?' || option == ':')
+            return cli_bad_option(command, option, argv);
+        const int taken = cli_take_option(&v.shared, option, optarg);
         if (taken == CLI_USAGE)
             return taken;
         if (taken == CLI_OK)

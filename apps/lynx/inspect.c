@@ -153,13 +153,13 @@ int lx_command_inspect(int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     bool is_json = false;
     int option;
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         if (option == 'h') {
             fputs(help, stdout);
             return CLI_OK;
         }
         if (option != OPT_JSON)
-            return cli_usage(command, "unknown option");
+            return cli_bad_option(command, option, argv);
         is_json = true;
     }
     if (optind + 1 != argc)

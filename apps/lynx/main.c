@@ -3,14 +3,33 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli.h"
 #include "commands.h"
+
+static const char bench_help[] = "Usage: lynx bench codec [options]\n"
+                                 "\n"
+                                 "  codec  time encoding and decoding of pages\n"
+                                 "\n"
+                                 "Example:\n"
+                                 "  lynx bench codec --profile range\n"
+                                 "\n"
+                                 "'lynx bench codec --help' explains the options.\n";
+
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
 
 static int command_bench(int argc, char **argv)
 {
-    if (argc >= 2 && strcmp(argv[1], "codec") == 0)
+    if (argc < 2)
+        return cli_usage("lynx bench", "no benchmark; there is 'codec'");
+    if (strcmp(argv[1], "codec") == 0)
         return lx_bench_codec(argc - 1, argv + 1);
-    fputs("Usage: lynx bench codec [options]; see 'lynx bench codec --help'\n", stderr);
-    return 2;
+    if (!is_help(argv[1]))
+        return cli_usage("lynx bench", "unknown benchmark '%s'; there is 'codec'", argv[1]);
+    fputs(bench_help, stdout);
+    return CLI_OK;
 }
 
 static const struct {
@@ -31,24 +50,33 @@ static void put_help(FILE *stream)
     fputs("Usage: lynx COMMAND [options]\n\n", stream);
     for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
         fprintf(stream, "  %-11s %s\n", commands[i].name, commands[i].summary);
-    fputs("\n'lynx COMMAND --help' explains a command, with an example.\n", stream);
+    fputs("\nExample:\n  lynx run -m model.gguf --prefill 127.0.0.1:7600 -p \"Hello\"\n"
+          "\n'lynx COMMAND --help' explains a command, its options and its exit codes.\n",
+          stream);
+}
+
+static int run_command(int argc, char **argv)
+{
+    if (argc < 2) {
+        put_help(stderr);
+        return CLI_USAGE;
+    }
+    for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    if (is_help(argv[1])) {
+        put_help(stdout);
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("lynx " LYNX_VERSION);
+        return CLI_OK;
+    }
+    return cli_usage("lynx", "unknown %s '%s'", argv[1][0] == '-' ? "option" : "command",
+                     argv[1]);
 }
 
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; argc >= 2 && i < sizeof(commands) / sizeof(*commands); i++)
-        if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
-    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        put_help(stdout);
-        return 0;
-    }
-    if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
-        puts("lynx " LYNX_VERSION);
-        return 0;
-    }
-    if (argc >= 2)
-        fprintf(stderr, "lynx: unknown command '%s'\n\n", argv[1]);
-    put_help(stderr);
-    return 2;
+    return cli_end("lynx", run_command(argc, argv));
 }

@@ -195,13 +195,15 @@ static bool take_flag(run_command *c, int option)
 static int parse(run_command *c, int argc, char **argv)
 {
     int option;
-    while ((option = getopt_long(argc, argv, "m:c:t:p:f:n:h", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":m:c:t:p:f:n:h", long_options, NULL)) != -1) {
         if (option == 'h') {
             printf("%s%s\n%s\n%s%s", help, cli_engine_help, cli_sampling_help, cli_link_help,
                    help_end);
             return CLI_OK;
         }
-        int taken = option == '?' ? CLI_USAGE : cli_take_option(&c->shared, option, optarg);
+        if (option == '?' || option == ':')
+            return cli_bad_option(command, option, argv);
+        int taken = cli_take_option(&c->shared, option, optarg);
         if (taken == -1)
             taken = take_flag(c, option) ? CLI_OK : take_own_option(c, option, optarg);
         if (taken != CLI_OK)

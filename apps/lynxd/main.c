@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli.h"
 #include "prefill.h"
 
 static const char help[] =
@@ -15,18 +16,27 @@ static const char help[] =
     "\n"
     "'lynxd COMMAND --help' explains the options of a command.\n";
 
+static int run_command(int argc, char **argv)
+{
+    if (argc < 2) {
+        fputs(help, stderr);
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "prefill") == 0)
+        return lynxd_prefill(argc - 1, argv + 1);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        fputs(help, stdout);
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("lynxd " LYNX_VERSION);
+        return CLI_OK;
+    }
+    return cli_usage("lynxd", "unknown %s '%s'", argv[1][0] == '-' ? "option" : "command",
+                     argv[1]);
+}
+
 int main(int argc, char **argv)
 {
-    if (argc >= 2 && strcmp(argv[1], "prefill") == 0)
-        return lynxd_prefill(argc - 1, argv + 1);
-    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        fputs(help, stdout);
-        return 0;
-    }
-    if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
-        puts("lynxd " LYNX_VERSION);
-        return 0;
-    }
-    fputs(help, stderr);
-    return 2;
+    return cli_end("lynxd", run_command(argc, argv));
 }

@@ -55,8 +55,10 @@ static const struct option long_options[] = {
 static int parse(prefill_options *o, int argc, char **argv)
 {
     int option;
-    while ((option = getopt_long(argc, argv, "m:c:t:h", long_options, NULL)) != -1) {
-        const int taken = option == '?' ? -1 : cli_take_option(&o->shared, option, optarg);
+    while ((option = getopt_long(argc, argv, ":m:c:t:h", long_options, NULL)) != -1) {
+        if (option == '?' || option == ':')
+            return cli_bad_option(command, option, argv);
+        const int taken = cli_take_option(&o->shared, option, optarg);
         if (taken == CLI_USAGE)
             return CLI_USAGE;
         if (taken == CLI_OK)

@@ -87,6 +87,36 @@ int cli_usage(const char *command, const char *format, ...)
     return CLI_USAGE;
 }
 
+int cli_error(const char *command, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "%s: ", command);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    return CLI_FAILED;
+}
+
+int cli_bad_option(const char *command, int result, char **argv)
+{
+    const char *argument = argv[optind - 1];
+    if (result == ':')
+        return cli_usage(command, "option '%s' needs a value", argument);
+    if (optopt == 0)
+        return cli_usage(command, "unknown option '%s'", argument);
+    if (optopt == 'h' || optopt >= CLI_OPT_FIRST)
+        return cli_usage(command, "option '%s' takes no value", argument);
+    return cli_usage(command, "unknown option '-%c'", optopt);
+}
+
+int cli_end(const char *program, int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    return cli_error(program, "cannot write to standard output: %s", strerror(errno));
+}
+
 static void on_signal(int number)
 {
     (void)number;

@@ -32,6 +32,16 @@ int cli_fail(const char *command, lynx_status status, const char *text);
 int cli_usage(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The same for a file or a program that fails here: CLI_FAILED. */
+int cli_error(const char *command, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* What is wrong when getopt_long gave '?' or ':' (option strings begin with ':'); CLI_USAGE. */
+int cli_bad_option(const char *command, int result, char **argv);
+
+/* Last of all: 'code', or CLI_FAILED after a message when stdout could not be written. */
+int cli_end(const char *program, int code);
+
 /* Set by SIGINT and SIGTERM after cli_catch_signals(). */
 extern volatile sig_atomic_t cli_stop;
 void cli_catch_signals(void);
