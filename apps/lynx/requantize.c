@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,9 @@ static const char help[] =
     "whole.\n"
     "\n"
     "Example:\n"
-    "  lynx requantize SmolLM2-135M-Instruct.Q4_1.gguf smollm2-135m-f16.gguf f16\n";
+    "  lynx requantize SmolLM2-135M-Instruct.Q4_1.gguf smollm2-135m-f16.gguf f16\n"
+    "\n"
+    "Exit codes: 0 written, 1 engine or file, 2 usage.\n";
 
 int lx_command_requantize(int argc, char **argv)
 {
@@ -22,6 +25,9 @@ int lx_command_requantize(int argc, char **argv)
         fputs(help, stdout);
         return CLI_OK;
     }
+    for (int i = 1; i < argc; i++)
+        if (argv[i][0] == '-' && argv[i][1])
+            return cli_usage(command, "unknown option '%s'", argv[i]);
     if (argc != 4)
         return cli_usage(command, "three arguments are needed: SOURCE TARGET TYPE");
     char text[LYNX_TEXT_MAX];
@@ -29,11 +35,13 @@ int lx_command_requantize(int argc, char **argv)
     if (!draft)
         return cli_fail(command, LYNX_ERR_MEMORY, NULL);
     sprintf(draft, "%s.part", argv[2]);
-    lynx_status status = lynx_llama_requantize(argv[1], draft, argv[3], text, sizeof(text));
-    if (status == LYNX_OK && rename(draft, argv[2]) != 0) {
-        snprintf(text, sizeof(text), "cannot write '%s'", argv[2]);
-        status = LYNX_ERR_SYSTEM;
-    }
+    const lynx_status status =
+        lynx_llama_requantize(argv[1], draft, argv[3], text, sizeof(text));
+    int code = CLI_OK;
+    if (status != LYNX_OK)
+        code = cli_fail(command, status, text);
+    else if (rename(draft, argv[2]) != 0)
+        code = cli_error(command, "cannot write '%s': %s", argv[2], strerror(errno));
     free(draft);
-    return status == LYNX_OK ? CLI_OK : cli_fail(command, status, text);
+    return code;
 }

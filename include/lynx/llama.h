@@ -80,7 +80,8 @@ LYNX_API const char *lynx_llama_probe_report(const lynx_engine *engine);
 LYNX_API const char *lynx_llama_version(void);
 
 /* Write 'target_path' from 'source_path' with all weights in 'type' ("f16", "q8_0"), through
- * llama_model_quantize. 'text' as above. */
+ * llama_model_quantize; the log of llama.cpp is set back to its own. 'text' as above. Returns
+ * LYNX_OK, LYNX_ERR_ARGUMENT (type) or LYNX_ERR_ENGINE (a file). */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_llama_requantize(const char *source_path,
                                                            const char *target_path,
                                                            const char *type, char *text,

@@ -320,8 +320,10 @@ static lynx_status check_file(lx_llama *e)
     char magic[4] = {0};
     const bool is_gguf = fread(magic, 1, 4, file) == 4 && memcmp(magic, "GGUF", 4) == 0;
     fclose(file);
-    return is_gguf ? LYNX_OK
-                   : lx_llama_fail(e, LYNX_ERR_ENGINE, "'%s' is not a GGUF file", path);
+    return is_gguf
+               ? LYNX_OK
+               : lx_llama_fail(e, LYNX_ERR_ENGINE,
+                               "'%s' is not a GGUF file; pass a model in that format", path);
 }
 
 static lynx_status check_kind(lx_llama *e)
@@ -353,8 +355,8 @@ static lynx_status load_model(lx_llama *e)
     if (!e->model)
         return lx_llama_fail(
             e, LYNX_ERR_ENGINE,
-            "llama.cpp %s cannot load '%s': the file is damaged or of an "
-            "architecture that it does not know (--verbose shows its messages)",
+            "llama.cpp %s cannot load '%s': the file is damaged or of an architecture that it "
+            "does not know; fetch it again, or see its messages with --verbose",
             llama_version(), e->options.model_path);
     e->vocab = llama_model_get_vocab(e->model);
     if (llama_model_meta_val_str(e->model, "general.architecture", e->architecture,
