@@ -34,7 +34,9 @@ static const char help[] =
     "ratio\n"
     "\n"
     "Example:\n"
-    "  lynx bench codec --profile range\n";
+    "  lynx bench codec --profile range\n"
+    "\n"
+    "Exit codes: 0 measured, 1 failed, 2 usage.\n";
 
 typedef enum operation { ENCODE, DECODE_ANCHOR, DECODE_FULL } operation;
 static const char *const operation_names[] = {"encode", "decode_anchor", "decode_full"};
@@ -195,6 +197,14 @@ static bool measure_all(bench *b, const char *only_profile, const char *only_tab
     return true;
 }
 
+static bool has_table(const char *name)
+{
+    for (size_t i = 0; lynx_codec_kernels_at(i); i++)
+        if (strcmp(lynx_codec_kernels_at(i), name) == 0)
+            return true;
+    return false;
+}
+
 int lx_bench_codec(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -227,6 +237,11 @@ int lx_bench_codec(int argc, char **argv)
             return cli_bad_option(command, option, argv);
         }
     }
+    lynx_codec_spec spec;
+    if (profile && lynx_codec_spec_named(&spec, profile) != LYNX_OK)
+        return cli_usage(command, "there is no codec '%s'", profile);
+    if (table && !has_table(table))
+        return cli_usage(command, "there is no kernel table '%s' that this CPU runs", table);
     bench b = {
         .pages = ((size_t)mib << 20) / PAGE_BYTES,
         .room = PAGE_BYTES + 64,
@@ -241,8 +256,6 @@ int lx_bench_codec(int argc, char **argv)
         fill_cache(&b);
         is_good = measure_all(&b, profile, table, rows);
     }
-    if (is_good && json_array_size(rows) == 0)
-        is_good = false;
     if (is_good && is_json) {
         json_dumpf(rows, stdout, JSON_INDENT(1));
         fputc('\n', stdout);
@@ -253,5 +266,5 @@ int lx_bench_codec(int argc, char **argv)
     free(b.cache);
     free(b.copy);
     free(b.planes);
-    return is_good ? CLI_OK : cli_usage(command, "no such codec or kernel table, or no memory");
+    return is_good ? CLI_OK : cli_fail(command, LYNX_ERR_MEMORY, NULL);
 }

@@ -29,11 +29,15 @@ static const char help[] =
     "      --codec NAME[,NAME...]  (all that 'lynx run --help' lists)\n"
     "      --tokens N              prompt tokens taken of each text (1000)\n"
     "      --json                  rows: codec, planes, bits_per_value, kl, top1, "
-    "accepted_mean, positions\n"
+    "accepted_mean,\n"
+    "                              positions\n"
     "\n";
 
-static const char help_end[] =
-    "\nExample:\n  lynx eval -m model.gguf --codec range,paper,int4 *.txt\n";
+static const char help_end[] = "\n"
+                               "Exit codes: 0 measured, 1 engine or file, 2 usage or text.\n"
+                               "\n"
+                               "Example:\n"
+                               "  lynx eval -m model.gguf --codec range,paper,int4 *.txt\n";
 
 typedef struct row {
     char codec[24];
@@ -310,6 +314,33 @@ static lynx_status evaluate_text(evaluation *v, const lynx_token *prompt, uint32
     return status;
 }
 
+static int check_text(const evaluation *v, const char *path, size_t size, uint32_t tokens)
+{
+    if (size == 0 || tokens == 0)
+        return cli_usage(command, "the text '%s' is empty", path);
+    if (tokens + CONTINUATION > v->model->context_tokens)
+        return cli_usage(command,
+                         "%u tokens of '%s' and %d behind them do not fit the context of %u; "
+                         "use a larger --ctx-size or smaller --tokens",
+                         tokens, path, CONTINUATION, v->model->context_tokens);
+    return CLI_OK;
+}
+
+/* Names separated by commas: CLI_OK when there is a codec for each. */
+static int check_codecs(const char *names)
+{
+    char *copy = strdup(names);
+    char *rest = copy;
+    int code = copy ? CLI_OK : cli_fail(command, LYNX_ERR_MEMORY, NULL);
+    for (char *name; code == CLI_OK && (name = strsep(&rest, ",")) != NULL;) {
+        lynx_codec_spec spec;
+        if (lynx_codec_spec_named(&spec, name) != LYNX_OK)
+            code = cli_usage(command, "there is no codec '%s'", name);
+    }
+    free(copy);
+    return code;
+}
+
 static int evaluate_file(evaluation *v, const char *path)
 {
     size_t size;
@@ -320,8 +351,14 @@ static int evaluate_file(evaluation *v, const char *path)
         return CLI_FAILED;
     lynx_status status = cli_tokenize(v->engine, text, size, true, &tokens, &count);
     free(text);
+    count = count < v->prompt_tokens ? count : v->prompt_tokens;
+    const int code = status == LYNX_OK ? check_text(v, path, size, count) : CLI_OK;
+    if (code != CLI_OK) {
+        free(tokens);
+        return code;
+    }
     if (status == LYNX_OK)
-        status = evaluate_text(v, tokens, count < v->prompt_tokens ? count : v->prompt_tokens);
+        status = evaluate_text(v, tokens, count);
     free(tokens);
     return status == LYNX_OK
                ? CLI_OK
@@ -397,7 +434,9 @@ int lx_command_eval(int argc, char **argv)
     }
     if (optind == argc)
         return cli_usage(command, "no text; name one or more files");
-    int code = cli_load_engine(&v.shared, &v.engine);
+    int code = v.codecs ? check_codecs(v.codecs) : CLI_OK;
+    if (code == CLI_OK)
+        code = cli_load_engine(&v.shared, &v.engine);
     if (code != CLI_OK)
         return code;
     v.model = v.engine->ops->model(v.engine);

@@ -21,14 +21,16 @@ static const char command[] = "lynx inspect";
 static const char help[] =
     "Usage: lynx inspect [--json] FILE\n"
     "\n"
-    "Put a recorded direction of a connection in words, a line for each "
-    "frame; the first frame that\n"
-    "cannot be read is told with its offset (exit code 5).\n"
+    "Put a recorded direction of a connection in words, a line for each frame; the first "
+    "frame\n"
+    "that cannot be read is told with its offset. --json: an array, an object for each frame.\n"
     "\n"
     "Example:\n"
     "  lynx run -m model.gguf --prefill 127.0.0.1:7600 -p Hello --record "
     "hello.bin\n"
-    "  lynx inspect hello.bin\n";
+    "  lynx inspect hello.bin\n"
+    "\n"
+    "Exit codes: 0 whole, 1 file, 2 usage, 5 damaged or empty.\n";
 
 static const char *const type_names[] = {"?",        "HELLO",  "REQUEST", "ACCEPT", "REFUSE",
                                          "PROGRESS", "READY",  "START",   "TOKEN",  "PAGE",
@@ -126,7 +128,7 @@ static void put_line(const json_t *row)
 static int inspect(const uint8_t *data, size_t size, bool is_json)
 {
     json_t *rows = json_array();
-    const char *fault = NULL;
+    const char *fault = size ? NULL : "the recording is empty";
     size_t offset = 0;
     while (offset < size && !(fault = fault_of(data + offset, size - offset))) {
         json_t *row = describe(data + offset, offset);
