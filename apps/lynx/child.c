@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ bool child_path(const char *name, char *path, size_t size)
 
 static void run_child(char *const arguments[], const int pipe_ends[2], const char *log_path)
 {
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* not even a killed parent leaves it behind */
     if (pipe_ends[1] >= 0) {
         dup2(pipe_ends[1], STDOUT_FILENO);
         close(pipe_ends[0]);

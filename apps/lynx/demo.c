@@ -9,6 +9,7 @@
  * Lynx runs strictly exact (padded steps); the other methods need no verification and run with
  * the faster lone steps. The report says which.
  */
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,12 @@ static const char help[] =
     "\n";
 
 static const char help_end[] =
-    "\nExample:\n  lynx demo -m model.gguf --link-mbps 30 report.txt\n";
+    "\n"
+    "Exit codes: 0 measured, 1 engine, file or wrong tokens, 2 usage, 3 connection, 130\n"
+    "interrupted.\n"
+    "\n"
+    "Example:\n"
+    "  lynx demo -m model.gguf --link-mbps 30 report.txt\n";
 
 static const char question[] = "\n\nSum up the text above in a few sentences.";
 
@@ -105,6 +111,16 @@ typedef struct demo {
     uint32_t target_count;
 } demo;
 
+/* One line on a terminal that the next one writes over; NULL clears it. */
+static void put_progress(const char *name, const char *scenario)
+{
+    if (!cli_has_color(stderr))
+        return;
+    fputs("\r\x1b[K", stderr);
+    if (name)
+        fprintf(stderr, "%s, %s", name, scenario);
+}
+
 /* ---- the other processes ------------------------------------------------------------- */
 
 static int start_server(demo *d)
@@ -118,7 +134,7 @@ static int start_server(demo *d)
     snprintf(mbps, sizeof(mbps), "%.4f", d->mbps);
     snprintf(delay, sizeof(delay), "%.3f", (double)d->shared.pacer.delay_ns / 1e6);
     if (!child_path("lynxd", program, sizeof(program)))
-        return cli_fail(command, LYNX_ERR_SYSTEM, "cannot find lynxd beside this program");
+        return cli_error(command, "cannot find lynxd beside this program");
     char *const arguments[] = {program,           "prefill",     "-m",          d->model_path,
                                "--listen",        "127.0.0.1:0", "--exact",     "rounding",
                                "--port-file",     port_path,     "--link-mbps", mbps,
@@ -126,8 +142,9 @@ static int start_server(demo *d)
     d->server = child_start(arguments, NULL, d->log_path);
     d->port = d->server > 0 ? child_wait_for_port(d->server, port_path, 60) : 0;
     if (!d->port)
-        return cli_fail(command, LYNX_ERR_SYSTEM,
-                        "the prefill node did not start; its log is in the output folder");
+        return cli_stop ? CLI_INTERRUPTED
+                        : cli_error(command, "the prefill node did not start; see '%s'",
+                                    d->log_path);
     return CLI_OK;
 }
 
@@ -159,7 +176,7 @@ static int add_target(demo *d, const way *w)
     target *t = &d->targets[d->target_count];
     *t = (target){.codec = w->target_codec, .is_strict = w->is_strict};
     if (!child_path("lynx", program, sizeof(program)))
-        return cli_fail(command, LYNX_ERR_SYSTEM, "cannot find the program 'lynx'");
+        return cli_error(command, "cannot find the program 'lynx'");
     const bool is_coded = w->target_codec[0] != '\0';
     char *const arguments[] = {program,
                                "run",
@@ -179,13 +196,20 @@ static int add_target(demo *d, const way *w)
                                "--json",
                                NULL};
     FILE *output = NULL;
+    put_progress(w->name, "a plain process tells the right tokens");
     const pid_t id = child_start(arguments, &output, d->log_path);
     const bool is_read = output && read_tokens(output, t);
+    put_progress(NULL, NULL);
     if (output)
         fclose(output);
+    if (cli_stop) {
+        child_stop(id);
+        return CLI_INTERRUPTED;
+    }
     if (id <= 0 || child_wait(id) != 0 || !is_read)
-        return cli_fail(command, LYNX_ERR_ENGINE,
-                        "the plain process that tells the right tokens failed; see its log");
+        return cli_error(command,
+                         "the plain process that tells the right tokens failed; see '%s'",
+                         d->log_path);
     d->target_count++;
     return CLI_OK;
 }
@@ -249,6 +273,7 @@ static int run_way(demo *d, const way *w, bool is_stored, bool is_shown)
     timeline_clear(&d->line);
     answer_view_init(&view, stdout, options.engine);
     d->view = is_shown ? &view : NULL;
+    put_progress(is_shown ? NULL : w->name, is_stored ? "stored" : "cold");
 
     lynx_link *link = NULL;
     if (w->method != LYNX_METHOD_LOCAL && status == LYNX_OK) {
@@ -260,13 +285,13 @@ static int run_way(demo *d, const way *w, bool is_stored, bool is_shown)
     }
     if (status == LYNX_OK)
         status = lynx_run(link, &options, &result, text);
+    put_progress(NULL, NULL);
     if (is_shown)
         answer_view_end(&view);
     d->view = NULL;
     if (status != LYNX_OK)
         return cli_fail(command, status, text);
     add_row(d, w, is_stored, &options, &result);
-    fprintf(stderr, ".");
     return CLI_OK;
 }
 
@@ -280,7 +305,7 @@ static int write_timeline(demo *d, bool is_stored)
              is_stored ? "stored" : "made now");
     return timeline_write_svg(&d->line, title, path)
                ? CLI_OK
-               : cli_fail(command, LYNX_ERR_SYSTEM, "cannot write the timeline");
+               : cli_error(command, "cannot write '%s': %s", path, strerror(errno));
 }
 
 /* ---- one document -------------------------------------------------------------------- */
@@ -338,8 +363,10 @@ static int make_prompt(demo *d, const char *path)
     FILE *file = status == LYNX_OK ? fopen(d->prompt_path, "w") : NULL;
     for (uint32_t i = 0; file && i < d->prompt_tokens; i++)
         fprintf(file, "%d\n", d->prompt[i]);
+    if (status != LYNX_OK)
+        return cli_fail(command, status, NULL);
     if (!file || fclose(file) != 0)
-        return cli_fail(command, status == LYNX_OK ? LYNX_ERR_SYSTEM : status, NULL);
+        return cli_error(command, "cannot write '%s': %s", d->prompt_path, strerror(errno));
     return CLI_OK;
 }
 
@@ -371,6 +398,8 @@ static int run_scenario(demo *d, bool is_stored, bool is_first)
 static int run_document(demo *d, const char *path, bool is_first)
 {
     int code = make_prompt(d, path);
+    if (code == CLI_OK)
+        fprintf(stderr, "%s: %u prompt tokens\n", path, d->prompt_tokens);
     d->document = path;
     d->target_count = 0;
     for (size_t i = 0; i < WAYS && code == CLI_OK; i++)
@@ -382,13 +411,11 @@ static int run_document(demo *d, const char *path, bool is_first)
         d->shared.pacer.rate_bits_per_s = (uint64_t)(d->mbps * 1e6);
         code = start_server(d);
     }
-    fprintf(stderr, "%s: %u prompt tokens, %.1f Mbit/s ", path, d->prompt_tokens, d->mbps);
     /* Cold first: its last way leaves the cache of this prompt on the prefill node. */
     if (code == CLI_OK)
         code = run_scenario(d, false, is_first);
     if (code == CLI_OK)
         code = run_scenario(d, true, is_first);
-    fprintf(stderr, "\n");
     return code;
 }
 
@@ -476,7 +503,7 @@ static int write_report(const demo *d)
     char path[4200];
     snprintf(path, sizeof(path), "%s/report.json", d->output);
     if (json_dump_file(d->rows, path, JSON_INDENT(1)) != 0)
-        return cli_fail(command, LYNX_ERR_SYSTEM, "cannot write the report");
+        return cli_error(command, "cannot write '%s': %s", path, strerror(errno));
     put_scenario(d, "stored");
     put_scenario(d, "cold");
     printf("\nstored: the prefill node holds the finished cache (nothing is left to stream). "
@@ -610,7 +637,8 @@ int lx_command_demo(int argc, char **argv)
         return code;
     cli_catch_signals();
     if (!make_folder(d.output))
-        return cli_fail(command, LYNX_ERR_SYSTEM, "cannot write the output folder");
+        return cli_error(command, "cannot write the folder '%s': %s", d.output,
+                         strerror(errno));
     snprintf(d.log_path, sizeof(d.log_path), "%.4000s/log", d.output);
     snprintf(d.prompt_path, sizeof(d.prompt_path), "%.4000s/prompt.txt", d.output);
     d.rows = json_array();
