@@ -103,6 +103,7 @@ void answer_view_moment(answer_view *view, const lynx_moment *moment)
         break;
     case LYNX_MOMENT_TOKEN:
         clear_progress(view);
+        view->has_answer = true;
         if (!view->engine->ops->token_is_end(view->engine, moment->token))
             put_token(view, moment->token);
         fflush(view->stream);
@@ -119,6 +120,7 @@ void answer_view_end(answer_view *view)
 {
     clear_progress(view);
     take_drafts_back(view);
-    fputc('\n', view->stream);
+    if (view->has_answer)
+        fputc('\n', view->stream);
     fflush(view->stream);
 }

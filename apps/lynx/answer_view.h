@@ -23,6 +23,7 @@ typedef struct answer_view {
     uint32_t column;        /* where the cursor is */
     uint32_t drafts_column; /* where the first draft began */
     uint32_t drafts_lines;  /* lines that the drafts went down */
+    bool has_answer;        /* a valid token was written */
     bool has_drafts;
     bool has_progress; /* a progress line stands on the terminal */
     uint64_t bytes;    /* received so far, for the progress line */
@@ -33,7 +34,7 @@ void answer_view_init(answer_view *view, FILE *stream, lynx_engine *engine);
 /* To be called from lynx_on_moment. */
 void answer_view_moment(answer_view *view, const lynx_moment *moment);
 
-/* End the last line. */
+/* End the last line, if there is one. */
 void answer_view_end(answer_view *view);
 
 #endif

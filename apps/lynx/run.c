@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -222,20 +223,23 @@ static int parse(run_command *c, int argc, char **argv)
     return -1;
 }
 
-/* Token ids in decimal, separated by anything else; NULL and a message when there are none. */
+/* Between token ids; a prompt of nothing else is empty. */
+static const char blanks[] = " \t\r\n,";
+
+/* Token ids in decimal, separated by blanks or commas. */
 static int parse_tokens(run_command *c, const char *text)
 {
+    const uint32_t vocabulary = c->engine->ops->model(c->engine)->vocabulary;
     c->tokens = malloc((strlen(text) / 2 + 1) * sizeof(*c->tokens));
     if (!c->tokens)
         return cli_fail(command, LYNX_ERR_MEMORY, NULL);
     uint32_t count = 0;
-    for (const char *p = text; *p;) {
+    for (const char *p = text + strspn(text, blanks); *p; p += strspn(p, blanks)) {
         char *end;
         const long token = strtol(p, &end, 10);
-        if (end == p) {
-            p++;
-            continue;
-        }
+        if (end == p || token < 0 || token >= (long)vocabulary)
+            return cli_usage(command, "'%.*s' is not a token id of this model (0 to %u)",
+                             (int)strcspn(p, blanks), p, vocabulary - 1);
         c->tokens[count++] = (lynx_token)token;
         p = end;
     }
@@ -281,8 +285,11 @@ static int make_prompt(run_command *c)
         if (!text)
             return cli_fail(command, LYNX_ERR_MEMORY, NULL);
     }
-    const int code =
-        c->is_tokens ? parse_tokens(c, text) : tokenize_chat(c, text, strlen(text));
+    /* A chat about blanks is none; the template would make tokens of it all the same. */
+    const bool is_empty = !text[c->is_raw_prompt ? 0 : strspn(text, blanks)];
+    int code = CLI_OK;
+    if (!is_empty)
+        code = c->is_tokens ? parse_tokens(c, text) : tokenize_chat(c, text, strlen(text));
     free(text);
     if (code == CLI_OK && c->run.prompt_tokens == 0)
         return cli_usage(command, "the prompt is empty; pass -p TEXT or -f FILE");
@@ -310,12 +317,16 @@ static int answer(run_command *c, lynx_run_result *result)
         status = cli_pace(&c->shared, &link);
         if (status == LYNX_OK && c->record) {
             status = record_link(&link, c->record);
-            if (status == LYNX_ERR_SYSTEM)
-                snprintf(text, sizeof(text), "cannot write '%s'", c->record);
+            if (status == LYNX_ERR_SYSTEM) {
+                const int code =
+                    cli_error(command, "cannot write '%s': %s", c->record, strerror(errno));
+                lynx_link_destroy(link);
+                return code;
+            }
         }
         if (status != LYNX_OK) {
             lynx_link_destroy(link);
-            return cli_fail(command, status, text[0] ? text : NULL);
+            return cli_fail(command, status, NULL);
         }
     }
     answer_view_init(&c->view, stdout, c->engine);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "prefill.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -83,8 +84,8 @@ static int parse(prefill_options *o, int argc, char **argv)
     if (!o->allows_plaintext && !lynx_tcp_is_loopback(o->address))
         return cli_usage(
             command,
-            "'%s' can be reached from outside and nothing is encrypted yet; listen "
-            "on 127.0.0.1 or pass --insecure-plaintext",
+            "'%s' is not an address of this machine alone, and nothing is encrypted yet; "
+            "listen on 127.0.0.1:PORT or pass --insecure-plaintext",
             o->address);
     return -1;
 }
@@ -165,7 +166,8 @@ int lynxd_prefill(int argc, char **argv)
     if (status != LYNX_OK) {
         code = cli_fail(command, status, text);
     } else if (o.port_file && !write_port_file(o.port_file, port)) {
-        code = cli_fail(command, LYNX_ERR_SYSTEM, "cannot write the port file");
+        code = cli_error(command, "cannot write the port file '%s': %s", o.port_file,
+                         strerror(errno));
     } else {
         if (o.allows_plaintext)
             fprintf(stderr, "%s: warning: caches travel unencrypted\n", command);
