@@ -8,7 +8,7 @@ typedef struct recorder {
     lynx_link base;
     lynx_link *inner;
     FILE *file;
-    const char *error; /* NULL: none of our own */
+    bool *has_failed; /* the owner's */
 } recorder;
 
 static recorder *recorder_of(lynx_link *link)
@@ -34,7 +34,7 @@ static lynx_status receive(lynx_link *link, lynx_time_ns now, uint8_t *data, siz
     recorder *r = recorder_of(link);
     const lynx_status status = r->inner->ops->receive(r->inner, now, data, capacity, size);
     if (status == LYNX_OK && fwrite(data, 1, *size, r->file) != *size) {
-        r->error = "the recording cannot be written; is the disk full?";
+        *r->has_failed = true;
         return LYNX_ERR_SYSTEM;
     }
     return status;
@@ -66,8 +66,8 @@ static bool wants_writable(const lynx_link *link)
 
 static const char *error_text(const lynx_link *link)
 {
-    const recorder *r = of_const(link);
-    return r->error ? r->error : r->inner->ops->error_text(r->inner);
+    const lynx_link *inner = of_const(link)->inner;
+    return inner->ops->error_text(inner);
 }
 
 static const char *peer_name(const lynx_link *link)
@@ -80,7 +80,8 @@ static void destroy(lynx_link *link)
 {
     recorder *r = recorder_of(link);
     lynx_link_destroy(r->inner);
-    fclose(r->file);
+    if (fclose(r->file) != 0)
+        *r->has_failed = true;
     free(r);
 }
 
@@ -96,12 +97,15 @@ static const lynx_link_ops recorder_ops = {
     .destroy = destroy,
 };
 
-lynx_status record_link(lynx_link **link, const char *path)
+lynx_status record_link(lynx_link **link, const char *path, bool *has_failed)
 {
     recorder *r = malloc(sizeof(*r));
     if (!r)
         return LYNX_ERR_MEMORY;
-    *r = (recorder){.base.ops = &recorder_ops, .inner = *link, .file = fopen(path, "wb")};
+    *r = (recorder){.base.ops = &recorder_ops,
+                    .inner = *link,
+                    .file = fopen(path, "wb"),
+                    .has_failed = has_failed};
     if (!r->file) {
         free(r);
         return LYNX_ERR_SYSTEM;

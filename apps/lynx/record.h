@@ -5,7 +5,10 @@
 
 #include "lynx/link.h"
 
-/* Wrap '*link'; on failure it stays as it is. LYNX_ERR_SYSTEM: the file cannot be written. */
-lynx_status record_link(lynx_link **link, const char *path);
+/*
+ * Wrap '*link'; on failure it stays as it is. LYNX_ERR_SYSTEM: the file cannot be written.
+ * '*has_failed' becomes true when a part of it could not be; known once the link is destroyed.
+ */
+lynx_status record_link(lynx_link **link, const char *path, bool *has_failed);
 
 #endif

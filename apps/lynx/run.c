@@ -62,7 +62,13 @@ static const char help[] =
     "      --cache-digest       report a digest of the prompt's cache (the same as with "
     "--plain)\n"
     "      --record FILE        write what the prefill node sends to FILE, for 'lynx inspect'\n"
-    "      --json               one JSON object on stdout\n"
+    "      --json               one JSON object on stdout: model, exactness, prompt_tokens,\n"
+    "                           cache_bytes, bytes_before_first_draft, bytes_total, "
+    "prefill_s,\n"
+    "                           anchor_s, complete_s, first_own_token_s, ttft_s, tt2t_s, "
+    "tt16t_s,\n"
+    "                           tt32t_s, tt64t_s, drafted, accepted, verify_ms, codec_ms,\n"
+    "                           cache_digest, has_ended, tokens, text\n"
     "\n";
 
 static const char help_end[] =
@@ -78,7 +84,7 @@ typedef struct run_command {
     cli_options shared;
     lynx_run_options run;
     const char *prompt, *file, *prefill, *system, *template_name, *record;
-    bool is_json, is_raw_prompt, is_tokens;
+    bool is_json, is_raw_prompt, is_tokens, has_record_failed;
     answer_view view;
     lynx_engine *engine;
     lynx_token *tokens;
@@ -304,19 +310,26 @@ static void on_moment(void *user, const lynx_moment *moment)
         answer_view_moment(&c->view, moment);
 }
 
+/* A call that is not taken within three seconds will not be later; sooner if asked for. */
+static uint64_t connect_ns(const run_command *c)
+{
+    const uint64_t most = 3000000000ull;
+    return c->shared.timeout_ns < most ? c->shared.timeout_ns : most;
+}
+
 static int answer(run_command *c, lynx_run_result *result)
 {
     char text[LYNX_TEXT_MAX] = "";
     lynx_link *link = NULL;
     lynx_status status = LYNX_OK;
     if (c->prefill) {
-        status =
-            lynx_tcp_connect(c->prefill, 3000000000ull, NULL, &link, text, sizeof(text), NULL);
+        status = lynx_tcp_connect(c->prefill, connect_ns(c), NULL, &link, text, sizeof(text),
+                                  NULL);
         if (status != LYNX_OK)
             return cli_fail(command, status, text);
         status = cli_pace(&c->shared, &link);
         if (status == LYNX_OK && c->record) {
-            status = record_link(&link, c->record);
+            status = record_link(&link, c->record, &c->has_record_failed);
             if (status == LYNX_ERR_SYSTEM) {
                 const int code =
                     cli_error(command, "cannot write '%s': %s", c->record, strerror(errno));
@@ -333,6 +346,8 @@ static int answer(run_command *c, lynx_run_result *result)
     status = lynx_run(link, &c->run, result, text);
     if (!c->is_json)
         answer_view_end(&c->view);
+    if (c->has_record_failed)
+        return cli_error(command, "cannot write '%s'; is the disk full?", c->record);
     if (status != LYNX_OK)
         return cli_fail(command, status, text);
     if (c->is_json) {

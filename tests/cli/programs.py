@@ -13,6 +13,9 @@ BIN = pathlib.Path(os.environ["LYNX_BIN"])
 MODELS = pathlib.Path(os.environ["LYNX_TEST_MODELS"])
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 ESCAPE = re.compile(r"\x1b")
+# Threads of the engine wait for each other in a loop: two of them on a busy machine take ten
+# times as long as one.
+ONE_THREAD = ["-t", "1"]
 
 
 def run(command, *arguments, timeout=60, **options):
@@ -41,7 +44,8 @@ class Node:
         port = pathlib.Path(self.folder.name) / "port"
         self.process = subprocess.Popen(
             [BIN / "lynxd", "prefill", "-m", path, "--listen", "127.0.0.1:0", "--port-file", port,
-             *map(str, options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+             *ONE_THREAD, *map(str, options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True)
         while not port.exists():
             if self.process.poll() is not None:
                 raise RuntimeError(self.process.stderr.read())
