@@ -27,8 +27,11 @@ static void put_progress(answer_view *view, const char *what, uint32_t percent)
 {
     if (!view->is_terminal)
         return;
-    fprintf(view->stream, "\r\x1b[K%s %3u %%  %.1f MB", what, percent,
-            (double)view->bytes / 1e6);
+    char line[64];
+    snprintf(line, sizeof(line), "%s %3u %%  %.1f MB", what, percent,
+             (double)view->bytes / 1e6);
+    /* A line that wraps could not be cleared. */
+    fprintf(view->stream, "\r\x1b[K%.*s", (int)view->columns - 1, line);
     view->has_progress = true;
     fflush(view->stream);
 }
@@ -58,6 +61,11 @@ static void put_draft(answer_view *view, lynx_token token)
     if (!view->is_terminal)
         return;
     if (!view->has_drafts) {
+        /* Behind the last column there is no place to come back to. */
+        if (view->column == view->columns) {
+            fputc('\n', view->stream);
+            view->column = 0;
+        }
         view->has_drafts = true;
         view->drafts_column = view->column;
         view->drafts_lines = 0;

@@ -118,9 +118,10 @@ class Local(Case):
 
     def test_an_interrupted_demo_leaves_no_process(self):
         with tempfile.TemporaryDirectory() as folder:
-            demo = subprocess.Popen([BIN / "lynx", "demo", *ONE_THREAD, "-m", self.model, "--output",
-                                     folder, "--tokens", "32", SOURCE / "LICENSE"],
-                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            demo = subprocess.Popen(
+                [BIN / "lynx", "demo", *ONE_THREAD, "-m", self.model, "--output", folder,
+                 "--tokens", "32", SOURCE / "LICENSE"], stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True)
             log = pathlib.Path(folder) / "log"
             wait_until(log.exists)  # of the first plain process
             children = children_of(demo.pid)
@@ -174,7 +175,7 @@ class Linked(Case):
         common = [*self.common, "-n", 40]
         plain = run("lynx run", *common)
         self.assertIsNone(ESCAPE.search(plain.stdout))
-        for columns in (30, 79):
+        for columns in (10, 79):
             with self.subTest(columns=columns):
                 code, written, _ = run_on_terminal(
                     [BIN / "lynx", "run", *map(str, common)], columns)
