@@ -102,6 +102,7 @@ static void test_statuses(void **state)
     LYNX_STATUS_LIST(CHECK)
 #undef CHECK
     assert_string_equal(lynx_status_text((lynx_status)-999), "unknown status");
+    assert_string_equal(lynx_status_name((lynx_status)-999), "UNKNOWN");
     assert_int_equal(lynx_status_scope((lynx_status)-999), LYNX_SCOPE_PROCESS);
 }
 

@@ -389,6 +389,35 @@ static void halves_match_all_patterns(void **state)
     }
 }
 
+static void halves_next_to_odd_values(void **state)
+{
+    (void)state;
+    assert_int_equal(lx_half_above(1e-9f), 0x0001); /* rounds to zero */
+    assert_int_equal(lx_half_below(-1e-9f), 0x8001);
+    assert_int_equal(lx_half_below(1e-9f), 0x0000);
+    assert_int_equal(lx_half_above(-1e-9f), 0x8000);
+    assert_int_equal(lx_half_below(65519.0f), 0x7BFF);
+    assert_int_equal(lx_half_above(65519.0f), 0x7C00);
+    assert_true(isnan(lx_float_of_half(lx_half_of_float(NAN))));
+    assert_int_equal(lx_half_of_float(-NAN) & 0x8000, 0x8000);
+}
+
+static void bfloats_match_all_patterns(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 65536; i++) {
+        const uint16_t bfloat = (uint16_t)i;
+        const float value = lx_float_of_bfloat(bfloat);
+        if ((bfloat & 0x7F80) == 0x7F80 && (bfloat & 0x7F))
+            assert_true(isnan(lx_float_of_bfloat(lx_bfloat_of_float(value))));
+        else
+            assert_int_equal(lx_bfloat_of_float(value), bfloat);
+    }
+    assert_int_equal(lx_bfloat_of_float(1.0f + 1.0f / 256), 0x3F80); /* ties to even */
+    assert_int_equal(lx_bfloat_of_float(1.0f + 3.0f / 256), 0x3F82);
+    assert_int_equal(lx_bfloat_of_float(3.4e38f), 0x7F80); /* beyond the largest */
+}
+
 static void own_functions_match_libm(void **state)
 {
     (void)state;
@@ -418,6 +447,8 @@ int main(void)
         cmocka_unit_test(failed_allocations_leak_nothing),
         cmocka_unit_test(all_memory_is_taken_at_create),
         cmocka_unit_test(halves_match_all_patterns),
+        cmocka_unit_test(halves_next_to_odd_values),
+        cmocka_unit_test(bfloats_match_all_patterns),
         cmocka_unit_test(own_functions_match_libm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
