@@ -17,6 +17,8 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/lynxConfigVersion.cmake
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/lynxConfigVersion.cmake DESTINATION ${LYNX_CMAKE_DIR})
 
+# Debian's library folder is one deeper, lib/x86_64-linux-gnu, when the prefix is /usr.
+file(RELATIVE_PATH PC_PREFIX "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 set(PC_NAME lynx)
 set(PC_DESCRIPTION "Progressive transfer of KV caches")
 set(PC_REQUIRES "")
