@@ -500,8 +500,11 @@ static lynx_status ask(run *r)
     lynx_status status = lynx_receiver_request(r->receiver, &request, &r->request_id);
     if (status == LYNX_OK)
         r->pages_needed = lynx_page_map_needed(lynx_receiver_map(r->receiver, r->request_id));
+    else
+        take_events(r); /* the link may have ended before: they tell why */
     lx_loop_unlock(r->loop);
     lx_loop_wake(r->loop);
+    LX_REQUIRE(status == LYNX_OK || !r->is_over, r->over_status);
     LX_TRY(status);
     if (!o->is_stored) {
         emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});

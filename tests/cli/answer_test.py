@@ -294,24 +294,29 @@ class Unreachable(Case):
             other.setblocking(False)
             other.connect_ex(listener.socket.getsockname())
             listener.others.append(other)
-        done, seconds = self.ask(listener.address, "--timeout", 0.5)
-        self.assert_refused(done, 3, "lynx run", "timed out", "lynxd prefill")
-        done_later, seconds_later = self.ask(listener.address, "--timeout", 2)
-        self.assert_refused(done_later, 3, "lynx run", "timed out")
-        self.assertGreater(seconds_later - seconds, 0.7)
+
+        def ask(seconds):
+            done, taken = self.ask(listener.address, "--timeout", seconds)
+            self.assert_refused(done, 3, "lynx run", "timed out", "lynxd prefill")
+            return taken
+
+        # On a busy machine the model may take longer for the one than for the other.
+        self.assertTrue(any(ask(2.5) - ask(0.5) > 1 for _ in range(4)))
 
     def test_a_peer_that_never_speaks(self):
         done, seconds = self.ask(self.listen(5).address, "--timeout", 1)
         self.assert_refused(done, 3, "lynx run", "1000 ms")
-        self.assertLess(seconds, 1 + 8)  # a model is loaded meanwhile
+        self.assertGreater(seconds, 1)
 
     def test_a_peer_that_hangs_up(self):
         done, _ = self.ask(self.listen(5, b"").address)
         self.assert_refused(done, 3, "lynx run")
 
     def test_a_peer_that_speaks_something_else(self):
-        done, _ = self.ask(self.listen(5, b"HTTP/1.1 400 Bad Request\r\n" + bytes(100)).address)
-        self.assert_refused(done, 5, "lynx run")
+        for _ in range(3):  # that may be read before the request is made, or behind it
+            listener = self.listen(5, b"HTTP/1.1 400 Bad Request\r\n" + bytes(100))
+            done, _ = self.ask(listener.address)
+            self.assert_refused(done, 5, "lynx run", "does not speak the Lynx protocol")
 
     def test_addresses_that_are_none(self):
         for address in ("nonsense", "127.0.0.1:99999", "::1:7600"):
