@@ -5,8 +5,9 @@
  *   plane 0:  | mode, 3 zero bytes | raw tokens | metadata | bit rows of the top bits |
  *   plane i:  | bit rows of the next bits |
  *
- * A page is head raw tokens, a coded run, tail raw tokens. The coded run is worked on part by
- * part in a block of channel-major floats that stays in the second-level cache.
+ * A page is head raw tokens, a coded run, tail raw tokens. The coded run is worked on as rows,
+ * a channel-major tile, channel by channel or pair by pair of turned channels. A channel-major
+ * tile is its own rows; others are transposed, in halves that stay in the second-level cache.
  */
 #include <string.h>
 
@@ -18,15 +19,15 @@
 
 enum { MODE_CODED = 0, MODE_RAW = 1, MODE_BYTES = 4, ROPE_TABLES = 4 };
 
-/* Floats between rows: without them the rows of a head share a few sets of the first-level
+/* Values between rows: without them the rows of a head share a few sets of the first-level
  * cache. */
-enum { ROW_GAP = 16 };
+enum { ROW_GAP = 32 };
 
 /* Cosines and sines of one rotation at the positions of one page. */
 typedef struct rope_table {
     lynx_rope rope;
     uint32_t first, count;
-    float *cosines, *sines; /* [pair][row_floats] */
+    float *cosines, *sines; /* [pair][row_values] */
 } rope_table;
 
 struct lynx_codec {
@@ -35,11 +36,12 @@ struct lynx_codec {
     lynx_codec_spec spec;
     const lx_kernels *kernels;
     uint32_t plane_count, code_bits;
-    size_t row_floats; /* page_tokens rounded up to what kernels touch, and ROW_GAP */
-    float *block;      /* [channels_max][row_floats] */
-    uint8_t *codes;    /* the same, one byte each */
-    uint8_t *stage;    /* a strip of a token-major tile, see stage_of */
-    lx_grid *grids;    /* [channels_max][row_floats / LX_CHUNK_TOKENS] */
+    size_t row_values; /* page_tokens rounded up to what kernels touch, and ROW_GAP */
+    size_t block_rows; /* TOKEN needs all channels at once, others two */
+    float *block;      /* [block_rows][row_values] */
+    uint8_t *codes;    /* [channels_max][row_values] */
+    uint8_t *rows;     /* the same, of a tile's element: see rows_of */
+    lx_grid *grids;    /* [channels_max][row_values / LX_CHUNK_TOKENS] */
     rope_table ropes[ROPE_TABLES];
     uint32_t next_rope;
     size_t rope_floats;
@@ -155,27 +157,62 @@ static const rope_table *rope_for(lynx_codec *codec, const lynx_rope *rope, uint
     rope_table *t = &codec->ropes[codec->next_rope];
     codec->next_rope = (codec->next_rope + 1) % ROPE_TABLES;
     for (uint32_t pair = 0; pair < rope->dims / 2; pair++)
-        lx_rope_row(rope, pair, first, count, t->cosines + pair * codec->row_floats,
-                    t->sines + pair * codec->row_floats);
+        lx_rope_row(rope, pair, first, count, t->cosines + pair * codec->row_values,
+                    t->sines + pair * codec->row_values);
     t->rope = *rope;
     t->first = first;
     t->count = count;
     return t;
 }
 
-static bool turns(const lynx_codec *codec, const page_view *v)
-{
-    return codec->spec.undo_rope && v->side == LYNX_SIDE_KEYS &&
-           v->shape->rope.pairing != LYNX_ROPE_NONE;
-}
-
 /* The table of this page, or NULL when nothing is turned. */
 static const rope_table *turn_of(lynx_codec *codec, const page_view *v)
 {
-    if (!turns(codec, v))
+    if (!codec->spec.undo_rope || v->side != LYNX_SIDE_KEYS ||
+        v->shape->rope.pairing == LYNX_ROPE_NONE)
         return NULL;
     return rope_for(codec, &v->shape->rope, v->span->first_token + v->split.head,
                     v->split.coded);
+}
+
+/* Goes through the channels of a page: first the pairs that turn, pair i of all heads before
+ * pair i + 1 because they share a row of the table, then what does not turn. */
+typedef struct pair_walk {
+    const rope_table *table;
+    size_t table_pitch;
+    uint32_t heads, head_channels, turned; /* 'turned' channels of a head */
+    uint32_t head, channel;                /* next */
+} pair_walk;
+
+static pair_walk walk_of(lynx_codec *codec, const page_view *v)
+{
+    const rope_table *table = turn_of(codec, v);
+    return (pair_walk){.table = table,
+                       .table_pitch = codec->row_values,
+                       .heads = v->shape->channels / v->shape->head_channels,
+                       .head_channels = v->shape->head_channels,
+                       .turned = table ? table->rope.dims : 0};
+}
+
+static bool next_pair(pair_walk *walk, lx_pair *pair)
+{
+    if (walk->channel == walk->head_channels)
+        return false;
+    const bool is_turned = walk->channel < walk->turned;
+    *pair = (lx_pair){.a = walk->channel};
+    if (is_turned) {
+        const uint32_t i = walk->channel / 2;
+        lx_rope_channels(&walk->table->rope, i, &pair->a, &pair->b);
+        pair->cosines = walk->table->cosines + i * walk->table_pitch;
+        pair->sines = walk->table->sines + i * walk->table_pitch;
+    }
+    pair->a += walk->head * walk->head_channels;
+    pair->b += walk->head * walk->head_channels;
+    if (++walk->head == walk->heads) {
+        walk->head = 0;
+        walk->channel += is_turned ? 2 : 1;
+    }
+    return true;
 }
 
 /* ---- raw values ---------------------------------------------------------------------- */
@@ -296,214 +333,199 @@ static lx_quantiser quantiser_of(const lynx_codec *codec, const page_view *v,
     };
 }
 
-/* Part of a page that is worked on at a time, so that its floats stay in a near cache and the
- * tile is read or written in the order of memory. */
-typedef struct part {
-    uint32_t first, tokens; /* of the coded run; 'first' is a multiple of LX_KERNEL_TOKENS */
-    uint32_t channel, channels;
-} part;
-
-static uint32_t strips_of(uint32_t tokens)
+/* Rows of the coded run of 'tile': its own memory, or room that it is moved to or from. */
+static lynx_tile rows_of(const lynx_codec *codec, const lynx_tile *tile)
 {
-    return (tokens + LX_KERNEL_TOKENS - 1) / LX_KERNEL_TOKENS;
+    lynx_tile rows = *tile;
+    const bool is_bfloat = tile->element == LYNX_ELEMENT_BF16; /* not in kernels */
+    if (!is_bfloat && tile->token_stride_bytes == lynx_element_bytes(tile->element))
+        return rows;
+    rows.element = is_bfloat ? LYNX_ELEMENT_F32 : tile->element;
+    rows.data = codec->rows;
+    rows.token_stride_bytes = lynx_element_bytes(rows.element);
+    rows.channel_stride_bytes = codec->row_values * rows.token_stride_bytes;
+    return rows;
 }
 
-/* The part behind 'p' (the first one behind an empty part); false when there is none. */
-static bool next_part(const page_view *v, const lynx_tile *tile, bool by_head, part *p)
+/* Between a tile and its rows. */
+static void move_rows(const lynx_codec *codec, const page_view *v, const lynx_tile *from,
+                      const lynx_tile *to)
 {
-    const bool by_channel = tile->token_stride_bytes == lynx_element_bytes(tile->element);
-    if (by_channel) {
-        const uint32_t step = by_head ? v->shape->head_channels : 1;
-        *p = (part){0, v->split.coded, p->channel + p->channels, step};
-        return p->channel < v->shape->channels;
-    }
-    const uint32_t first = p->first + p->tokens;
-    const uint32_t left = v->split.coded - first;
-    *p =
-        (part){first, left < LX_KERNEL_TOKENS ? left : LX_KERNEL_TOKENS, 0, v->shape->channels};
-    return left > 0;
-}
-
-/* Turn the pairs of a part's heads back (before coding) or forth (after decoding); the part
- * stands in 'block', rows 'pitch' apart. */
-static void turn_part(lynx_codec *codec, const page_view *v, bool is_back, const part *p,
-                      float *block, size_t pitch)
-{
-    const rope_table *t = turn_of(codec, v);
-    if (!t)
+    if (from->data == to->data)
         return;
-    uint32_t a;
-    uint32_t b;
-    uint32_t next;
-    uint32_t unused;
-    lx_rope_channels(&t->rope, 0, &a, &b);
-    lx_rope_channels(&t->rope, 1, &next, &unused);
-    for (uint32_t c = 0; c < p->channels; c += v->shape->head_channels) {
-        float *x = block + (c + a) * pitch;
-        float *y = block + (c + b) * pitch;
-        /* Turning back swaps the roles: (y, x) by the same angle. */
-        codec->kernels->rotate(is_back ? y : x, is_back ? x : y, (next - a) * pitch,
-                               t->cosines + p->first, t->sines + p->first, codec->row_floats,
-                               t->rope.dims / 2, strips_of(p->tokens) * LX_KERNEL_TOKENS);
-    }
+    if (from->element == to->element)
+        codec->kernels->transpose(from, to, v->split.coded, v->shape->channels);
+    else
+        copy_values(from, to, v->split.coded, v->shape->channels);
 }
 
-/* The bits of a part in the planes that are here. '*bits' is how many. */
-static lx_area area_of(const lynx_codec *codec, const page_view *v, const part *p,
-                       uint8_t *const planes[], uint32_t plane_count, uint32_t *bits)
+static float *block_row(const lynx_codec *codec, uint32_t row)
 {
-    lx_area area = {.channels = p->channels,
-                    .strips = (uint32_t)(v->row_bytes / LX_STRIP_BYTES)};
-    *bits = 0;
+    return codec->block + row * codec->row_values;
+}
+
+static uint8_t *codes_row(const lynx_codec *codec, uint32_t row)
+{
+    return codec->codes + row * codec->row_values;
+}
+
+/* The planes of a page that are here, in both directions. */
+typedef struct page_bits {
+    lynx_codec *codec;
+    const page_view *view;
+    lx_quantiser q;
+    uint8_t *meta; /* decoding only reads; the same for the bits */
+    lx_area area;
+    uint32_t count; /* bits of a code that are here */
+} page_bits;
+
+static page_bits bits_of(lynx_codec *codec, const page_view *v, uint8_t *const planes[],
+                         uint32_t plane_count)
+{
+    page_bits p = {.codec = codec, .view = v, .meta = planes[0] + v->meta_offset};
+    p.area.strips = v->split.coded / LX_KERNEL_TOKENS;
+    p.area.grid_pitch = codec->row_values / LX_CHUNK_TOKENS;
+    p.area.grid_step = codec->spec.chunk_tokens ? 1 : 0;
     for (uint32_t plane = 0; plane < plane_count; plane++) {
         const uint32_t count = codec->spec.plane_bits[v->side][plane];
-        uint8_t *row = planes[plane] + (plane == 0 ? v->rows_offset : 0) +
-                       (size_t)p->channel * count * v->row_bytes + p->first / 8;
+        uint8_t *row = planes[plane] + (plane == 0 ? v->rows_offset : 0);
         for (uint32_t i = 0; i < count; i++, row += v->row_bytes) {
-            area.row[*bits] = row;
-            area.channel_bytes[(*bits)++] = count * v->row_bytes;
+            p.area.row[p.count] = row;
+            p.area.channel_bytes[p.count++] = count * v->row_bytes;
         }
     }
-    area.strips -= p->first / LX_KERNEL_TOKENS;
-    if (area.strips > strips_of(p->tokens))
-        area.strips = strips_of(p->tokens);
-    area.grid_pitch = codec->row_floats / LX_CHUNK_TOKENS;
-    return area;
+    p.q = quantiser_of(codec, v, codec->code_bits - p.count);
+    return p;
 }
 
-/* The last bytes of a row may be less than a strip: it is worked on in a copy, one channel at a
- * time. */
-typedef struct strip_copy {
-    uint8_t bytes[8][LX_STRIP_BYTES];
+static lx_grid *grids_of(const page_bits *p, uint32_t channel)
+{
+    return p->codec->grids + channel * p->area.grid_pitch;
+}
+
+/* Tokens behind the last whole strip are worked on in a copy of the bits of a pair. */
+typedef struct rest_copy {
+    uint8_t bytes[2][8][LX_STRIP_BYTES];
     lx_area area;
-    size_t size; /* bytes of a row that exist */
-} strip_copy;
+    uint32_t first, tokens;
+    size_t bytes_each; /* of a row that exist */
+    const lx_grid *grids;
+} rest_copy;
 
-static bool strip_copy_init(strip_copy *copy, const page_view *v, const part *p,
-                            const lx_area *area)
+static bool rest_init(rest_copy *rest, const page_bits *p, const lx_pair *pair)
 {
-    if (area->strips == strips_of(p->tokens))
+    const uint32_t first = p->area.strips * LX_KERNEL_TOKENS;
+    if (first == p->view->split.coded)
         return false;
-    *copy = (strip_copy){.size = v->row_bytes % LX_STRIP_BYTES};
-    copy->area = (lx_area){.channels = 1, .strips = 1, .grid_pitch = area->grid_pitch};
-    for (uint32_t row = 0; row < 8; row++)
-        copy->area.row[row] = copy->bytes[row];
+    *rest = (rest_copy){.first = first, .tokens = p->view->split.coded - first};
+    rest->bytes_each = p->view->row_bytes - first / 8;
+    rest->grids = grids_of(p, pair->a) + first / LX_CHUNK_TOKENS * p->area.grid_step;
+    rest->area = (lx_area){.strips = 1, .grid_step = p->area.grid_step};
+    rest->area.grid_pitch = (pair->b - pair->a) * p->area.grid_pitch;
+    for (uint32_t row = 0; row < 8; row++) {
+        rest->area.row[row] = rest->bytes[0][row];
+        rest->area.channel_bytes[row] = sizeof(rest->bytes[0]);
+    }
     return true;
 }
 
-static uint8_t *behind_strips(const lx_area *area, uint32_t row, uint32_t channel)
+static uint8_t *rest_at(const page_bits *p, uint32_t row, uint32_t channel)
 {
-    return area->row[row] + channel * area->channel_bytes[row] +
-           (size_t)area->strips * LX_STRIP_BYTES;
+    return p->area.row[row] + channel * p->area.channel_bytes[row] +
+           (size_t)p->area.strips * LX_STRIP_BYTES;
 }
 
-/* Turning a strip between the two orders walks over memory in steps that no hardware prefetcher
- * follows; it is done on a copy that was read, or will be written, from end to end
- * (encoding 2.1 to 2.8 GB/s). Returns false when the tile is channel-major and needs no copy.
- */
-static bool stage_of(const lynx_codec *codec, const page_view *v, const lynx_tile *tile,
-                     lynx_tile *stage)
+static void get_rest(const page_bits *p, rest_copy *rest, uint32_t channel, uint32_t to)
 {
-    const size_t element = lynx_element_bytes(tile->element);
-    *stage = (lynx_tile){.data = codec->stage,
-                         .element = tile->element,
-                         .token_stride_bytes = v->shape->channels * element,
-                         .channel_stride_bytes = element};
-    return tile->channel_stride_bytes == element && v->shape->channels > 1;
+    for (uint32_t row = 0; row < p->count; row++)
+        memcpy(rest->bytes[to][row], rest_at(p, row, channel), rest->bytes_each);
 }
 
-/* All channels, keys turned back, to rows that are 'row_floats' apart. */
-static void load_page(lynx_codec *codec, const page_view *v, const lx_quantiser *q,
-                      const lynx_tile *source)
-{
-    part p = {0};
-    while (next_part(v, source, true, &p)) {
-        const lynx_tile tile = tile_at(source, v->split.head + p.first, p.channel);
-        float *block = codec->block + p.channel * codec->row_floats + p.first;
-        lynx_tile stage;
-        const bool is_staged = stage_of(codec, v, source, &stage);
-        if (is_staged)
-            copy_values(&tile, &stage, p.tokens, p.channels);
-        codec->kernels->load(block, codec->row_floats, is_staged ? &stage : &tile, p.tokens,
-                             p.channels);
-        turn_part(codec, v, true, &p, block, codec->row_floats);
-    }
-    /* Repeat the last token of each channel up to the padding. */
-    for (uint32_t c = 0; c < v->shape->channels; c++) {
-        float *row = codec->block + c * codec->row_floats;
-        for (uint32_t t = q->tokens; t < q->padded; t++)
-            row[t] = row[q->tokens - 1];
-    }
-}
+/* ---- encode -------------------------------------------------------------------------- */
 
-/* Bits behind the last token are zero. */
-static void clear_padding(const page_view *v, const lx_area *area, uint32_t bits)
+/* One channel to its bits, from values (RANGE) or, without them, from codes. */
+static void put_bits(const page_bits *p, uint32_t c, const float *values, const uint8_t *codes)
 {
-    const uint32_t left = v->split.coded % 8;
-    for (uint32_t row = 0; left && row < bits; row++)
-        area->row[row][v->row_bytes - 1] &= (uint8_t)((1u << left) - 1);
-}
-
-/* One channel of the block (RANGE) or of the codes (others) to its bits, of which 'all' has
- * those of the whole page. */
-static void put_bits(const lynx_codec *codec, const page_view *v, const lx_area *all,
-                     uint32_t bits, uint32_t c)
-{
-    const bool is_range = codec->spec.profile == LYNX_PROFILE_RANGE;
-    const float *values = codec->block + c * codec->row_floats;
-    const uint8_t *codes = codec->codes + c * codec->row_floats;
-    const part p = {0, v->split.coded, c, 1};
-    lx_area area = *all;
-    area.channels = 1;
-    for (uint32_t row = 0; row < bits; row++)
-        area.row[row] += c * area.channel_bytes[row];
-    if (is_range)
-        codec->kernels->quantize(values, codec->grids, codec->code_bits, &area);
+    const lx_kernels *kernels = p->codec->kernels;
+    const uint32_t code_bits = p->codec->code_bits;
+    const lx_pair alone = {.a = c};
+    if (values)
+        kernels->quantize(values, p->codec->grids, code_bits, &p->area, c);
     else
-        codec->kernels->pack(codes, codec->code_bits, &area);
-    strip_copy copy;
-    if (strip_copy_init(&copy, v, &p, &area)) {
-        const size_t first = (size_t)area.strips * LX_KERNEL_TOKENS;
-        if (is_range)
-            codec->kernels->quantize(values + first, codec->grids + first / LX_CHUNK_TOKENS,
-                                     codec->code_bits, &copy.area);
-        else
-            codec->kernels->pack(codes + first, codec->code_bits, &copy.area);
-        for (uint32_t row = 0; row < bits; row++)
-            memcpy(behind_strips(&area, row, 0), copy.bytes[row], copy.size);
+        kernels->pack(codes, code_bits, &p->area, c);
+    rest_copy rest;
+    if (!rest_init(&rest, p, &alone))
+        return;
+    if (values)
+        kernels->quantize(values + rest.first, rest.grids, code_bits, &rest.area, 0);
+    else
+        kernels->pack(codes + rest.first, code_bits, &rest.area, 0);
+    const uint32_t left = rest.tokens % 8; /* bits behind the last token are zero */
+    for (uint32_t row = 0; row < p->count; row++) {
+        uint8_t *at = rest_at(p, row, c);
+        memcpy(at, rest.bytes[0][row], rest.bytes_each);
+        if (left)
+            at[rest.bytes_each - 1] &= (uint8_t)((1u << left) - 1);
     }
-    clear_padding(v, &area, bits);
 }
 
-static bool encode_page(lynx_codec *codec, const page_view *v, const lx_quantiser *q,
-                        uint8_t *const planes[])
+static bool encode_channel(const page_bits *p, uint32_t c, const float *values)
 {
-    const uint32_t channels = v->shape->channels;
-    const uint32_t step = v->shape->head_channels;
-    const lynx_profile profile = codec->spec.profile;
-    uint8_t *meta = planes[0] + v->meta_offset;
-    for (uint32_t c = 0; profile == LYNX_PROFILE_TOKEN && c < channels; c += step)
-        if (!lx_token_encode_head(q, codec->block + c * codec->row_floats, codec->row_floats,
-                                  step, meta + c / step * v->head_meta,
-                                  codec->codes + c * codec->row_floats))
+    uint8_t *meta = p->meta + c * p->view->channel_meta;
+    if (p->codec->spec.profile == LYNX_PROFILE_PAPER) {
+        if (!lx_paper_encode(&p->q, values, meta, p->codec->codes))
             return false;
-    const part p = {0, v->split.coded, 0, channels};
-    uint32_t bits;
-    const lx_area area = area_of(codec, v, &p, planes, codec->plane_count, &bits);
-    for (uint32_t c = 0; c < channels; c++) {
-        const float *values = codec->block + c * codec->row_floats;
-        uint8_t *own = meta + c * v->channel_meta;
-        if (profile == LYNX_PROFILE_RANGE) {
-            if (!lx_range_meta(q, values, own))
-                return false;
-            lx_range_grids(q, own, true, codec->grids);
-        } else if (profile == LYNX_PROFILE_PAPER &&
-                   !lx_paper_encode(q, values, own, codec->codes + c * codec->row_floats)) {
-            return false;
-        }
-        put_bits(codec, v, &area, bits, c);
+        put_bits(p, c, NULL, p->codec->codes);
+        return true;
     }
+    if (!lx_range_meta(&p->q, values, meta))
+        return false;
+    lx_range_grids(&p->q, meta, true, grids_of(p, c));
+    put_bits(p, c, values, NULL);
     return true;
+}
+
+static bool encode_heads(const page_bits *p)
+{
+    const uint32_t step = p->view->shape->head_channels;
+    for (uint32_t c = 0; c < p->view->shape->channels; c += step)
+        if (!lx_token_encode_head(&p->q, block_row(p->codec, c), p->codec->row_values, step,
+                                  p->meta + c / step * p->view->head_meta,
+                                  codes_row(p->codec, c)))
+            return false;
+    for (uint32_t c = 0; c < p->view->shape->channels; c++)
+        put_bits(p, c, NULL, codes_row(p->codec, c));
+    return true;
+}
+
+/* Repeat the last token up to the padding. */
+static void pad_row(const lx_quantiser *q, float *row)
+{
+    for (uint32_t t = q->tokens; t < q->padded; t++)
+        row[t] = row[q->tokens - 1];
+}
+
+static bool encode_run(const page_bits *p, const lynx_tile *run)
+{
+    const lynx_codec *codec = p->codec;
+    const bool is_token = codec->spec.profile == LYNX_PROFILE_TOKEN;
+    const lynx_tile rows = rows_of(codec, run);
+    move_rows(codec, p->view, run, &rows);
+    pair_walk walk = walk_of(p->codec, p->view);
+    lx_pair pair;
+    while (next_pair(&walk, &pair)) {
+        float *a = block_row(codec, is_token ? pair.a : 0);
+        float *b = block_row(codec, is_token ? pair.b : 1);
+        codec->kernels->load(&rows, &pair, p->q.tokens, a, b);
+        pad_row(&p->q, a);
+        if (pair.cosines)
+            pad_row(&p->q, b);
+        if (is_token)
+            continue;
+        if (!encode_channel(p, pair.a, a) || (pair.cosines && !encode_channel(p, pair.b, b)))
+            return false;
+    }
+    return !is_token || encode_heads(p);
 }
 
 static lynx_status check_page(const lynx_codec *codec, const lynx_side_shape *shape,
@@ -536,11 +558,11 @@ lynx_status lynx_codec_encode(lynx_codec *codec, const lynx_side_shape *shape, l
     const page_view v = view_of(codec, shape, side, span);
     bool is_coded = is_worth_coding(codec, &v);
     if (is_coded) {
-        const lx_quantiser q = quantiser_of(codec, &v, 0);
+        const page_bits bits = bits_of(codec, &v, planes, codec->plane_count);
+        const lynx_tile run = tile_at(source, v.split.head, 0);
         memset(planes[0], 0, MODE_BYTES);
         copy_raw_tokens(codec, &v, source, planes[0], true);
-        load_page(codec, &v, &q, source);
-        is_coded = encode_page(codec, &v, &q, planes);
+        is_coded = encode_run(&bits, &run);
         for (uint32_t plane = 0; plane < codec->plane_count; plane++)
             plane_bytes[plane] = coded_bytes(codec, &v, plane);
     }
@@ -580,68 +602,90 @@ static lynx_status check_planes(const lynx_codec *codec, const page_view *v,
     return LYNX_OK;
 }
 
-/* Values of a part (RANGE) or its codes (others) from the bits that are here; rows 'pitch'
- * apart. Low bits that are not here are zero in the codes; the quantiser adds their centre. */
-static void get_bits(lynx_codec *codec, const page_view *v, const part *p, size_t pitch,
-                     uint8_t *const planes[], uint32_t plane_count)
+static void get_codes(const page_bits *p, uint32_t c, uint8_t *codes)
 {
-    const bool is_range = codec->spec.profile == LYNX_PROFILE_RANGE;
-    uint32_t bits;
-    lx_area area = area_of(codec, v, p, planes, plane_count, &bits);
-    area.pitch = pitch;
-    const lx_grid *grids =
-        codec->grids + p->channel * area.grid_pitch + p->first / LX_CHUNK_TOKENS;
-    if (is_range)
-        codec->kernels->dequantize(&area, bits, codec->code_bits, grids, codec->block);
-    else
-        codec->kernels->unpack(&area, bits, codec->code_bits, codec->codes);
-    strip_copy copy;
-    if (!strip_copy_init(&copy, v, p, &area))
+    const lx_kernels *kernels = p->codec->kernels;
+    const lx_pair alone = {.a = c};
+    kernels->unpack(&p->area, c, p->count, p->codec->code_bits, codes);
+    rest_copy rest;
+    if (!rest_init(&rest, p, &alone))
         return;
-    const size_t first = (size_t)area.strips * LX_KERNEL_TOKENS;
-    for (uint32_t c = 0; c < p->channels; c++) {
-        for (uint32_t row = 0; row < bits; row++)
-            memcpy(copy.bytes[row], behind_strips(&area, row, c), copy.size);
-        if (is_range)
-            codec->kernels->dequantize(&copy.area, bits, codec->code_bits,
-                                       grids + c * area.grid_pitch + first / LX_CHUNK_TOKENS,
-                                       codec->block + c * pitch + first);
-        else
-            codec->kernels->unpack(&copy.area, bits, codec->code_bits,
-                                   codec->codes + c * pitch + first);
-    }
+    get_rest(p, &rest, c, 0);
+    kernels->unpack(&rest.area, 0, p->count, p->codec->code_bits, codes + rest.first);
 }
 
-static void decode_page(lynx_codec *codec, const page_view *v, const lx_quantiser *q,
-                        uint8_t *const planes[], uint32_t plane_count, const lynx_tile *target)
+/* RANGE: bits of a pair to rows. Low bits that are not here are zero in the codes; the grids
+ * have their centre. */
+static void get_values(const page_bits *p, const lx_pair *pair, const lynx_tile *rows)
 {
-    const uint32_t step = v->shape->head_channels;
-    const lynx_profile profile = codec->spec.profile;
-    const bool by_head = profile == LYNX_PROFILE_TOKEN || turn_of(codec, v);
-    const uint8_t *meta = planes[0] + v->meta_offset;
-    for (uint32_t c = 0; profile == LYNX_PROFILE_RANGE && c < v->shape->channels; c++)
-        lx_range_grids(q, meta + c * v->channel_meta, false,
-                       codec->grids + c * (codec->row_floats / LX_CHUNK_TOKENS));
-    part p = {0};
-    while (next_part(v, target, by_head, &p)) {
-        const size_t pitch = strips_of(p.tokens) * LX_KERNEL_TOKENS + ROW_GAP;
-        get_bits(codec, v, &p, pitch, planes, plane_count);
-        for (uint32_t c = 0; profile == LYNX_PROFILE_TOKEN && c < p.channels; c += step)
-            lx_token_decode_head(q, meta + (p.channel + c) / step * v->head_meta, p.first,
-                                 p.tokens, codec->codes + c * pitch, pitch, step,
-                                 codec->block + c * pitch);
-        for (uint32_t c = 0; profile == LYNX_PROFILE_PAPER && c < p.channels; c++)
-            lx_paper_decode(q, meta + (p.channel + c) * v->channel_meta, p.first, p.tokens,
-                            codec->codes + c * pitch, codec->block + c * pitch);
-        turn_part(codec, v, false, &p, codec->block, pitch);
-        const lynx_tile tile = tile_at(target, v->split.head + p.first, p.channel);
-        lynx_tile stage;
-        const bool is_staged = stage_of(codec, v, target, &stage);
-        codec->kernels->store(codec->block, pitch, is_staged ? &stage : &tile, p.tokens,
-                              p.channels);
-        if (is_staged)
-            copy_values(&stage, &tile, p.tokens, p.channels);
+    const lynx_codec *codec = p->codec;
+    codec->kernels->dequantize(&p->area, pair, p->count, codec->code_bits, codec->grids, rows);
+    rest_copy rest;
+    if (!rest_init(&rest, p, pair))
+        return;
+    float room[2][LX_KERNEL_TOKENS];
+    lynx_tile copy = *rows;
+    copy.data = room;
+    copy.channel_stride_bytes = sizeof(room[0]);
+    lx_pair both = {.a = 0, .b = 1};
+    get_rest(p, &rest, pair->a, 0);
+    if (pair->cosines) {
+        get_rest(p, &rest, pair->b, 1);
+        both.cosines = pair->cosines + rest.first;
+        both.sines = pair->sines + rest.first;
     }
+    codec->kernels->dequantize(&rest.area, &both, p->count, codec->code_bits, rest.grids,
+                               &copy);
+    const size_t bytes = rest.tokens * rows->token_stride_bytes;
+    memcpy(tile_at(rows, rest.first, pair->a).data, room[0], bytes);
+    if (pair->cosines)
+        memcpy(tile_at(rows, rest.first, pair->b).data, room[1], bytes);
+}
+
+/* PAPER: codes of a channel to floats. */
+static void decode_channel(const page_bits *p, uint32_t c, float *values)
+{
+    get_codes(p, c, p->codec->codes);
+    lx_paper_decode(&p->q, p->meta + c * p->view->channel_meta, p->codec->codes, values);
+}
+
+static void decode_heads(const page_bits *p)
+{
+    const uint32_t step = p->view->shape->head_channels;
+    for (uint32_t c = 0; c < p->view->shape->channels; c++)
+        get_codes(p, c, codes_row(p->codec, c));
+    for (uint32_t c = 0; c < p->view->shape->channels; c += step)
+        lx_token_decode_head(&p->q, p->meta + c / step * p->view->head_meta,
+                             codes_row(p->codec, c), p->codec->row_values, step,
+                             block_row(p->codec, c));
+}
+
+static void decode_run(const page_bits *p, const lynx_tile *run)
+{
+    const lynx_codec *codec = p->codec;
+    const lynx_profile profile = codec->spec.profile;
+    const bool is_token = profile == LYNX_PROFILE_TOKEN;
+    const lynx_tile rows = rows_of(codec, run);
+    if (is_token)
+        decode_heads(p);
+    for (uint32_t c = 0; profile == LYNX_PROFILE_RANGE && c < p->view->shape->channels; c++)
+        lx_range_grids(&p->q, p->meta + c * p->view->channel_meta, false, grids_of(p, c));
+    pair_walk walk = walk_of(p->codec, p->view);
+    lx_pair pair;
+    while (next_pair(&walk, &pair)) {
+        if (profile == LYNX_PROFILE_RANGE) {
+            get_values(p, &pair, &rows);
+            continue;
+        }
+        float *a = block_row(codec, is_token ? pair.a : 0);
+        float *b = block_row(codec, is_token ? pair.b : 1);
+        if (!is_token)
+            decode_channel(p, pair.a, a);
+        if (!is_token && pair.cosines)
+            decode_channel(p, pair.b, b);
+        codec->kernels->store(a, b, &pair, p->q.tokens, &rows);
+    }
+    move_rows(codec, p->view, &rows, run);
 }
 
 lynx_status lynx_codec_decode(lynx_codec *codec, const lynx_side_shape *shape, lynx_side side,
@@ -658,15 +702,13 @@ lynx_status lynx_codec_decode(lynx_codec *codec, const lynx_side_shape *shape, l
         copy_values(&wire, target, span->token_count, shape->channels);
         return LYNX_OK;
     }
-    uint32_t present = 0;
-    for (uint32_t plane = 0; plane < plane_count; plane++)
-        present += codec->spec.plane_bits[side][plane];
-    const lx_quantiser q = quantiser_of(codec, &v, codec->code_bits - present);
     copy_raw_tokens(codec, &v, target, plane0, false);
     uint8_t *here[LYNX_PLANES_MAX]; /* only read */
     for (uint32_t plane = 0; plane < plane_count; plane++)
         here[plane] = (uint8_t *)(uintptr_t)planes[plane].data;
-    decode_page(codec, &v, &q, here, plane_count, target);
+    const page_bits bits = bits_of(codec, &v, here, plane_count);
+    const lynx_tile run = tile_at(target, v.split.head, 0);
+    decode_run(&bits, &run);
     return LYNX_OK;
 }
 
@@ -687,17 +729,19 @@ static lynx_status codec_init(lynx_codec *codec)
 {
     const lynx_allocator *memory = codec->memory;
     const size_t channels = codec->options.channels_max;
-    codec->row_floats = (codec->options.page_tokens + LX_KERNEL_TOKENS - 1) / LX_KERNEL_TOKENS *
+    codec->row_values = (codec->options.page_tokens + LX_KERNEL_TOKENS - 1) / LX_KERNEL_TOKENS *
                             LX_KERNEL_TOKENS +
                         ROW_GAP;
-    codec->block = lx_alloc_zeroed(memory, channels * codec->row_floats, sizeof(float));
-    codec->codes = lx_alloc_zeroed(memory, channels * codec->row_floats, 1);
-    codec->grids = lx_alloc_zeroed(memory, channels * (codec->row_floats / LX_CHUNK_TOKENS),
+    codec->block_rows = codec->spec.profile == LYNX_PROFILE_TOKEN ? channels : 2;
+    codec->block =
+        lx_alloc_zeroed(memory, codec->block_rows * codec->row_values, sizeof(float));
+    codec->codes = lx_alloc_zeroed(memory, channels * codec->row_values, 1);
+    codec->grids = lx_alloc_zeroed(memory, channels * (codec->row_values / LX_CHUNK_TOKENS),
                                    sizeof(*codec->grids));
-    codec->stage = lx_alloc_zeroed(memory, channels * LX_KERNEL_TOKENS, sizeof(float));
-    LX_REQUIRE(codec->block && codec->codes && codec->stage && codec->grids, LYNX_ERR_MEMORY);
+    codec->rows = lx_alloc_zeroed(memory, channels * codec->row_values, sizeof(float));
+    LX_REQUIRE(codec->block && codec->codes && codec->rows && codec->grids, LYNX_ERR_MEMORY);
     if (codec->spec.undo_rope) {
-        codec->rope_floats = (channels / 2 + 1) * codec->row_floats;
+        codec->rope_floats = (channels / 2 + 1) * codec->row_values;
         for (uint32_t i = 0; i < ROPE_TABLES; i++) {
             rope_table *t = &codec->ropes[i];
             t->cosines = lx_alloc_zeroed(memory, codec->rope_floats, sizeof(float));
@@ -744,13 +788,12 @@ void lynx_codec_destroy(lynx_codec *codec)
     if (!codec)
         return;
     const lynx_allocator *memory = codec->memory;
-    const size_t values = codec->options.channels_max * codec->row_floats;
-    lx_free(memory, codec->block, values, sizeof(float));
+    const size_t values = codec->options.channels_max * codec->row_values;
+    lx_free(memory, codec->block, codec->block_rows * codec->row_values, sizeof(float));
     lx_free(memory, codec->codes, values, 1);
-    lx_free(memory, codec->stage, codec->options.channels_max * LX_KERNEL_TOKENS,
-            sizeof(float));
+    lx_free(memory, codec->rows, values, sizeof(float));
     lx_free(memory, codec->grids,
-            codec->options.channels_max * (codec->row_floats / LX_CHUNK_TOKENS),
+            codec->options.channels_max * (codec->row_values / LX_CHUNK_TOKENS),
             sizeof(*codec->grids));
     for (uint32_t i = 0; i < ROPE_TABLES; i++) {
         lx_free(memory, codec->ropes[i].cosines, codec->rope_floats, sizeof(float));

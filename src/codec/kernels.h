@@ -3,9 +3,13 @@
  * kernels.h - the inner loops of the codec, one table for each instruction set.
  *
  * The reference table is the definition: every other table gives the same bytes and the same
- * floats. Kernels do not allocate, fail or keep state. Blocks are channel-major floats: row c
- * holds the tokens of channel c, 'row_floats' apart. Rows are padded: kernels may read and
- * write up to the next multiple of LX_KERNEL_TOKENS.
+ * floats. Kernels do not allocate, fail or keep state.
+ *
+ * 'rows' is a channel-major tile of halves or floats. Between rows and bits a value stays in
+ * registers, or in two rows of floats that stay in the first-level cache:
+ *
+ *   encoding:  tile -transpose-> rows -load-> floats -quantize-> bits
+ *   decoding:  bits -dequantize-> rows -transpose-> tile
  */
 #ifndef LX_CODEC_KERNELS_H
 #define LX_CODEC_KERNELS_H
@@ -18,14 +22,14 @@
 
 enum { LX_KERNEL_TOKENS = 64, LX_CHUNK_TOKENS = 32, LX_STRIP_BYTES = LX_KERNEL_TOKENS / 8 };
 
-/* Strips of LX_KERNEL_TOKENS tokens of some channels, and the bits of their codes: row[0] has
- * the top bit of the first channel; bit t of a row is token t, so a strip is eight bytes. */
+/* The bits of the codes of some channels: row[0] has the top bit of channel 0; bit t of a row
+ * is token t, so a strip of LX_KERNEL_TOKENS tokens is eight bytes. */
 typedef struct lx_area {
     uint8_t *row[8];
     size_t channel_bytes[8]; /* between the rows of two channels */
-    uint32_t channels, strips;
-    size_t pitch;      /* between two channels' values */
-    size_t grid_pitch; /* between two channels' grids; each chunk of a channel has its own */
+    uint32_t strips;
+    /* Grids between two channels, and between two chunks of one (0: they share one). */
+    size_t grid_pitch, grid_step;
 } lx_area;
 
 /* Where codes lie. Encoding: scale = 1 / step, or 0; decoding: scale = step. */
@@ -33,37 +37,48 @@ typedef struct lx_grid {
     float low, scale;
 } lx_grid;
 
+/* Two channels that turn together, (a, b) -> (a cos - b sin, a sin + b cos) with one angle for
+ * each token; or, without cosines, channel a alone as it is. */
+typedef struct lx_pair {
+    uint32_t a, b;
+    const float *cosines, *sines; /* padded to LX_KERNEL_TOKENS */
+} lx_pair;
+
 typedef struct lx_kernels {
     const char *name;
 
-    /* Values of a tile to a block. */
-    void (*load)(float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
-                 uint32_t channels);
-    /* And back, rounded to nearest even. */
-    void (*store)(const float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
-                  uint32_t channels);
+    /* Values between a channel-major and a token-major tile of the same element. Rows of the
+     * channel-major one are padded to LX_KERNEL_TOKENS: behind the last token anything is read
+     * and written. */
+    void (*transpose)(const lynx_tile *from, const lynx_tile *to, uint32_t tokens,
+                      uint32_t channels);
+
+    /* 'count' values of a pair, turned back, to floats; those are padded like cosines. */
+    void (*load)(const lynx_tile *rows, const lx_pair *pair, uint32_t count, float *a,
+                 float *b);
+    /* And forth, rounded to nearest even. */
+    void (*store)(const float *a, const float *b, const lx_pair *pair, uint32_t count,
+                  const lynx_tile *rows);
 
     /* Smallest and largest of 'count' values, a multiple of 32; false when one is not finite
      * (then the results mean nothing). */
     bool (*range)(const float *values, uint32_t count, float *least, float *most);
 
-    /* code = clamp(round_to_even((value - low) * scale), 0, 2^code_bits - 1), as bits. */
+    /* The strips of one channel: code = clamp(round_to_even((value - low) * scale), 0,
+     * 2^code_bits - 1), as bits. 'grids' are those of channel 0, here and below. */
     void (*quantize)(const float *values, const lx_grid *grids, uint32_t code_bits,
-                     const lx_area *area);
+                     const lx_area *area, uint32_t channel);
 
-    /* value = low + code * scale. Of the codes the top 'bits' are here, the others are 0. */
-    void (*dequantize)(const lx_area *area, uint32_t bits, uint32_t code_bits,
-                       const lx_grid *grids, float *values);
+    /* The strips of a pair: value = low + code * scale, turned forth, rounded to nearest even.
+     * Of the codes the top 'bits' are here, the others are 0. */
+    void (*dequantize)(const lx_area *area, const lx_pair *pair, uint32_t bits,
+                       uint32_t code_bits, const lx_grid *grids, const lynx_tile *rows);
 
-    /* The same bits from codes, and codes from bits; area->pitch counts codes then. */
-    void (*pack)(const uint8_t *codes, uint32_t code_bits, const lx_area *area);
-    void (*unpack)(const lx_area *area, uint32_t bits, uint32_t code_bits, uint8_t *codes);
-
-    /* (a, b) <- (a cos - b sin, a sin + b cos) element by element for each of 'pairs' rows:
-     * those of a and b are 'pitch' apart, those of the tables 'table_pitch'; 'count' elements,
-     * a multiple of 32. */
-    void (*rotate)(float *a, float *b, size_t pitch, const float *cosines, const float *sines,
-                   size_t table_pitch, uint32_t pairs, uint32_t count);
+    /* The strips of one channel from codes, and codes from them. */
+    void (*pack)(const uint8_t *codes, uint32_t code_bits, const lx_area *area,
+                 uint32_t channel);
+    void (*unpack)(const lx_area *area, uint32_t channel, uint32_t bits, uint32_t code_bits,
+                   uint8_t *codes);
 } lx_kernels;
 
 extern const lx_kernels lx_kernels_reference;

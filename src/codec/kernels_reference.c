@@ -29,25 +29,55 @@ static void store_value(uint8_t *at, lynx_element element, float value)
     memcpy(at, &half, sizeof(half));
 }
 
-static void load(float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
-                 uint32_t channels)
+static uint8_t *value_at(const lynx_tile *tile, uint32_t token, uint32_t channel)
 {
-    for (uint32_t c = 0; c < channels; c++)
-        for (uint32_t t = 0; t < tokens; t++)
-            block[c * row_floats + t] =
-                load_value((const uint8_t *)tile->data + t * tile->token_stride_bytes +
-                               c * tile->channel_stride_bytes,
-                           tile->element);
+    return (uint8_t *)tile->data + token * tile->token_stride_bytes +
+           channel * tile->channel_stride_bytes;
 }
 
-static void store(const float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
-                  uint32_t channels)
+static void transpose(const lynx_tile *from, const lynx_tile *to, uint32_t tokens,
+                      uint32_t channels)
 {
+    const size_t bytes = from->element == LYNX_ELEMENT_F32 ? 4 : 2;
     for (uint32_t c = 0; c < channels; c++)
         for (uint32_t t = 0; t < tokens; t++)
-            store_value((uint8_t *)tile->data + t * tile->token_stride_bytes +
-                            c * tile->channel_stride_bytes,
-                        tile->element, block[c * row_floats + t]);
+            memcpy(value_at(to, t, c), value_at(from, t, c), bytes);
+}
+
+/* Turn (x, y) forth; with the sine's sign changed, back. */
+static void turn(float *x, float *y, float cosine, float sine)
+{
+    const float xc = *x * cosine;
+    const float ys = *y * sine;
+    const float xs = *x * sine;
+    const float yc = *y * cosine;
+    *x = xc - ys;
+    *y = xs + yc;
+}
+
+static void load(const lynx_tile *rows, const lx_pair *pair, uint32_t count, float *a, float *b)
+{
+    for (uint32_t t = 0; t < count; t++) {
+        a[t] = load_value(value_at(rows, t, pair->a), rows->element);
+        if (!pair->cosines)
+            continue;
+        b[t] = load_value(value_at(rows, t, pair->b), rows->element);
+        turn(&a[t], &b[t], pair->cosines[t], -pair->sines[t]);
+    }
+}
+
+static void store(const float *a, const float *b, const lx_pair *pair, uint32_t count,
+                  const lynx_tile *rows)
+{
+    for (uint32_t t = 0; t < count; t++) {
+        float x = a[t];
+        if (pair->cosines) {
+            float y = b[t];
+            turn(&x, &y, pair->cosines[t], pair->sines[t]);
+            store_value(value_at(rows, t, pair->b), rows->element, y);
+        }
+        store_value(value_at(rows, t, pair->a), rows->element, x);
+    }
 }
 
 static bool range(const float *values, uint32_t count, float *least, float *most)
@@ -95,82 +125,78 @@ static void unpack_strip(const lx_area *area, uint32_t channel, uint32_t strip, 
     }
 }
 
-static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area)
+static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area,
+                 uint32_t channel)
 {
-    for (uint32_t c = 0; c < area->channels; c++)
-        for (uint32_t s = 0; s < area->strips; s++)
-            pack_strip(codes + c * area->pitch + (size_t)s * LX_KERNEL_TOKENS, code_bits, area,
-                       c, s);
+    for (uint32_t s = 0; s < area->strips; s++)
+        pack_strip(codes + (size_t)s * LX_KERNEL_TOKENS, code_bits, area, channel, s);
 }
 
-static void unpack(const lx_area *area, uint32_t bits, uint32_t code_bits, uint8_t *codes)
+static void unpack(const lx_area *area, uint32_t channel, uint32_t bits, uint32_t code_bits,
+                   uint8_t *codes)
 {
-    for (uint32_t c = 0; c < area->channels; c++)
-        for (uint32_t s = 0; s < area->strips; s++)
-            unpack_strip(area, c, s, bits, code_bits,
-                         codes + c * area->pitch + (size_t)s * LX_KERNEL_TOKENS);
+    for (uint32_t s = 0; s < area->strips; s++)
+        unpack_strip(area, channel, s, bits, code_bits, codes + (size_t)s * LX_KERNEL_TOKENS);
 }
 
 static lx_grid grid_at(const lx_area *area, const lx_grid *grids, uint32_t channel,
                        uint32_t token)
 {
-    return grids[channel * area->grid_pitch + token / LX_CHUNK_TOKENS];
+    return grids[channel * area->grid_pitch + token / LX_CHUNK_TOKENS * area->grid_step];
 }
 
 static void quantize(const float *values, const lx_grid *grids, uint32_t code_bits,
-                     const lx_area *area)
+                     const lx_area *area, uint32_t channel)
 {
     const long most = (1l << code_bits) - 1;
-    for (uint32_t c = 0; c < area->channels; c++)
-        for (uint32_t s = 0; s < area->strips; s++) {
-            uint8_t codes[LX_KERNEL_TOKENS];
-            for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
-                const uint32_t t = s * LX_KERNEL_TOKENS + i;
-                const lx_grid grid = grid_at(area, grids, c, t);
-                const float scaled = (values[c * area->pitch + t] - grid.low) * grid.scale;
-                const long rounded = lrintf(scaled);
-                codes[i] = (uint8_t)(rounded < 0 ? 0 : rounded > most ? most : rounded);
-            }
-            pack_strip(codes, code_bits, area, c, s);
+    for (uint32_t s = 0; s < area->strips; s++) {
+        uint8_t codes[LX_KERNEL_TOKENS];
+        for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
+            const uint32_t t = s * LX_KERNEL_TOKENS + i;
+            const lx_grid grid = grid_at(area, grids, channel, t);
+            const float scaled = (values[t] - grid.low) * grid.scale;
+            const long rounded = lrintf(scaled);
+            codes[i] = (uint8_t)(rounded < 0 ? 0 : rounded > most ? most : rounded);
         }
+        pack_strip(codes, code_bits, area, channel, s);
+    }
 }
 
-static void dequantize(const lx_area *area, uint32_t bits, uint32_t code_bits,
-                       const lx_grid *grids, float *values)
+static void get_strip(const lx_area *area, uint32_t channel, uint32_t strip, uint32_t bits,
+                      uint32_t code_bits, const lx_grid *grids, float *values)
 {
-    for (uint32_t c = 0; c < area->channels; c++)
-        for (uint32_t s = 0; s < area->strips; s++) {
-            uint8_t codes[LX_KERNEL_TOKENS];
-            unpack_strip(area, c, s, bits, code_bits, codes);
-            for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
-                const uint32_t t = s * LX_KERNEL_TOKENS + i;
-                const lx_grid grid = grid_at(area, grids, c, t);
-                const float scaled = (float)codes[i] * grid.scale;
-                values[c * area->pitch + t] = grid.low + scaled;
-            }
-        }
+    uint8_t codes[LX_KERNEL_TOKENS];
+    unpack_strip(area, channel, strip, bits, code_bits, codes);
+    for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
+        const lx_grid grid = grid_at(area, grids, channel, strip * LX_KERNEL_TOKENS + i);
+        const float scaled = (float)codes[i] * grid.scale;
+        values[i] = grid.low + scaled;
+    }
 }
 
-static void rotate(float *a, float *b, size_t pitch, const float *cosines, const float *sines,
-                   size_t table_pitch, uint32_t pairs, uint32_t count)
+static void dequantize(const lx_area *area, const lx_pair *pair, uint32_t bits,
+                       uint32_t code_bits, const lx_grid *grids, const lynx_tile *rows)
 {
-    for (uint32_t pair = 0; pair < pairs; pair++)
-        for (uint32_t i = 0; i < count; i++) {
-            float *x = &a[pair * pitch + i];
-            float *y = &b[pair * pitch + i];
-            const float cosine = cosines[pair * table_pitch + i];
-            const float sine = sines[pair * table_pitch + i];
-            const float xc = *x * cosine;
-            const float ys = *y * sine;
-            const float xs = *x * sine;
-            const float yc = *y * cosine;
-            *x = xc - ys;
-            *y = xs + yc;
+    for (uint32_t s = 0; s < area->strips; s++) {
+        const uint32_t first = s * LX_KERNEL_TOKENS;
+        float a[LX_KERNEL_TOKENS];
+        float b[LX_KERNEL_TOKENS];
+        lx_pair part = *pair;
+        lynx_tile to = *rows;
+        to.data = value_at(rows, first, 0);
+        get_strip(area, pair->a, s, bits, code_bits, grids, a);
+        if (pair->cosines) {
+            get_strip(area, pair->b, s, bits, code_bits, grids, b);
+            part.cosines += first;
+            part.sines += first;
         }
+        store(a, b, &part, LX_KERNEL_TOKENS, &to);
+    }
 }
 
 const lx_kernels lx_kernels_reference = {
     .name = "reference",
+    .transpose = transpose,
     .load = load,
     .store = store,
     .range = range,
@@ -178,5 +204,4 @@ const lx_kernels lx_kernels_reference = {
     .dequantize = dequantize,
     .pack = pack,
     .unpack = unpack,
-    .rotate = rotate,
 };

@@ -36,25 +36,24 @@ size_t lx_channel_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens);
 size_t lx_head_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens);
 
 /* RANGE: metadata of one channel of 'padded' floats; false when it cannot be carried
- * faithfully. grids: one for each chunk of 'padded' tokens, for the kernels. */
+ * faithfully. grids: for the kernels, one, or one for each chunk of 'padded'
+ * tokens where chunks have their own. */
 bool lx_range_meta(const lx_quantiser *q, const float *values, uint8_t *meta);
 void lx_range_grids(const lx_quantiser *q, const uint8_t *meta, bool is_encoding,
                     lx_grid *grids);
 bool lx_range_check(const lx_quantiser *q, const uint8_t *meta);
 
-/* PAPER: one channel; decode works on 'count' tokens from 'first' on. */
+/* PAPER: one channel. */
 bool lx_paper_encode(const lx_quantiser *q, const float *values, uint8_t *meta, uint8_t *codes);
-void lx_paper_decode(const lx_quantiser *q, const uint8_t *meta, uint32_t first, uint32_t count,
-                     const uint8_t *codes, float *values);
+void lx_paper_decode(const lx_quantiser *q, const uint8_t *meta, const uint8_t *codes,
+                     float *values);
 void lx_paper_tables_init(lx_paper_tables *tables, float alpha);
 
-/* TOKEN: one head of 'channels' rows, 'row' apart in 'block' and in 'codes'; decode works on
- * 'count' tokens from 'first' on. */
+/* TOKEN: one head of 'channels' rows, 'row' apart in 'block' and in 'codes'. */
 bool lx_token_encode_head(const lx_quantiser *q, const float *block, size_t row,
                           uint32_t channels, uint8_t *meta, uint8_t *codes);
-void lx_token_decode_head(const lx_quantiser *q, const uint8_t *meta, uint32_t first,
-                          uint32_t count, const uint8_t *codes, size_t row, uint32_t channels,
-                          float *block);
+void lx_token_decode_head(const lx_quantiser *q, const uint8_t *meta, const uint8_t *codes,
+                          size_t row, uint32_t channels, float *block);
 bool lx_token_check_head(const lx_quantiser *q, const uint8_t *meta);
 
 /* Minimum and step of codes 0 .. code_max as halves that cover [least, most]; false if there

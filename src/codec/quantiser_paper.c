@@ -117,12 +117,12 @@ bool lx_paper_encode(const lx_quantiser *q, const float *values, uint8_t *meta, 
     return true;
 }
 
-void lx_paper_decode(const lx_quantiser *q, const uint8_t *meta, uint32_t first, uint32_t count,
-                     const uint8_t *codes, float *values)
+void lx_paper_decode(const lx_quantiser *q, const uint8_t *meta, const uint8_t *codes,
+                     float *values)
 {
     const bool is_full = q->missing_bits == 0;
-    for (uint32_t t = 0; t < count; t++) {
-        const chunk_view view = view_of(meta, (first + t) / LX_CHUNK_TOKENS);
+    for (uint32_t t = 0; t < q->tokens; t++) {
+        const chunk_view view = view_of(meta, t / LX_CHUNK_TOKENS);
         const int anchor = (codes[t] >> 4) >= 8 ? (codes[t] >> 4) - 16 : codes[t] >> 4;
         const int residual = (codes[t] & 15) >= 8 ? (codes[t] & 15) - 16 : codes[t] & 15;
         const int coarse = anchor < 0 ? -anchor - 1 : anchor;

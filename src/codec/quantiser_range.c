@@ -169,7 +169,8 @@ void lx_range_grids(const lx_quantiser *q, const uint8_t *meta, bool is_encoding
         grids[chunk] = is_encoding ? (lx_grid){g.low, inverse_of(g.scale)}
                                    : (lx_grid){g.low + shift, g.scale};
     }
-    for (uint32_t chunk = count; chunk < q->padded / LX_CHUNK_TOKENS; chunk++)
+    const uint32_t padded = q->spec->chunk_tokens ? q->padded / LX_CHUNK_TOKENS : 1;
+    for (uint32_t chunk = count; chunk < padded; chunk++)
         grids[chunk] = grids[count - 1];
 }
 
@@ -213,13 +214,12 @@ bool lx_token_encode_head(const lx_quantiser *q, const float *block, size_t row,
     return true;
 }
 
-void lx_token_decode_head(const lx_quantiser *q, const uint8_t *meta, uint32_t first,
-                          uint32_t count, const uint8_t *codes, size_t row, uint32_t channels,
-                          float *block)
+void lx_token_decode_head(const lx_quantiser *q, const uint8_t *meta, const uint8_t *codes,
+                          size_t row, uint32_t channels, float *block)
 {
     const float centre = lx_centre(q->missing_bits);
-    for (uint32_t t = 0; t < count; t++) {
-        const uint8_t *own = meta + 4 * (size_t)(first + t);
+    for (uint32_t t = 0; t < q->tokens; t++) {
+        const uint8_t *own = meta + 4 * (size_t)t;
         const float step = lx_float_of_half(get_half(own + 2));
         const float shift = centre * step;
         const float low = lx_float_of_half(get_half(own)) + shift;

@@ -38,17 +38,29 @@ static __m256i row_of_lanes(const uint8_t *at, size_t stride)
     return _mm256_inserti128_si256(_mm256_castsi128_si256(x0), x1, 1);
 }
 
-/* 8 channels x 16 tokens of token-major halves. */
-static void load_patch(float *block, size_t row_floats, const uint8_t *at, size_t stride)
+/* ---- transpose: patches of 16 tokens x 8 channels ------------------------------------- */
+
+static void patch_to_rows(const uint8_t *at, size_t stride, uint8_t *rows, size_t pitch)
 {
     __m256i r[8];
     for (size_t i = 0; i < 8; i++)
         r[i] = row_of_lanes(at + i * stride, stride);
     transpose8(r);
-    for (size_t c = 0; c < 8; c++) {
-        float *row = block + c * row_floats;
-        _mm256_storeu_ps(row, _mm256_cvtph_ps(_mm256_castsi256_si128(r[c])));
-        _mm256_storeu_ps(row + 8, _mm256_cvtph_ps(_mm256_extracti128_si256(r[c], 1)));
+    for (size_t c = 0; c < 8; c++)
+        _mm256_storeu_si256((__m256i *)(void *)(rows + c * pitch), r[c]);
+}
+
+static void patch_of_rows(const uint8_t *rows, size_t pitch, uint8_t *at, size_t stride)
+{
+    __m256i r[8];
+    for (size_t c = 0; c < 8; c++)
+        r[c] = _mm256_loadu_si256((const __m256i *)(const void *)(rows + c * pitch));
+    transpose8(r);
+    for (size_t i = 0; i < 8; i++) {
+        uint8_t *to = at + i * stride;
+        _mm_storeu_si128((__m128i *)(void *)to, _mm256_castsi256_si128(r[i]));
+        _mm_storeu_si128((__m128i *)(void *)(to + 8 * stride),
+                         _mm256_extracti128_si256(r[i], 1));
     }
 }
 
@@ -60,82 +72,110 @@ static lynx_tile tile_at(const lynx_tile *tile, uint32_t token, uint32_t channel
     return part;
 }
 
-/* Tokens that whole patches (or whole vectors of a channel-major tile) cover. */
-static uint32_t whole_tokens(const lynx_tile *tile, uint32_t tokens, uint32_t channels)
+static void transpose_patch(const lynx_tile *from, const lynx_tile *to, uint32_t t, uint32_t c)
 {
-    if (tile->element != LYNX_ELEMENT_F16)
-        return 0;
-    if (tile->token_stride_bytes == 2)
-        return tokens / 8 * 8;
-    return tile->channel_stride_bytes == 2 && channels % 8 == 0 ? tokens / 16 * 16 : 0;
+    const lynx_tile a = tile_at(from, t, c);
+    const lynx_tile b = tile_at(to, t, c);
+    if (to->token_stride_bytes == 2)
+        patch_to_rows(a.data, a.token_stride_bytes, b.data, b.channel_stride_bytes);
+    else
+        patch_of_rows(a.data, a.channel_stride_bytes, b.data, b.token_stride_bytes);
 }
 
-static void load(float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
-                 uint32_t channels)
+static void transpose(const lynx_tile *from, const lynx_tile *to, uint32_t tokens,
+                      uint32_t channels)
 {
-    const uint8_t *data = tile->data;
-    const uint32_t whole = whole_tokens(tile, tokens, channels);
-    if (whole && tile->token_stride_bytes == 2) {
-        for (uint32_t c = 0; c < channels; c++)
-            for (uint32_t t = 0; t < whole; t += 8) {
-                const uint8_t *at = data + c * tile->channel_stride_bytes + 2 * (size_t)t;
-                const __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)at);
-                _mm256_storeu_ps(block + c * row_floats + t, _mm256_cvtph_ps(halves));
-            }
-    } else {
-        for (uint32_t t = 0; t < whole; t += 16)
-            for (uint32_t c = 0; c < channels; c += 8)
-                load_patch(block + c * row_floats + t, row_floats,
-                           data + t * tile->token_stride_bytes + 2 * (size_t)c,
-                           tile->token_stride_bytes);
-    }
-    if (whole < tokens) {
-        const lynx_tile rest = tile_at(tile, whole, 0);
-        lx_kernels_reference.load(block + whole, row_floats, &rest, tokens - whole, channels);
-    }
+    const bool is_wide = from->element == LYNX_ELEMENT_F32;
+    const uint32_t whole = is_wide || channels % 8 ? 0 : tokens / 16 * 16;
+    for (uint32_t t = 0; t < whole; t += 16)
+        for (uint32_t c = 0; c < channels; c += 8)
+            transpose_patch(from, to, t, c);
+    const lynx_tile a = tile_at(from, whole, 0);
+    const lynx_tile b = tile_at(to, whole, 0);
+    lx_kernels_reference.transpose(&a, &b, tokens - whole, channels);
 }
 
-static void store_patch(const float *block, size_t row_floats, uint8_t *at, size_t stride)
+/* ---- rows of halves or floats and floats --------------------------------------------- */
+
+static ALWAYS_INLINE uint8_t *row_at(const lynx_tile *rows, uint32_t channel)
 {
-    __m256i r[8];
-    for (size_t c = 0; c < 8; c++) {
-        const float *row = block + c * row_floats;
-        const __m128i low = _mm256_cvtps_ph(_mm256_loadu_ps(row), ROUND_EVEN);
-        const __m128i high = _mm256_cvtps_ph(_mm256_loadu_ps(row + 8), ROUND_EVEN);
-        r[c] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
-    }
-    transpose8(r);
-    for (size_t i = 0; i < 8; i++) {
-        uint8_t *to = at + i * stride;
-        _mm_storeu_si128((__m128i *)(void *)to, _mm256_castsi256_si128(r[i]));
-        _mm_storeu_si128((__m128i *)(void *)(to + 8 * stride),
-                         _mm256_extracti128_si256(r[i], 1));
-    }
+    return (uint8_t *)rows->data + channel * rows->channel_stride_bytes;
 }
 
-static void store(const float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
-                  uint32_t channels)
+static ALWAYS_INLINE __m256 get_8(const uint8_t *row, bool is_half, uint32_t t)
 {
-    uint8_t *data = tile->data;
-    const uint32_t whole = whole_tokens(tile, tokens, channels);
-    if (whole && tile->token_stride_bytes == 2) {
-        for (uint32_t c = 0; c < channels; c++)
-            for (uint32_t t = 0; t < whole; t += 8) {
-                uint8_t *at = data + c * tile->channel_stride_bytes + 2 * (size_t)t;
-                const __m256 values = _mm256_loadu_ps(block + c * row_floats + t);
-                _mm_storeu_si128((__m128i *)(void *)at, _mm256_cvtps_ph(values, ROUND_EVEN));
-            }
-    } else {
-        for (uint32_t t = 0; t < whole; t += 16)
-            for (uint32_t c = 0; c < channels; c += 8)
-                store_patch(block + c * row_floats + t, row_floats,
-                            data + t * tile->token_stride_bytes + 2 * (size_t)c,
-                            tile->token_stride_bytes);
+    return is_half
+               ? _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)row + t / 8))
+               : _mm256_loadu_ps((const float *)(const void *)row + t);
+}
+
+static ALWAYS_INLINE void put_8(uint8_t *row, bool is_half, uint32_t t, __m256 x)
+{
+    if (is_half)
+        _mm_storeu_si128((__m128i *)(void *)row + t / 8, _mm256_cvtps_ph(x, ROUND_EVEN));
+    else
+        _mm256_storeu_ps((float *)(void *)row + t, x);
+}
+
+static ALWAYS_INLINE void turn(__m256 *x, __m256 *y, const lx_pair *pair, uint32_t t,
+                               bool is_back)
+{
+    const __m256 c = _mm256_loadu_ps(pair->cosines + t);
+    const __m256 s = _mm256_loadu_ps(pair->sines + t);
+    const __m256 xc = _mm256_mul_ps(*x, c);
+    const __m256 ys = _mm256_mul_ps(*y, s);
+    const __m256 xs = _mm256_mul_ps(*x, s);
+    const __m256 yc = _mm256_mul_ps(*y, c);
+    *x = is_back ? _mm256_add_ps(xc, ys) : _mm256_sub_ps(xc, ys);
+    *y = is_back ? _mm256_sub_ps(yc, xs) : _mm256_add_ps(yc, xs);
+}
+
+/* What is behind the last eight tokens goes the reference's way. */
+static lx_pair rest_of(const lx_pair *pair, uint32_t whole)
+{
+    lx_pair rest = *pair;
+    if (pair->cosines) {
+        rest.cosines += whole;
+        rest.sines += whole;
     }
-    if (whole < tokens) {
-        const lynx_tile rest = tile_at(tile, whole, 0);
-        lx_kernels_reference.store(block + whole, row_floats, &rest, tokens - whole, channels);
+    return rest;
+}
+
+static void load(const lynx_tile *rows, const lx_pair *pair, uint32_t count, float *a, float *b)
+{
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    const uint32_t whole = count / 8 * 8;
+    for (uint32_t t = 0; t < whole; t += 8) {
+        __m256 x = get_8(row_at(rows, pair->a), is_half, t);
+        if (pair->cosines) {
+            __m256 y = get_8(row_at(rows, pair->b), is_half, t);
+            turn(&x, &y, pair, t, true);
+            _mm256_storeu_ps(b + t, y);
+        }
+        _mm256_storeu_ps(a + t, x);
     }
+    const lynx_tile left = tile_at(rows, whole, 0);
+    const lx_pair rest = rest_of(pair, whole);
+    lx_kernels_reference.load(&left, &rest, count - whole, a + whole, b + whole);
+}
+
+static void store(const float *a, const float *b, const lx_pair *pair, uint32_t count,
+                  const lynx_tile *rows)
+{
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    const uint32_t whole = count / 8 * 8;
+    for (uint32_t t = 0; t < whole; t += 8) {
+        __m256 x = _mm256_loadu_ps(a + t);
+        if (pair->cosines) {
+            __m256 y = _mm256_loadu_ps(b + t);
+            turn(&x, &y, pair, t, false);
+            put_8(row_at(rows, pair->b), is_half, t, y);
+        }
+        put_8(row_at(rows, pair->a), is_half, t, x);
+    }
+    const lynx_tile left = tile_at(rows, whole, 0);
+    const lx_pair rest = rest_of(pair, whole);
+    lx_kernels_reference.store(a + whole, b + whole, &rest, count - whole, &left);
 }
 
 static bool range(const float *values, uint32_t count, float *least, float *most)
@@ -163,6 +203,8 @@ static bool range(const float *values, uint32_t count, float *least, float *most
     const __m256 odd = _mm256_cmp_ps(differences, differences, _CMP_UNORD_Q);
     return _mm256_movemask_ps(odd) == 0;
 }
+
+/* ---- codes and bits ------------------------------------------------------------------ */
 
 static __m256i quantize_8(const float *values, lx_grid grid, __m256i most)
 {
@@ -221,83 +263,92 @@ static inline __m256i unpack_chunk(const lx_area *area, uint32_t channel, uint32
     return codes;
 }
 
-static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area)
+static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area,
+                 uint32_t channel)
 {
-    for (uint32_t c = 0; c < area->channels; c++)
-        for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++) {
-            const uint8_t *at = codes + c * area->pitch + (size_t)chunk * LX_CHUNK_TOKENS;
-            pack_chunk(_mm256_loadu_si256((const __m256i *)(const void *)at), code_bits, area,
-                       c, chunk);
-        }
+    for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++) {
+        const uint8_t *at = codes + (size_t)chunk * LX_CHUNK_TOKENS;
+        pack_chunk(_mm256_loadu_si256((const __m256i *)(const void *)at), code_bits, area,
+                   channel, chunk);
+    }
 }
 
-static void unpack(const lx_area *area, uint32_t bits, uint32_t code_bits, uint8_t *codes)
+static void unpack(const lx_area *area, uint32_t channel, uint32_t bits, uint32_t code_bits,
+                   uint8_t *codes)
 {
-    for (uint32_t c = 0; c < area->channels; c++)
-        for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++) {
-            uint8_t *at = codes + c * area->pitch + (size_t)chunk * LX_CHUNK_TOKENS;
-            _mm256_storeu_si256((__m256i *)(void *)at,
-                                unpack_chunk(area, c, chunk, bits, code_bits));
-        }
+    for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++) {
+        uint8_t *at = codes + (size_t)chunk * LX_CHUNK_TOKENS;
+        _mm256_storeu_si256((__m256i *)(void *)at,
+                            unpack_chunk(area, channel, chunk, bits, code_bits));
+    }
+}
+
+static lx_grid grid_at(const lx_area *area, const lx_grid *grids, uint32_t channel,
+                       uint32_t chunk)
+{
+    return grids[channel * area->grid_pitch + chunk * area->grid_step];
 }
 
 static void quantize(const float *values, const lx_grid *grids, uint32_t code_bits,
-                     const lx_area *area)
+                     const lx_area *area, uint32_t channel)
 {
     const __m256i most = _mm256_set1_epi32((1 << code_bits) - 1);
-    for (uint32_t c = 0; c < area->channels; c++)
-        for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++) {
-            const float *at = values + c * area->pitch + (size_t)chunk * LX_CHUNK_TOKENS;
-            const lx_grid grid = grids[c * area->grid_pitch + chunk];
-            pack_chunk(quantize_32(at, grid, most), code_bits, area, c, chunk);
-        }
+    for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++)
+        pack_chunk(quantize_32(values + (size_t)chunk * LX_CHUNK_TOKENS,
+                               grid_at(area, grids, channel, chunk), most),
+                   code_bits, area, channel, chunk);
 }
 
-static inline void dequantize_8(__m128i codes, lx_grid grid, float *values)
+static ALWAYS_INLINE __m256 dequantize_8(__m128i codes, lx_grid grid)
 {
     const __m256 x = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(codes));
     const __m256 scaled = _mm256_mul_ps(x, _mm256_set1_ps(grid.scale));
-    _mm256_storeu_ps(values, _mm256_add_ps(_mm256_set1_ps(grid.low), scaled));
+    return _mm256_add_ps(_mm256_set1_ps(grid.low), scaled);
 }
 
-static void dequantize(const lx_area *area, uint32_t bits, uint32_t code_bits,
-                       const lx_grid *grids, float *values)
+static ALWAYS_INLINE void dequantize_32(__m256i codes, lx_grid grid, __m256 x[4])
 {
-    for (uint32_t c = 0; c < area->channels; c++)
-        for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++) {
-            const __m256i codes = unpack_chunk(area, c, chunk, bits, code_bits);
-            const __m128i low = _mm256_castsi256_si128(codes);
-            const __m128i high = _mm256_extracti128_si256(codes, 1);
-            const lx_grid grid = grids[c * area->grid_pitch + chunk];
-            float *at = values + c * area->pitch + (size_t)chunk * LX_CHUNK_TOKENS;
-            dequantize_8(low, grid, at);
-            dequantize_8(_mm_srli_si128(low, 8), grid, at + 8);
-            dequantize_8(high, grid, at + 16);
-            dequantize_8(_mm_srli_si128(high, 8), grid, at + 24);
-        }
+    const __m128i low = _mm256_castsi256_si128(codes);
+    const __m128i high = _mm256_extracti128_si256(codes, 1);
+    x[0] = dequantize_8(low, grid);
+    x[1] = dequantize_8(_mm_srli_si128(low, 8), grid);
+    x[2] = dequantize_8(high, grid);
+    x[3] = dequantize_8(_mm_srli_si128(high, 8), grid);
 }
 
-static void rotate(float *a, float *b, size_t pitch, const float *cosines, const float *sines,
-                   size_t table_pitch, uint32_t pairs, uint32_t count)
+static ALWAYS_INLINE void dequantize_chunk(const lx_area *area, const lx_pair *pair,
+                                           uint32_t chunk, uint32_t bits, uint32_t code_bits,
+                                           const lx_grid *grids, const lynx_tile *rows)
 {
-    for (uint32_t pair = 0; pair < pairs; pair++) {
-        for (uint32_t i = 0; i < count; i += 8) {
-            const __m256 x = _mm256_loadu_ps(a + i);
-            const __m256 y = _mm256_loadu_ps(b + i);
-            const __m256 c = _mm256_loadu_ps(cosines + i);
-            const __m256 s = _mm256_loadu_ps(sines + i);
-            _mm256_storeu_ps(a + i, _mm256_sub_ps(_mm256_mul_ps(x, c), _mm256_mul_ps(y, s)));
-            _mm256_storeu_ps(b + i, _mm256_add_ps(_mm256_mul_ps(x, s), _mm256_mul_ps(y, c)));
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    const bool is_turned = pair->cosines != NULL;
+    __m256 x[4];
+    __m256 y[4];
+    dequantize_32(unpack_chunk(area, pair->a, chunk, bits, code_bits),
+                  grid_at(area, grids, pair->a, chunk), x);
+    if (is_turned)
+        dequantize_32(unpack_chunk(area, pair->b, chunk, bits, code_bits),
+                      grid_at(area, grids, pair->b, chunk), y);
+    for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t t = chunk * LX_CHUNK_TOKENS + 8 * i;
+        if (is_turned) {
+            turn(&x[i], &y[i], pair, t, false);
+            put_8(row_at(rows, pair->b), is_half, t, y[i]);
         }
-        a += pitch;
-        b += pitch;
-        cosines += table_pitch;
-        sines += table_pitch;
+        put_8(row_at(rows, pair->a), is_half, t, x[i]);
     }
+}
+
+static void dequantize(const lx_area *area, const lx_pair *pair, uint32_t bits,
+                       uint32_t code_bits, const lx_grid *grids, const lynx_tile *rows)
+{
+    for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++)
+        dequantize_chunk(area, pair, chunk, bits, code_bits, grids, rows);
 }
 
 const lx_kernels lx_kernels_avx2 = {
     .name = "avx2",
+    .transpose = transpose,
     .load = load,
     .store = store,
     .range = range,
@@ -305,5 +356,4 @@ const lx_kernels lx_kernels_avx2 = {
     .dequantize = dequantize,
     .pack = pack,
     .unpack = unpack,
-    .rotate = rotate,
 };

@@ -31,7 +31,18 @@ static ALWAYS_INLINE void transpose8(__m512i r[8])
     }
 }
 
-/* A patch of token-major halves is up to 16 tokens x 32 channels: one line of each token. */
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static ALWAYS_INLINE uint8_t *row_at(const lynx_tile *rows, uint32_t channel)
+{
+    return (uint8_t *)rows->data + channel * rows->channel_stride_bytes;
+}
+
+/* ---- transpose: patches of up to 16 tokens x 32 channels, one line of each token ------- */
+
 enum { PATCH_TOKENS = 16, PATCH_CHANNELS = 32 };
 
 static ALWAYS_INLINE __mmask32 first_channels(uint32_t channels)
@@ -39,24 +50,24 @@ static ALWAYS_INLINE __mmask32 first_channels(uint32_t channels)
     return channels == PATCH_CHANNELS ? 0xFFFFFFFFu : (1u << channels) - 1;
 }
 
-static ALWAYS_INLINE void put_row(float *block, size_t row_floats, uint32_t c,
-                                  uint32_t channels, __m256i halves)
+static ALWAYS_INLINE void put_row(uint8_t *rows, size_t pitch, uint32_t c, uint32_t channels,
+                                  __m256i tokens)
 {
     if (c < channels)
-        _mm512_storeu_ps(block + c * row_floats, _mm512_cvtph_ps(halves));
+        _mm256_storeu_si256((__m256i *)(void *)(rows + c * pitch), tokens);
 }
 
-/* Missing tokens repeat the last. */
-static ALWAYS_INLINE void load_patch(float *block, size_t row_floats, const uint8_t *at,
-                                     size_t stride, uint32_t tokens, uint32_t channels)
+/* From token-major to rows 'pitch' bytes apart; missing tokens repeat the last. */
+static ALWAYS_INLINE void patch_to_rows(const uint8_t *at, size_t stride, uint8_t *rows,
+                                        size_t pitch, uint32_t tokens, uint32_t channels)
 {
     const __mmask32 mask = first_channels(channels);
     const uint32_t last = tokens - 1;
     __m512i a[8];
     __m512i b[8];
     for (uint32_t i = 0; i < 8; i++) {
-        a[i] = _mm512_maskz_loadu_epi16(mask, at + (i < last ? i : last) * stride);
-        b[i] = _mm512_maskz_loadu_epi16(mask, at + (i + 8 < last ? i + 8 : last) * stride);
+        a[i] = _mm512_maskz_loadu_epi16(mask, at + least(i, last) * stride);
+        b[i] = _mm512_maskz_loadu_epi16(mask, at + least(i + 8, last) * stride);
     }
     transpose8(a);
     transpose8(b);
@@ -66,74 +77,39 @@ static ALWAYS_INLINE void load_patch(float *block, size_t row_floats, const uint
     for (uint32_t i = 0; i < 8; i++) {
         const __m512i x = _mm512_permutex2var_epi64(a[i], low, b[i]);
         const __m512i y = _mm512_permutex2var_epi64(a[i], high, b[i]);
-        put_row(block, row_floats, i, channels, _mm512_castsi512_si256(x));
-        put_row(block, row_floats, i + 8, channels, _mm512_extracti64x4_epi64(x, 1));
-        put_row(block, row_floats, i + 16, channels, _mm512_castsi512_si256(y));
-        put_row(block, row_floats, i + 24, channels, _mm512_extracti64x4_epi64(y, 1));
+        put_row(rows, pitch, i, channels, _mm512_castsi512_si256(x));
+        put_row(rows, pitch, i + 8, channels, _mm512_extracti64x4_epi64(x, 1));
+        put_row(rows, pitch, i + 16, channels, _mm512_castsi512_si256(y));
+        put_row(rows, pitch, i + 24, channels, _mm512_extracti64x4_epi64(y, 1));
     }
 }
 
-static void load_half_row(float *row, const uint8_t *at, uint32_t tokens)
-{
-    uint32_t t = 0;
-    for (; t + 16 <= tokens; t += 16)
-        _mm512_storeu_ps(row + t, _mm512_cvtph_ps(_mm256_loadu_si256(
-                                      (const __m256i *)(const void *)(at + 2 * t))));
-    if (t < tokens) {
-        const __mmask16 mask = (__mmask16)((1u << (tokens - t)) - 1);
-        const __m256i halves = _mm256_maskz_loadu_epi16(mask, at + 2 * t);
-        _mm512_mask_storeu_ps(row + t, mask, _mm512_cvtph_ps(halves));
-    }
-}
-
-static uint32_t least(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
-static void load(float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
-                 uint32_t channels)
-{
-    const uint8_t *data = tile->data;
-    const bool is_half = tile->element == LYNX_ELEMENT_F16;
-    if (is_half && tile->token_stride_bytes == 2) {
-        for (uint32_t c = 0; c < channels; c++)
-            load_half_row(block + c * row_floats, data + c * tile->channel_stride_bytes,
-                          tokens);
-        return;
-    }
-    if (!is_half || tile->channel_stride_bytes != 2) {
-        lx_kernels_reference.load(block, row_floats, tile, tokens, channels);
-        return;
-    }
-    const size_t stride = tile->token_stride_bytes;
-    for (uint32_t t = 0; t < tokens; t += PATCH_TOKENS)
-        for (uint32_t c = 0; c < channels; c += PATCH_CHANNELS) {
-            const uint32_t height = least(tokens - t, PATCH_TOKENS);
-            const uint32_t width = least(channels - c, PATCH_CHANNELS);
-            const uint8_t *at = data + t * stride + 2 * (size_t)c;
-            float *to = block + c * row_floats + t;
-            if (height == PATCH_TOKENS && width == PATCH_CHANNELS) /* unrolled */
-                load_patch(to, row_floats, at, stride, PATCH_TOKENS, PATCH_CHANNELS);
-            else
-                load_patch(to, row_floats, at, stride, height, width);
-        }
-}
-
-static ALWAYS_INLINE __m512i get_rows(const float *block, size_t row_floats, uint32_t c,
+/* 16 tokens of channels c and c + 8. */
+static ALWAYS_INLINE __m512i get_rows(const uint8_t *rows, size_t pitch, uint32_t c,
                                       uint32_t channels)
 {
     __m256i low = _mm256_setzero_si256();
     __m256i high = low;
     if (c < channels)
-        low = _mm512_cvtps_ph(_mm512_loadu_ps(block + c * row_floats), ROUND_EVEN);
+        low = _mm256_loadu_si256((const __m256i *)(const void *)(rows + c * pitch));
     if (c + 8 < channels)
-        high = _mm512_cvtps_ph(_mm512_loadu_ps(block + (c + 8) * row_floats), ROUND_EVEN);
+        high = _mm256_loadu_si256((const __m256i *)(const void *)(rows + (c + 8) * pitch));
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
-static ALWAYS_INLINE void store_patch(const float *block, size_t row_floats, uint8_t *at,
-                                      size_t stride, uint32_t tokens, uint32_t channels)
+/* A whole line that nobody here reads again goes past the caches: it need not be read first
+ * (a page of 96 KiB to memory: 10 to 4 us). */
+static ALWAYS_INLINE void put_line(uint8_t *line, __mmask32 mask, bool is_whole, __m512i values)
+{
+    if (is_whole)
+        _mm512_stream_si512((__m512i *)(void *)line, values);
+    else
+        _mm512_mask_storeu_epi16(line, mask, values);
+}
+
+static ALWAYS_INLINE void patch_of_rows(const uint8_t *rows, size_t pitch, uint8_t *at,
+                                        size_t stride, uint32_t tokens, uint32_t channels,
+                                        bool is_whole)
 {
     const __mmask32 mask = first_channels(channels);
     const __m512i first = _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13);
@@ -141,8 +117,8 @@ static ALWAYS_INLINE void store_patch(const float *block, size_t row_floats, uin
     __m512i a[8];
     __m512i b[8];
     for (uint32_t i = 0; i < 8; i++) {
-        const __m512i x = get_rows(block, row_floats, i, channels);
-        const __m512i y = get_rows(block, row_floats, i + 16, channels);
+        const __m512i x = get_rows(rows, pitch, i, channels);
+        const __m512i y = get_rows(rows, pitch, i + 16, channels);
         a[i] = _mm512_permutex2var_epi64(x, first, y);
         b[i] = _mm512_permutex2var_epi64(x, last, y);
     }
@@ -150,52 +126,142 @@ static ALWAYS_INLINE void store_patch(const float *block, size_t row_floats, uin
     transpose8(b);
     for (uint32_t i = 0; i < 8; i++) {
         if (i < tokens)
-            _mm512_mask_storeu_epi16(at + i * stride, mask, a[i]);
+            put_line(at + i * stride, mask, is_whole, a[i]);
         if (i + 8 < tokens)
-            _mm512_mask_storeu_epi16(at + (i + 8) * stride, mask, b[i]);
+            put_line(at + (i + 8) * stride, mask, is_whole, b[i]);
     }
 }
 
-static void store_half_row(const float *row, uint8_t *at, uint32_t tokens)
+static void to_rows(const uint8_t *lines, size_t stride, uint8_t *rows, size_t pitch,
+                    uint32_t tokens, uint32_t channels)
 {
-    uint32_t t = 0;
-    for (; t + 16 <= tokens; t += 16)
-        _mm256_storeu_si256((__m256i *)(void *)(at + 2 * t),
-                            _mm512_cvtps_ph(_mm512_loadu_ps(row + t), ROUND_EVEN));
-    if (t < tokens) {
-        const __mmask16 mask = (__mmask16)((1u << (tokens - t)) - 1);
-        const __m512 values = _mm512_maskz_loadu_ps(mask, row + t);
-        _mm256_mask_storeu_epi16(at + 2 * t, mask, _mm512_cvtps_ph(values, ROUND_EVEN));
-    }
-}
-
-static void store(const float *block, size_t row_floats, const lynx_tile *tile, uint32_t tokens,
-                  uint32_t channels)
-{
-    uint8_t *data = tile->data;
-    const bool is_half = tile->element == LYNX_ELEMENT_F16;
-    if (is_half && tile->token_stride_bytes == 2) {
-        for (uint32_t c = 0; c < channels; c++)
-            store_half_row(block + c * row_floats, data + c * tile->channel_stride_bytes,
-                           tokens);
-        return;
-    }
-    if (!is_half || tile->channel_stride_bytes != 2) {
-        lx_kernels_reference.store(block, row_floats, tile, tokens, channels);
-        return;
-    }
-    const size_t stride = tile->token_stride_bytes;
     for (uint32_t t = 0; t < tokens; t += PATCH_TOKENS)
         for (uint32_t c = 0; c < channels; c += PATCH_CHANNELS) {
             const uint32_t height = least(tokens - t, PATCH_TOKENS);
             const uint32_t width = least(channels - c, PATCH_CHANNELS);
-            uint8_t *at = data + t * stride + 2 * (size_t)c;
-            const float *from = block + c * row_floats + t;
+            const uint8_t *at = lines + t * stride + 2 * (size_t)c;
+            uint8_t *to = rows + c * pitch + 2 * (size_t)t;
+            /* Lines of a later patch, to the second level: the hardware does not foresee this
+             * walk (a page of 96 KiB from memory: 12 to 7 us). */
+            for (uint32_t i = 2 * PATCH_TOKENS; i < 3 * PATCH_TOKENS && t + i < tokens; i++)
+                __builtin_prefetch(at + i * stride, 0, 2);
             if (height == PATCH_TOKENS && width == PATCH_CHANNELS) /* unrolled */
-                store_patch(from, row_floats, at, stride, PATCH_TOKENS, PATCH_CHANNELS);
+                patch_to_rows(at, stride, to, pitch, PATCH_TOKENS, PATCH_CHANNELS);
             else
-                store_patch(from, row_floats, at, stride, height, width);
+                patch_to_rows(at, stride, to, pitch, height, width);
         }
+}
+
+static void of_rows(const uint8_t *rows, size_t pitch, uint8_t *lines, size_t stride,
+                    uint32_t tokens, uint32_t channels)
+{
+    const bool is_aligned = ((uintptr_t)lines | stride) % 64 == 0;
+    for (uint32_t t = 0; t < tokens; t += PATCH_TOKENS)
+        for (uint32_t c = 0; c < channels; c += PATCH_CHANNELS) {
+            const uint32_t height = least(tokens - t, PATCH_TOKENS);
+            const uint32_t width = least(channels - c, PATCH_CHANNELS);
+            const uint8_t *from = rows + c * pitch + 2 * (size_t)t;
+            uint8_t *to = lines + t * stride + 2 * (size_t)c;
+            if (height < PATCH_TOKENS || width < PATCH_CHANNELS || !is_aligned)
+                patch_of_rows(from, pitch, to, stride, height, width, false);
+            else /* unrolled */
+                patch_of_rows(from, pitch, to, stride, PATCH_TOKENS, PATCH_CHANNELS, true);
+        }
+    _mm_sfence(); /* orders the lines before what tells others of them */
+}
+
+static void transpose(const lynx_tile *from, const lynx_tile *to, uint32_t tokens,
+                      uint32_t channels)
+{
+    if (from->element == LYNX_ELEMENT_F32)
+        lx_kernels_reference.transpose(from, to, tokens, channels);
+    else if (to->token_stride_bytes == 2)
+        to_rows(from->data, from->token_stride_bytes, to->data, to->channel_stride_bytes,
+                tokens, channels);
+    else
+        of_rows(from->data, from->channel_stride_bytes, to->data, to->token_stride_bytes,
+                tokens, channels);
+}
+
+/* ---- rows of halves or floats and floats --------------------------------------------- */
+
+static ALWAYS_INLINE __m512 get_16(const uint8_t *row, bool is_half, uint32_t t, __mmask16 mask)
+{
+    return is_half ? _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, row + 2 * (size_t)t))
+                   : _mm512_maskz_loadu_ps(mask, row + 4 * (size_t)t);
+}
+
+static ALWAYS_INLINE void put_16(uint8_t *row, bool is_half, uint32_t t, __mmask16 mask,
+                                 __m512 x)
+{
+    if (is_half)
+        _mm256_mask_storeu_epi16(row + 2 * (size_t)t, mask, _mm512_cvtps_ph(x, ROUND_EVEN));
+    else
+        _mm512_mask_storeu_ps(row + 4 * (size_t)t, mask, x);
+}
+
+static ALWAYS_INLINE __mmask16 first_tokens(uint32_t left)
+{
+    return (__mmask16)(left < 16 ? (1u << left) - 1 : 0xFFFF);
+}
+
+static ALWAYS_INLINE void turn(__m512 *x, __m512 *y, __m512 cosine, __m512 sine)
+{
+    const __m512 a = _mm512_sub_ps(_mm512_mul_ps(*x, cosine), _mm512_mul_ps(*y, sine));
+    *y = _mm512_add_ps(_mm512_mul_ps(*x, sine), _mm512_mul_ps(*y, cosine));
+    *x = a;
+}
+
+/* A row soon to come: rows of a channel-major tile lie apart (encoding: 23 to 20 us). Behind
+ * the last this may be any address, which is allowed. */
+static void prefetch_row(uintptr_t row, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64)
+        _mm_prefetch((const void *)(row + i), _MM_HINT_T0);
+}
+
+static ALWAYS_INLINE void load_16(const lynx_tile *rows, const lx_pair *pair, uint32_t t,
+                                  uint32_t count, float *a, float *b)
+{
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    const __mmask16 mask = first_tokens(count);
+    __m512 x = get_16(row_at(rows, pair->a), is_half, t, mask);
+    if (pair->cosines) {
+        __m512 y = get_16(row_at(rows, pair->b), is_half, t, mask);
+        /* Turning back is turning (b, a) forth. */
+        turn(&y, &x, _mm512_loadu_ps(pair->cosines + t), _mm512_loadu_ps(pair->sines + t));
+        _mm512_storeu_ps(b + t, y);
+    }
+    _mm512_storeu_ps(a + t, x);
+}
+
+static void load(const lynx_tile *rows, const lx_pair *pair, uint32_t count, float *a, float *b)
+{
+    const lynx_tile from = *rows; /* which no store changes, as the compiler then knows */
+    const lx_pair two = *pair;
+    prefetch_row((uintptr_t)row_at(rows, pair->a) + 2 * rows->channel_stride_bytes,
+                 count * rows->token_stride_bytes);
+    uint32_t t = 0;
+    for (; t + 16 <= count; t += 16)
+        load_16(&from, &two, t, 16, a, b);
+    if (t < count)
+        load_16(&from, &two, t, count - t, a, b);
+}
+
+static void store(const float *a, const float *b, const lx_pair *pair, uint32_t count,
+                  const lynx_tile *rows)
+{
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    for (uint32_t t = 0; t < count; t += 16) {
+        const __mmask16 mask = first_tokens(count - t);
+        __m512 x = _mm512_loadu_ps(a + t);
+        if (pair->cosines) {
+            __m512 y = _mm512_loadu_ps(b + t);
+            turn(&x, &y, _mm512_loadu_ps(pair->cosines + t), _mm512_loadu_ps(pair->sines + t));
+            put_16(row_at(rows, pair->b), is_half, t, mask, y);
+        }
+        put_16(row_at(rows, pair->a), is_half, t, mask, x);
+    }
 }
 
 static bool range(const float *values, uint32_t count, float *lowest, float *most)
@@ -215,15 +281,19 @@ static bool range(const float *values, uint32_t count, float *lowest, float *mos
     return odd == 0;
 }
 
-/* The row's eight bytes of one strip. */
-static inline uint8_t *strip_at(const lx_area *area, uint32_t row, uint32_t channel,
-                                uint32_t strip)
+/* ---- codes and bits ------------------------------------------------------------------ */
+
+/* The row's eight bytes of one strip. 'restrict', here and below, says that no store of bits
+ * or values changes what tells their places. */
+static ALWAYS_INLINE uint8_t *strip_at(const lx_area *restrict area, uint32_t row,
+                                       uint32_t channel, uint32_t strip)
 {
     return area->row[row] + channel * area->channel_bytes[row] + (size_t)strip * LX_STRIP_BYTES;
 }
 
-static inline void pack_strip(__m512i codes, uint32_t code_bits, const lx_area *area,
-                              uint32_t channel, uint32_t strip)
+static ALWAYS_INLINE void pack_strip(__m512i codes, uint32_t code_bits,
+                                     const lx_area *restrict area, uint32_t channel,
+                                     uint32_t strip)
 {
     for (uint32_t row = 0; row < code_bits; row++) {
         const __m512i bit = _mm512_set1_epi8((char)(1u << (code_bits - 1 - row)));
@@ -232,8 +302,8 @@ static inline void pack_strip(__m512i codes, uint32_t code_bits, const lx_area *
     }
 }
 
-static inline __m512i unpack_strip(const lx_area *area, uint32_t channel, uint32_t strip,
-                                   uint32_t bits, uint32_t code_bits)
+static ALWAYS_INLINE __m512i unpack_strip(const lx_area *restrict area, uint32_t channel,
+                                          uint32_t strip, uint32_t bits, uint32_t code_bits)
 {
     __m512i codes = _mm512_setzero_si512();
     for (uint32_t row = 0; row < bits; row++) {
@@ -245,113 +315,150 @@ static inline __m512i unpack_strip(const lx_area *area, uint32_t channel, uint32
     return codes;
 }
 
-static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area)
+static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *restrict area,
+                 uint32_t channel)
 {
-    for (uint32_t c = 0; c < area->channels; c++)
-        for (uint32_t s = 0; s < area->strips; s++) {
-            const uint8_t *at = codes + c * area->pitch + (size_t)s * LX_KERNEL_TOKENS;
-            pack_strip(_mm512_loadu_si512(at), code_bits, area, c, s);
-        }
+    for (uint32_t s = 0; s < area->strips; s++)
+        pack_strip(_mm512_loadu_si512(codes + (size_t)s * LX_KERNEL_TOKENS), code_bits, area,
+                   channel, s);
 }
 
-static void unpack(const lx_area *area, uint32_t bits, uint32_t code_bits, uint8_t *codes)
+static void unpack(const lx_area *restrict area, uint32_t channel, uint32_t bits,
+                   uint32_t code_bits, uint8_t *codes)
 {
-    for (uint32_t c = 0; c < area->channels; c++)
-        for (uint32_t s = 0; s < area->strips; s++) {
-            uint8_t *at = codes + c * area->pitch + (size_t)s * LX_KERNEL_TOKENS;
-            _mm512_storeu_si512(at, unpack_strip(area, c, s, bits, code_bits));
-        }
+    for (uint32_t s = 0; s < area->strips; s++)
+        _mm512_storeu_si512(codes + (size_t)s * LX_KERNEL_TOKENS,
+                            unpack_strip(area, channel, s, bits, code_bits));
 }
 
-static inline __m128i quantize_16(const float *values, lx_grid grid, __m512i most)
+static ALWAYS_INLINE __m512i quantize_16(const float *values, lx_grid grid)
 {
     const __m512 x = _mm512_sub_ps(_mm512_loadu_ps(values), _mm512_set1_ps(grid.low));
-    const __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(grid.scale)));
-    return _mm512_cvtepi32_epi8(
-        _mm512_min_epi32(_mm512_max_epi32(code, _mm512_setzero_si512()), most));
+    return _mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(grid.scale)));
 }
 
-static inline void quantize_area(const float *values, const lx_grid *grids, uint32_t code_bits,
-                                 const lx_area *area)
+static ALWAYS_INLINE void quantize_strips(const float *values, const lx_grid *restrict grids,
+                                          uint32_t code_bits, const lx_area *restrict area,
+                                          uint32_t channel)
 {
-    const __m512i most = _mm512_set1_epi32((1 << code_bits) - 1);
-    for (uint32_t c = 0; c < area->channels; c++)
-        for (uint32_t s = 0; s < area->strips; s++) {
-            const float *at = values + c * area->pitch + (size_t)s * LX_KERNEL_TOKENS;
-            const lx_grid *grid = grids + c * area->grid_pitch + 2 * (size_t)s;
-            __m512i codes = _mm512_castsi128_si512(quantize_16(at, grid[0], most));
-            codes = _mm512_inserti32x4(codes, quantize_16(at + 16, grid[0], most), 1);
-            codes = _mm512_inserti32x4(codes, quantize_16(at + 32, grid[1], most), 2);
-            codes = _mm512_inserti32x4(codes, quantize_16(at + 48, grid[1], most), 3);
-            pack_strip(codes, code_bits, area, c, s);
-        }
+    /* The packs clamp to 0 .. 255 and work in 128-bit lanes; 'order' puts the groups of four
+     * back in order. */
+    const __m512i order =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i most = _mm512_set1_epi8((char)((1u << code_bits) - 1));
+    for (uint32_t i = 0; i < code_bits; i++) /* room soon to be written */
+        prefetch_row((uintptr_t)strip_at(area, i, channel, 0) + 2 * area->channel_bytes[i], 1);
+    const lx_grid *grid = grids + channel * area->grid_pitch;
+    const size_t step = area->grid_step;
+    const uint32_t strips = area->strips;
+    for (uint32_t s = 0; s < strips; s++, values += LX_KERNEL_TOKENS, grid += 2 * step) {
+        const __m512i low =
+            _mm512_packs_epi32(quantize_16(values, grid[0]), quantize_16(values + 16, grid[0]));
+        const __m512i high = _mm512_packs_epi32(quantize_16(values + 32, grid[step]),
+                                                quantize_16(values + 48, grid[step]));
+        const __m512i codes = _mm512_min_epu8(_mm512_packus_epi16(low, high), most);
+        pack_strip(_mm512_permutexvar_epi32(order, codes), code_bits, area, channel, s);
+    }
 }
 
-static void quantize(const float *values, const lx_grid *grids, uint32_t code_bits,
-                     const lx_area *area)
+static void quantize(const float *values, const lx_grid *restrict grids, uint32_t code_bits,
+                     const lx_area *restrict area, uint32_t channel)
 {
     if (code_bits == 8) /* unrolled */
-        quantize_area(values, grids, 8, area);
+        quantize_strips(values, grids, 8, area, channel);
     else
-        quantize_area(values, grids, code_bits, area);
+        quantize_strips(values, grids, code_bits, area, channel);
 }
 
-static inline void dequantize_16(__m128i codes, lx_grid grid, float *values)
+static ALWAYS_INLINE __m512 dequantize_16(__m128i codes, lx_grid grid)
 {
     const __m512 x = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes));
     const __m512 scaled = _mm512_mul_ps(x, _mm512_set1_ps(grid.scale));
-    _mm512_storeu_ps(values, _mm512_add_ps(_mm512_set1_ps(grid.low), scaled));
+    return _mm512_add_ps(_mm512_set1_ps(grid.low), scaled);
 }
 
-static inline void dequantize_area(const lx_area *area, uint32_t bits, uint32_t code_bits,
-                                   const lx_grid *grids, float *values)
+static ALWAYS_INLINE void dequantize_strip(__m512i codes, const lx_grid *grid, size_t step,
+                                           __m512 x[4])
 {
-    for (uint32_t c = 0; c < area->channels; c++)
-        for (uint32_t s = 0; s < area->strips; s++) {
-            const __m512i codes = unpack_strip(area, c, s, bits, code_bits);
-            const lx_grid *grid = grids + c * area->grid_pitch + 2 * (size_t)s;
-            float *at = values + c * area->pitch + (size_t)s * LX_KERNEL_TOKENS;
-            dequantize_16(_mm512_castsi512_si128(codes), grid[0], at);
-            dequantize_16(_mm512_extracti32x4_epi32(codes, 1), grid[0], at + 16);
-            dequantize_16(_mm512_extracti32x4_epi32(codes, 2), grid[1], at + 32);
-            dequantize_16(_mm512_extracti32x4_epi32(codes, 3), grid[1], at + 48);
-        }
+    x[0] = dequantize_16(_mm512_castsi512_si128(codes), grid[0]);
+    x[1] = dequantize_16(_mm512_extracti32x4_epi32(codes, 1), grid[0]);
+    x[2] = dequantize_16(_mm512_extracti32x4_epi32(codes, 2), grid[step]);
+    x[3] = dequantize_16(_mm512_extracti32x4_epi32(codes, 3), grid[step]);
 }
 
-static void dequantize(const lx_area *area, uint32_t bits, uint32_t code_bits,
-                       const lx_grid *grids, float *values)
+static ALWAYS_INLINE void dequantize_one(const lx_area *restrict area, uint32_t channel,
+                                         uint32_t bits, uint32_t code_bits,
+                                         const lx_grid *restrict grids, const lynx_tile *rows,
+                                         bool is_half)
 {
-    if (code_bits == 8 && bits == 8) /* unrolled */
-        dequantize_area(area, 8, 8, grids, values);
-    else if (code_bits == 8 && bits == 5)
-        dequantize_area(area, 5, 8, grids, values);
-    else if (code_bits == 8 && bits == 4)
-        dequantize_area(area, 4, 8, grids, values);
-    else
-        dequantize_area(area, bits, code_bits, grids, values);
-}
-
-static void rotate(float *a, float *b, size_t pitch, const float *cosines, const float *sines,
-                   size_t table_pitch, uint32_t pairs, uint32_t count)
-{
-    for (uint32_t pair = 0; pair < pairs; pair++) {
-        for (uint32_t i = 0; i < count; i += 16) {
-            const __m512 x = _mm512_loadu_ps(a + i);
-            const __m512 y = _mm512_loadu_ps(b + i);
-            const __m512 c = _mm512_loadu_ps(cosines + i);
-            const __m512 s = _mm512_loadu_ps(sines + i);
-            _mm512_storeu_ps(a + i, _mm512_sub_ps(_mm512_mul_ps(x, c), _mm512_mul_ps(y, s)));
-            _mm512_storeu_ps(b + i, _mm512_add_ps(_mm512_mul_ps(x, s), _mm512_mul_ps(y, c)));
-        }
-        a += pitch;
-        b += pitch;
-        cosines += table_pitch;
-        sines += table_pitch;
+    const lx_grid *grid = grids + channel * area->grid_pitch;
+    uint8_t *to = row_at(rows, channel);
+    const size_t step = area->grid_step;
+    const uint32_t strips = area->strips;
+    for (uint32_t s = 0; s < strips; s++, grid += 2 * step) {
+        __m512 x[4];
+        dequantize_strip(unpack_strip(area, channel, s, bits, code_bits), grid, step, x);
+        for (uint32_t i = 0; i < 4; i++)
+            put_16(to, is_half, s * LX_KERNEL_TOKENS + 16 * i, 0xFFFF, x[i]);
     }
+}
+
+static ALWAYS_INLINE void dequantize_two(const lx_area *restrict area,
+                                         const lx_pair *restrict pair, uint32_t bits,
+                                         uint32_t code_bits, const lx_grid *restrict grids,
+                                         const lynx_tile *rows, bool is_half)
+{
+    const lx_grid *grid_a = grids + pair->a * area->grid_pitch;
+    const lx_grid *grid_b = grids + pair->b * area->grid_pitch;
+    uint8_t *a = row_at(rows, pair->a);
+    uint8_t *b = row_at(rows, pair->b);
+    const float *cosines = pair->cosines;
+    const float *sines = pair->sines;
+    const size_t step = area->grid_step;
+    const uint32_t strips = area->strips;
+    for (uint32_t s = 0; s < strips; s++, grid_a += 2 * step, grid_b += 2 * step) {
+        __m512 x[4];
+        __m512 y[4];
+        dequantize_strip(unpack_strip(area, pair->a, s, bits, code_bits), grid_a, step, x);
+        dequantize_strip(unpack_strip(area, pair->b, s, bits, code_bits), grid_b, step, y);
+        for (uint32_t i = 0; i < 4; i++) {
+            const uint32_t t = s * LX_KERNEL_TOKENS + 16 * i;
+            turn(&x[i], &y[i], _mm512_loadu_ps(cosines + t), _mm512_loadu_ps(sines + t));
+            put_16(a, is_half, t, 0xFFFF, x[i]);
+            put_16(b, is_half, t, 0xFFFF, y[i]);
+        }
+    }
+}
+
+static ALWAYS_INLINE void dequantize_pair(const lx_area *restrict area,
+                                          const lx_pair *restrict pair, uint32_t bits,
+                                          uint32_t code_bits, const lx_grid *restrict grids,
+                                          const lynx_tile *rows, bool is_half)
+{
+    if (pair->cosines)
+        dequantize_two(area, pair, bits, code_bits, grids, rows, is_half);
+    else
+        dequantize_one(area, pair->a, bits, code_bits, grids, rows, is_half);
+}
+
+static void dequantize(const lx_area *restrict area, const lx_pair *restrict pair,
+                       uint32_t bits, uint32_t code_bits, const lx_grid *restrict grids,
+                       const lynx_tile *rows)
+{
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    if (is_half && code_bits == 8 && bits == 8) /* unrolled */
+        dequantize_pair(area, pair, 8, 8, grids, rows, true);
+    else if (is_half && code_bits == 8 && bits == 5)
+        dequantize_pair(area, pair, 5, 8, grids, rows, true);
+    else if (is_half && code_bits == 8 && bits == 4)
+        dequantize_pair(area, pair, 4, 8, grids, rows, true);
+    else
+        dequantize_pair(area, pair, bits, code_bits, grids, rows, is_half);
 }
 
 const lx_kernels lx_kernels_avx512 = {
     .name = "avx512",
+    .transpose = transpose,
     .load = load,
     .store = store,
     .range = range,
@@ -359,5 +466,4 @@ const lx_kernels lx_kernels_avx512 = {
     .dequantize = dequantize,
     .pack = pack,
     .unpack = unpack,
-    .rotate = rotate,
 };

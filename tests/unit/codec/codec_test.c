@@ -9,7 +9,7 @@
 #include "support/failing_allocator.h"
 #include "support/rng.h"
 
-enum { CHANNELS = 32, HEAD = 16, TOKENS = 256 };
+enum { CHANNELS = 32, HEAD = 16, TOKENS = 256, WIDE_CHANNELS = 192 };
 
 typedef struct page {
     uint16_t values[CHANNELS * TOKENS];
@@ -134,6 +134,143 @@ static void tables_agree(void **state)
                     lynx_codec_destroy(reference);
                     lynx_codec_destroy(fast);
                 }
+}
+
+/* A page of any shape, element and layout; the values are those of 'seed'. */
+typedef struct wide_page {
+    uint8_t values[WIDE_CHANNELS * TOKENS * 4];
+    lynx_side_shape shape;
+    lynx_element element;
+    bool by_channel;
+} wide_page;
+
+static lynx_tile wide_tile(wide_page *p)
+{
+    const size_t bytes = lynx_element_bytes(p->element);
+    return (lynx_tile){p->values, p->element, p->by_channel ? bytes : bytes * p->shape.channels,
+                       p->by_channel ? TOKENS * bytes : bytes};
+}
+
+static void fill_wide(wide_page *p, uint64_t seed)
+{
+    test_rng rng = {seed};
+    for (uint32_t i = 0; i < p->shape.channels * TOKENS; i++) {
+        const int32_t random = (int32_t)(uint32_t)test_rng_below(&rng, 65536) - 32768;
+        const float value = (float)random / (float)(1u << (8 + i % 7));
+        const uint16_t half = p->element == LYNX_ELEMENT_F16 ? lx_half_of_float(value)
+                                                             : lx_bfloat_of_float(value);
+        if (p->element == LYNX_ELEMENT_F32)
+            memcpy(p->values + 4 * (size_t)i, &value, 4);
+        else
+            memcpy(p->values + 2 * (size_t)i, &half, 2);
+    }
+}
+
+static uint64_t mix(uint64_t digest, const void *bytes, size_t count)
+{
+    const uint8_t *at = bytes;
+    for (size_t i = 0; i < count; i++)
+        digest = (digest ^ at[i]) * 1099511628211u; /* FNV-1a */
+    return digest;
+}
+
+/* Digest of the planes of a page and of what each number of them decodes to. */
+static uint64_t digest_of(lynx_codec *codec, wide_page *p, lynx_side side,
+                          const lynx_page_span *span, uint32_t plane_count)
+{
+    static wide_page out;
+    static uint8_t room[LYNX_PLANES_MAX][sizeof(out.values) + 64];
+    uint8_t *planes[LYNX_PLANES_MAX];
+    size_t sizes[LYNX_PLANES_MAX];
+    lynx_bytes views[LYNX_PLANES_MAX];
+    bool is_raw;
+    uint64_t digest = 14695981039346656037u;
+    const lynx_tile source = wide_tile(p);
+    for (uint32_t i = 0; i < plane_count; i++)
+        planes[i] = room[i];
+    assert_int_equal(lynx_codec_encode(codec, &p->shape, side, span, &source, planes, sizes,
+                                       &is_raw),
+                     LYNX_OK);
+    for (uint32_t i = 0; i < plane_count; i++) {
+        views[i] = (lynx_bytes){room[i], sizes[i]};
+        digest = mix(digest, room[i], sizes[i]);
+    }
+    for (uint32_t i = 1; i <= plane_count; i++) {
+        memset(out.values, 0x55, sizeof(out.values));
+        out.shape = p->shape;
+        out.element = p->element;
+        out.by_channel = p->by_channel;
+        const lynx_tile target = wide_tile(&out);
+        assert_int_equal(lynx_codec_decode(codec, &p->shape, side, span, views, i, &target),
+                         LYNX_OK);
+        digest = mix(digest, out.values, sizeof(out.values));
+    }
+    return digest;
+}
+
+static uint64_t digest_all(const lynx_codec_spec *spec, const char *kernels,
+                           lynx_element element)
+{
+    static const lynx_side_shape shapes[] = {
+        {192, 64, {LYNX_ROPE_NEIGHBOURS, 64, 100000.0f, 1.0f}},
+        {96, 96, {LYNX_ROPE_HALVES, 64, 10000.0f, 0.25f}},
+        {30, 10, {LYNX_ROPE_NEIGHBOURS, 6, 10000.0f, 1.0f}},
+        {7, 7, {LYNX_ROPE_HALVES, 4, 10000.0f, 1.0f}},
+        {1, 1, {LYNX_ROPE_NONE, 0, 0.0f, 0.0f}},
+    };
+    static const uint32_t counts[] = {256, 252, 63};
+    static wide_page p;
+    uint64_t digest = 0;
+    lynx_codec_options options;
+    lynx_codec *codec = NULL;
+    lynx_codec_options_init(&options);
+    options.spec = *spec;
+    options.channels_max = WIDE_CHANNELS;
+    options.kernels = kernels;
+    options.element = element;
+    assert_int_equal(lynx_codec_create(&codec, &options), LYNX_OK);
+    for (size_t s = 0; s < sizeof(shapes) / sizeof(*shapes); s++)
+        for (size_t n = 0; n < sizeof(counts) / sizeof(*counts); n++)
+            for (int layout = 0; layout < 2; layout++)
+                for (int side = 0; side < 2; side++) {
+                    const lynx_page_span span = {n == 1 ? 0 : 512, counts[n], 1000};
+                    p.shape = shapes[s];
+                    p.element = element;
+                    p.by_channel = layout;
+                    fill_wide(&p, s * 100 + n);
+                    const uint64_t own = digest_of(codec, &p, (lynx_side)side, &span,
+                                                   lynx_codec_spec_plane_count(spec));
+                    digest = mix(digest, &own, sizeof(own));
+                }
+    lynx_codec_destroy(codec);
+    return digest;
+}
+
+/* Planes and values of many shapes never change: these digests are those of format version 1,
+ * the same from every table. */
+static void digests_are_those_of_version_1(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        uint64_t digests[3]; /* F32, F16, BF16 */
+    } known[] = {
+        {"range", {0x0f20743c8ca6a2f7, 0xa4a827cc70ee757a, 0xebc225a2c993a2b3}},
+        {"range-chunk", {0x0cf564a1b8689f0c, 0xa2fed1764b8ae5e4, 0xd0aee3d37949d6c4}},
+        {"paper", {0x5d2e7b6aca88fe50, 0x8f9e31629c5b3a80, 0xb2976ed96b8c1a3c}},
+        {"int4-chunk", {0x5b77714378892ed0, 0x168488024cb45bdc, 0xbdf436d717670be4}},
+        {"int8-token", {0xa14f73e9ed26b364, 0xe1b0e0dd5fd1c2c4, 0x1ca42b94f5db3a00}},
+    };
+    for (size_t n = 0; n < sizeof(known) / sizeof(*known); n++)
+        for (size_t t = 0; lynx_codec_kernels_at(t); t++)
+            for (int element = 0; element < 3; element++) {
+                const lynx_codec_spec spec = named(known[n].name);
+                const uint64_t digest =
+                    digest_all(&spec, lynx_codec_kernels_at(t), (lynx_element)element);
+                if (digest != known[n].digests[element])
+                    fail_msg("%s, %s, element %d: %#llx", known[n].name,
+                             lynx_codec_kernels_at(t), element, (unsigned long long)digest);
+            }
 }
 
 /* Every split of eight bits: full precision does not depend on it, and error is half a step. */
@@ -438,6 +575,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_agree),
+        cmocka_unit_test(digests_are_those_of_version_1),
         cmocka_unit_test(splits_give_the_same_full_values),
         cmocka_unit_test(raw_tokens_are_exact),
         cmocka_unit_test(odd_pages_travel_raw),
