@@ -72,24 +72,56 @@ static lynx_tile tile_at(const lynx_tile *tile, uint32_t token, uint32_t channel
     return part;
 }
 
-static void transpose_patch(const lynx_tile *from, const lynx_tile *to, uint32_t t, uint32_t c)
+/* A line of 32 channels of each of 16 tokens, patch by patch. */
+enum { PATCH_TOKENS = 16, PATCH_CHANNELS = 8, LINE_CHANNELS = 32, LINE_BYTES = 64 };
+
+static void lines_to_rows(const uint8_t *lines, size_t stride, uint8_t *rows, size_t pitch,
+                          uint32_t channels, uint32_t tokens_left)
 {
-    const lynx_tile a = tile_at(from, t, c);
-    const lynx_tile b = tile_at(to, t, c);
-    if (to->token_stride_bytes == 2)
-        patch_to_rows(a.data, a.token_stride_bytes, b.data, b.channel_stride_bytes);
-    else
-        patch_of_rows(a.data, a.channel_stride_bytes, b.data, b.token_stride_bytes);
+    /* Lines two patches on, to the second level: the hardware does not foresee this walk. */
+    for (uint32_t i = 2 * PATCH_TOKENS; i < 3 * PATCH_TOKENS && i < tokens_left; i++)
+        __builtin_prefetch(lines + i * stride, 0, 2);
+    for (uint32_t c = 0; c < channels; c += PATCH_CHANNELS)
+        patch_to_rows(lines + 2 * (size_t)c, stride, rows + c * pitch, pitch);
+}
+
+static void lines_of_rows(const uint8_t *rows, size_t pitch, uint8_t *lines, size_t stride,
+                          uint32_t channels)
+{
+    if (channels < LINE_CHANNELS || ((uintptr_t)lines | stride) % LINE_BYTES) {
+        for (uint32_t c = 0; c < channels; c += PATCH_CHANNELS)
+            patch_of_rows(rows + c * pitch, pitch, lines + 2 * (size_t)c, stride);
+        return;
+    }
+    /* Whole lines that nobody here reads again go past the caches. */
+    __m256i room[PATCH_TOKENS][2];
+    for (uint32_t c = 0; c < LINE_CHANNELS; c += PATCH_CHANNELS)
+        patch_of_rows(rows + c * pitch, pitch, (uint8_t *)room + 2 * (size_t)c, LINE_BYTES);
+    for (uint32_t i = 0; i < PATCH_TOKENS; i++) {
+        __m256i *line = (__m256i *)(void *)(lines + i * stride);
+        _mm256_stream_si256(line, room[i][0]);
+        _mm256_stream_si256(line + 1, room[i][1]);
+    }
 }
 
 static void transpose(const lynx_tile *from, const lynx_tile *to, uint32_t tokens,
                       uint32_t channels)
 {
     const bool is_wide = from->element == LYNX_ELEMENT_F32;
-    const uint32_t whole = is_wide || channels % 8 ? 0 : tokens / 16 * 16;
-    for (uint32_t t = 0; t < whole; t += 16)
-        for (uint32_t c = 0; c < channels; c += 8)
-            transpose_patch(from, to, t, c);
+    const uint32_t whole = is_wide || channels % PATCH_CHANNELS ? 0 : tokens / 16 * 16;
+    for (uint32_t t = 0; t < whole; t += PATCH_TOKENS)
+        for (uint32_t c = 0; c < channels; c += LINE_CHANNELS) {
+            const uint32_t width = channels - c < LINE_CHANNELS ? channels - c : LINE_CHANNELS;
+            const lynx_tile a = tile_at(from, t, c);
+            const lynx_tile b = tile_at(to, t, c);
+            if (to->token_stride_bytes == 2)
+                lines_to_rows(a.data, a.token_stride_bytes, b.data, b.channel_stride_bytes,
+                              width, whole - t);
+            else
+                lines_of_rows(a.data, a.channel_stride_bytes, b.data, b.token_stride_bytes,
+                              width);
+        }
+    _mm_sfence(); /* orders the lines before what tells others of them */
     const lynx_tile a = tile_at(from, whole, 0);
     const lynx_tile b = tile_at(to, whole, 0);
     lx_kernels_reference.transpose(&a, &b, tokens - whole, channels);
