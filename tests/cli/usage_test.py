@@ -228,7 +228,7 @@ class Bench(Case):
         rows = json.loads(shown.stdout)
         self.assertEqual({row["op"] for row in rows}, {"encode", "decode_anchor", "decode_full"})
         for row in rows:
-            self.assertEqual(set(row), {"op", "profile", "table", "layout", "gb_per_s",
+            self.assertEqual(set(row), {"op", "profile", "table", "layout", "side", "gb_per_s",
                                         "memcpy_gb_per_s", "ratio"})
             self.assertEqual((row["profile"], row["table"]), ("int8", "reference"))
             self.assertGreater(row["gb_per_s"], 0)
@@ -237,8 +237,8 @@ class Bench(Case):
         shown = run("lynx bench codec", "--mib", 1, "--profile", "raw", "--kernels", "reference")
         self.assertEqual(shown.returncode, 0, shown.stderr)
         lines = shown.stdout.splitlines()
-        self.assertEqual(lines[0].split()[:4], ["op", "profile", "table", "layout"])
-        self.assertEqual(len(lines), 1 + 6)
+        self.assertEqual(lines[0].split()[:5], ["op", "profile", "table", "layout", "side"])
+        self.assertEqual(len(lines), 1 + 9)
 
 
 if __name__ == "__main__":
