@@ -18,6 +18,7 @@ set(LYNX_MODELS "${CACHE_HOME}/lynx/models" CACHE PATH "Folder of the test model
 set(TEST_ENVIRONMENT
     "LYNX_TEST_MODELS=${LYNX_MODELS}"
     "LYNX_BIN=${CMAKE_BINARY_DIR}/bin"
+    "XDG_CONFIG_HOME=${CMAKE_BINARY_DIR}/tests/config" # not the keys that the user has
     "OMP_WAIT_POLICY=passive"
     "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"
     "UBSAN_OPTIONS=print_stacktrace=1"

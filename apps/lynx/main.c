@@ -42,6 +42,7 @@ static const struct {
     {"eval", lx_command_eval, "tell what a codec costs: KL, top-1, accepted drafts"},
     {"bench", command_bench, "measure speed (codec)"},
     {"inspect", lx_command_inspect, "put a recorded exchange in words"},
+    {"keys", lx_command_keys, "make and renew the keys by which nodes know each other"},
     {"requantize", lx_command_requantize, "write a GGUF in another weight type"},
 };
 

@@ -94,6 +94,7 @@ static const struct option long_options[] = {
     CLI_ENGINE_OPTIONS,
     CLI_SAMPLING_OPTIONS,
     CLI_LINK_OPTIONS,
+    CLI_KEYS_OPTIONS,
     {"prompt", required_argument, NULL, 'p'},
     {"file", required_argument, NULL, 'f'},
     {"predict", required_argument, NULL, 'n'},
@@ -204,8 +205,8 @@ static int parse(run_command *c, int argc, char **argv)
     int option;
     while ((option = getopt_long(argc, argv, ":m:c:t:p:f:n:h", long_options, NULL)) != -1) {
         if (option == 'h') {
-            printf("%s%s\n%s\n%s%s", help, cli_engine_help, cli_sampling_help, cli_link_help,
-                   help_end);
+            printf("%s%s\n%s\n%s\n%s%s", help, cli_engine_help, cli_sampling_help,
+                   cli_link_help, cli_keys_help, help_end);
             return CLI_OK;
         }
         if (option == '?' || option == ':')
@@ -310,24 +311,15 @@ static void on_moment(void *user, const lynx_moment *moment)
         answer_view_moment(&c->view, moment);
 }
 
-/* A call that is not taken within three seconds will not be later; sooner if asked for. */
-static uint64_t connect_ns(const run_command *c)
-{
-    const uint64_t most = 3000000000ull;
-    return c->shared.timeout_ns < most ? c->shared.timeout_ns : most;
-}
-
 static int answer(run_command *c, lynx_run_result *result)
 {
     char text[LYNX_TEXT_MAX] = "";
     lynx_link *link = NULL;
     lynx_status status = LYNX_OK;
     if (c->prefill) {
-        status = lynx_tcp_connect(c->prefill, connect_ns(c), NULL, &link, text, sizeof(text),
-                                  NULL);
+        status = cli_dial(&c->shared, c->prefill, &link, text, sizeof(text));
         if (status != LYNX_OK)
             return cli_fail(command, status, text);
-        status = cli_pace(&c->shared, &link);
         if (status == LYNX_OK && c->record) {
             status = record_link(&link, c->record, &c->has_record_failed);
             if (status == LYNX_ERR_SYSTEM) {
@@ -371,9 +363,13 @@ int lx_command_run(int argc, char **argv)
     if (code >= 0)
         return code;
     cli_catch_signals();
-    code = cli_load_engine(&c.shared, &c.engine);
-    if (code != CLI_OK)
+    code = c.prefill ? cli_secure(&c.shared, c.prefill) : CLI_OK;
+    if (code == CLI_OK)
+        code = cli_load_engine(&c.shared, &c.engine);
+    if (code != CLI_OK) {
+        cli_secure_end(&c.shared);
         return code;
+    }
     c.run.engine = c.engine;
     c.run.sampling = c.shared.sampling;
     c.run.timeout_ns = c.shared.timeout_ns;
@@ -395,5 +391,6 @@ int lx_command_run(int argc, char **argv)
     free(result.times);
     free(c.tokens);
     lynx_engine_destroy(c.engine);
+    cli_secure_end(&c.shared);
     return code;
 }

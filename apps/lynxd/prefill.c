@@ -8,7 +8,7 @@
 
 #include "cli.h"
 
-enum { OPT_LISTEN = CLI_OPT_OWN, OPT_PORT_FILE, OPT_ONCE, OPT_PLAINTEXT };
+enum { OPT_LISTEN = CLI_OPT_OWN, OPT_PORT_FILE, OPT_ONCE };
 
 static const char command[] = "lynxd prefill";
 
@@ -19,7 +19,6 @@ static const char help[] =
     "\n"
     "      --listen HOST:PORT   where decode nodes connect (127.0.0.1:7600); port 0: any free "
     "one\n"
-    "      --insecure-plaintext listen beyond this machine although nothing is encrypted yet\n"
     "      --port-file FILE     write the port there once the node is ready\n"
     "      --once               end after the first connection; its result is the exit code\n"
     "\n";
@@ -38,16 +37,15 @@ typedef struct prefill_options {
     const char *address;
     const char *port_file;
     bool is_once;
-    bool allows_plaintext;
 } prefill_options;
 
 static const struct option long_options[] = {
     CLI_ENGINE_OPTIONS,
     CLI_LINK_OPTIONS,
+    CLI_KEYS_OPTIONS,
     {"listen", required_argument, NULL, OPT_LISTEN},
     {"port-file", required_argument, NULL, OPT_PORT_FILE},
     {"once", no_argument, NULL, OPT_ONCE},
-    {"insecure-plaintext", no_argument, NULL, OPT_PLAINTEXT},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -70,10 +68,9 @@ static int parse(prefill_options *o, int argc, char **argv)
             o->port_file = optarg;
         } else if (option == OPT_ONCE) {
             o->is_once = true;
-        } else if (option == OPT_PLAINTEXT) {
-            o->allows_plaintext = true;
         } else if (option == 'h') {
-            printf("%s%s\n%s%s", help, cli_engine_help, cli_link_help, help_end);
+            printf("%s%s\n%s\n%s%s", help, cli_engine_help, cli_link_help, cli_keys_help,
+                   help_end);
             return CLI_OK;
         } else {
             return cli_usage(command, "unknown option");
@@ -81,12 +78,6 @@ static int parse(prefill_options *o, int argc, char **argv)
     }
     if (optind < argc)
         return cli_usage(command, "unexpected argument '%s'", argv[optind]);
-    if (!o->allows_plaintext && !lynx_tcp_is_loopback(o->address))
-        return cli_usage(
-            command,
-            "'%s' is not an address of this machine alone, and nothing is encrypted yet; "
-            "listen on 127.0.0.1:PORT or pass --insecure-plaintext",
-            o->address);
     return -1;
 }
 
@@ -117,11 +108,11 @@ static int serve_connections(const prefill_options *o, lynx_engine *engine, int 
     serve.stop = &cli_stop;
     while (status == LYNX_OK && !cli_stop) {
         lynx_link *link = NULL;
-        const lynx_status accepted =
-            lynx_tcp_accept(descriptor, 200000000ull, NULL, &link, text, sizeof(text), NULL);
-        if (accepted == LYNX_BLOCKED)
+        status = cli_accept(&o->shared, descriptor, 200000000ull, &link, text, sizeof(text));
+        if (status == LYNX_BLOCKED) {
+            status = LYNX_OK;
             continue;
-        status = accepted == LYNX_OK ? cli_pace(&o->shared, &link) : accepted;
+        }
         if (status != LYNX_OK)
             break;
         lynx_serve_report report;
@@ -154,9 +145,13 @@ int lynxd_prefill(int argc, char **argv)
     cli_catch_signals();
 
     lynx_engine *engine = NULL;
-    code = cli_load_engine(&o.shared, &engine);
-    if (code != CLI_OK)
+    code = cli_secure(&o.shared, o.address);
+    if (code == CLI_OK)
+        code = cli_load_engine(&o.shared, &engine);
+    if (code != CLI_OK) {
+        cli_secure_end(&o.shared);
         return code;
+    }
 
     char text[LYNX_TEXT_MAX];
     int descriptor = -1;
@@ -169,8 +164,6 @@ int lynxd_prefill(int argc, char **argv)
         code = cli_error(command, "cannot write the port file '%s': %s", o.port_file,
                          strerror(errno));
     } else {
-        if (o.allows_plaintext)
-            fprintf(stderr, "%s: warning: caches travel unencrypted\n", command);
         fprintf(stderr, "%s: %s is ready on port %u\n", command,
                 engine->ops->model(engine)->name, port);
         code = serve_connections(&o, engine, descriptor);
@@ -178,5 +171,6 @@ int lynxd_prefill(int argc, char **argv)
     if (descriptor >= 0)
         close(descriptor);
     lynx_engine_destroy(engine);
+    cli_secure_end(&o.shared);
     return code;
 }

@@ -166,6 +166,7 @@ void cli_options_init(cli_options *options, const char *command)
     lynx_llama_options_init(&options->engine);
     lynx_sampling_init(&options->sampling);
     lynx_pacer_options_init(&options->pacer);
+    lynx_tcp_options_init(&options->security.tcp);
 }
 
 /* Index of 'value' in a list of names, or -1. */
@@ -300,6 +301,8 @@ int cli_take_option(cli_options *options, int option, const char *value)
         taken = take_sampling_option(options, option, value);
     if (taken < 0)
         taken = take_link_option(options, option, value);
+    if (taken < 0)
+        taken = cli_take_security_option(&options->security, option, value);
     if (taken == 0)
         return cli_usage(options->command, "'%s' is not a value that this option takes", value);
     return taken < 0 ? -1 : CLI_OK;

@@ -12,6 +12,7 @@
 #include "lynx/engine.h"
 #include "lynx/llama.h"
 #include "lynx/runtime.h"
+#include "lynx/tls.h"
 
 /* Exit codes; docs/man and --help name them. */
 enum {
@@ -80,6 +81,14 @@ enum {
     CLI_OPT_LINK_DELAY,
     CLI_OPT_TIMEOUT,
     CLI_OPT_OTHER_WEIGHTS,
+    CLI_OPT_KEYS,
+    CLI_OPT_PSK,
+    CLI_OPT_PLAINTEXT,
+    CLI_OPT_ALLOW_NODE,
+    CLI_OPT_PEER_NAME,
+    CLI_OPT_CONGESTION,
+    CLI_OPT_DSCP,
+    CLI_OPT_PACING,
     CLI_OPT_OWN /* first number that a command may use for its own options */
 };
 
@@ -118,9 +127,34 @@ enum {
         "allow-other-weights", no_argument, NULL, CLI_OPT_OTHER_WEIGHTS                        \
     }
 
+#define CLI_KEYS_OPTIONS                                                                       \
+    {"keys", required_argument, NULL, CLI_OPT_KEYS},                                           \
+        {"psk", required_argument, NULL, CLI_OPT_PSK},                                         \
+        {"insecure-plaintext", no_argument, NULL, CLI_OPT_PLAINTEXT},                          \
+        {"allow-node", required_argument, NULL, CLI_OPT_ALLOW_NODE},                           \
+        {"peer-name", required_argument, NULL, CLI_OPT_PEER_NAME},                             \
+        {"congestion", required_argument, NULL, CLI_OPT_CONGESTION},                           \
+        {"dscp", required_argument, NULL, CLI_OPT_DSCP},                                       \
+    {                                                                                          \
+        "pacing-mbps", required_argument, NULL, CLI_OPT_PACING                                 \
+    }
+
+extern const char cli_keys_help[];
 extern const char cli_engine_help[];
 extern const char cli_sampling_help[];
 extern const char cli_link_help[];
+
+enum { CLI_ALLOWED_MAX = 256 };
+
+/* How this program proves itself and what it asks of peers and sockets. */
+typedef struct cli_security {
+    const char *folder, *psk_file, *peer_name;
+    const char *allowed[CLI_ALLOWED_MAX];
+    uint32_t allowed_count;
+    bool allows_plaintext;
+    lynx_tcp_options tcp;
+    lynx_credentials *credentials; /* NULL: plaintext */
+} cli_security;
 
 typedef struct cli_options {
     const char *command; /* for messages: "lynx run" */
@@ -130,6 +164,7 @@ typedef struct cli_options {
     lynx_pacer_options pacer;
     uint64_t timeout_ns;
     bool allow_other_weights;
+    cli_security security;
 } cli_options;
 
 void cli_options_init(cli_options *options, const char *command);
@@ -143,6 +178,26 @@ int cli_load_engine(const cli_options *options, lynx_engine **engine);
 
 /* Wrap 'link' in a pacer when a rate or delay was asked for. Takes 'link' in any case. */
 lynx_status cli_pace(const cli_options *options, lynx_link **link);
+
+/* ---- connections (cli_link.c) -------------------------------------------------------- */
+
+/* The default folder of keys; false when there is no home. */
+bool cli_keys_folder(char *folder, size_t size);
+
+/* 1: taken, 0: wrong value, -1: not one of CLI_KEYS_OPTIONS. */
+int cli_take_security_option(cli_security *security, int option, const char *value);
+
+/* Read the keys, or see that plaintext is allowed for 'address'. SIGHUP reads them again before
+ * the next connection is accepted. CLI_OK or an exit code after the message. */
+int cli_secure(cli_options *options, const char *address);
+void cli_secure_end(cli_options *options);
+
+/* Connect or accept, encrypted if there are keys, paced if that was asked for. As
+ * lynx_tcp_connect and lynx_tcp_accept; 'text' gets a sentence on failure. */
+lynx_status cli_dial(const cli_options *options, const char *address, lynx_link **link,
+                     char *text, size_t text_size);
+lynx_status cli_accept(const cli_options *options, int descriptor, uint64_t timeout_ns,
+                       lynx_link **link, char *text, size_t text_size);
 
 /* ---- prompts ------------------------------------------------------------------------- */
 

@@ -111,6 +111,9 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_tcp_listen(const char *address, int *d
                                                      uint16_t *port, char *text,
                                                      size_t text_size);
 
+/* True when 'address' has one of these forms. */
+LYNX_API bool lynx_tcp_is_address(const char *address);
+
 /* True when 'address' names only this machine (127.0.0.0/8, ::1, localhost, unix:). */
 LYNX_API bool lynx_tcp_is_loopback(const char *address);
 

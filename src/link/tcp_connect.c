@@ -62,6 +62,12 @@ static const char *local_path(const char *address)
     return strncmp(address, "unix:", 5) == 0 ? address + 5 : NULL;
 }
 
+bool lynx_tcp_is_address(const char *address)
+{
+    endpoint e;
+    return local_path(address) || parse_address(address, &e);
+}
+
 bool lynx_tcp_is_loopback(const char *address)
 {
     endpoint e;

@@ -12,13 +12,13 @@ from programs import ESCAPE, Case, run
 
 COMMANDS = {
     # command: exit codes that its --help must name
-    "lynx run": [0, 1, 2, 3, 4, 5, 130],
+    "lynx run": [0, 1, 2, 3, 4, 5, 6, 130],
     "lynx demo": [0, 1, 2, 3, 130],
     "lynx eval": [0, 1, 2],
     "lynx bench codec": [0, 1, 2],
     "lynx inspect": [0, 1, 2, 5],
     "lynx requantize": [0, 1, 2],
-    "lynxd prefill": [0, 1, 2, 3, 4, 5],
+    "lynxd prefill": [0, 1, 2, 3, 4, 5, 6],
 }
 GROUPS = ["lynx", "lynx bench", "lynxd"]
 
@@ -146,10 +146,19 @@ class Options(Case):
                 self.assert_usage(run(command, *arguments), command)
 
     def test_a_node_listens_only_on_this_machine(self):
-        for address in ("0.0.0.0:0", "[::]:0", ":0", "192.0.2.1:0", "7600", "127.0.0.1:99999"):
+        with tempfile.TemporaryDirectory() as home:  # without keys
+            environment = {**os.environ, "HOME": home, "XDG_CONFIG_HOME": home}
+            for address in ("0.0.0.0:0", "[::]:0", ":0", "192.0.2.1:0"):
+                with self.subTest(address=address):
+                    done = run("lynxd prefill", "-m", "x", "--listen", address, env=environment)
+                    self.assert_usage(done, "lynxd prefill", "127.0.0.1",
+                                      "--insecure-plaintext", "lynx keys")
+
+    def test_addresses_that_are_none(self):
+        for address in ("7600", "127.0.0.1:99999", "::1:7600", "nonsense"):
             with self.subTest(address=address):
                 self.assert_usage(run("lynxd prefill", "-m", "x", "--listen", address),
-                                  "lynxd prefill", "127.0.0.1", "--insecure-plaintext")
+                                  "lynxd prefill", "HOST:PORT")
 
 
 class Files(Case):

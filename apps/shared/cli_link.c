@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/* cli_link.c - connections of the programs: sockets, keys, pace. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli.h"
+
+static const uint64_t connect_most_ns = 3000000000ull;
+
+static volatile sig_atomic_t must_reload;
+
+const char cli_keys_help[] =
+    "Keys (see 'lynx keys --help'):\n"
+    "      --keys DIR           ca.pem, node.pem and node.key of this node (used by itself:\n"
+    "                           ${XDG_CONFIG_HOME:-~/.config}/lynx/keys, when node.pem is "
+    "there)\n"
+    "      --psk FILE           secrets instead, lines ID:HEX\n"
+    "      --allow-node NAME    let in this peer and others so named (all of our authority)\n"
+    "      --peer-name NAME     the peer must be this one\n"
+    "      --insecure-plaintext no encryption, beyond this machine, too\n"
+    "      --congestion NAME    TCP congestion control, such as bbr (the system's)\n"
+    "      --dscp N             mark of each packet, 0 to 63 (none)\n"
+    "      --pacing-mbps X      the kernel spreads packets to hold X Mbit/s (off)\n";
+
+bool cli_keys_folder(char *folder, size_t size)
+{
+    const char *xdg = getenv("XDG_CONFIG_HOME");
+    const char *home = getenv("HOME");
+    int length = -1;
+    if (xdg && xdg[0] == '/')
+        length = snprintf(folder, size, "%s/lynx/keys", xdg);
+    else if (home && home[0])
+        length = snprintf(folder, size, "%s/.config/lynx/keys", home);
+    return length >= 0 && (size_t)length < size;
+}
+
+int cli_take_security_option(cli_security *s, int option, const char *value)
+{
+    double number;
+    uint32_t count;
+    switch (option) {
+    case CLI_OPT_KEYS:
+        s->folder = value;
+        return 1;
+    case CLI_OPT_PSK:
+        s->psk_file = value;
+        return 1;
+    case CLI_OPT_PLAINTEXT:
+        s->allows_plaintext = true;
+        return 1;
+    case CLI_OPT_ALLOW_NODE:
+        if (s->allowed_count == CLI_ALLOWED_MAX)
+            return 0;
+        s->allowed[s->allowed_count++] = value;
+        return 1;
+    case CLI_OPT_PEER_NAME:
+        s->peer_name = value;
+        return 1;
+    case CLI_OPT_CONGESTION:
+        s->tcp.congestion = value;
+        return 1;
+    case CLI_OPT_DSCP:
+        if (!cli_parse_u32(value, 0, 63, &count))
+            return 0;
+        s->tcp.dscp = (int32_t)count;
+        return 1;
+    case CLI_OPT_PACING:
+        if (!cli_parse_double(value, 0.01, 1000000, &number))
+            return 0;
+        s->tcp.pacing_bits_per_s = (uint64_t)(number * 1e6);
+        return 1;
+    default:
+        return -1;
+    }
+}
+
+static void on_hangup(int number)
+{
+    (void)number;
+    must_reload = 1;
+}
+
+static bool has_default_keys(char *folder, size_t size)
+{
+    char path[4096 + 16];
+    struct stat found;
+    if (!cli_keys_folder(folder, size))
+        return false;
+    snprintf(path, sizeof(path), "%s/node.pem", folder);
+    return stat(path, &found) == 0;
+}
+
+static int load_keys(cli_options *options, const lynx_credentials_options *keys)
+{
+    char text[512];
+    cli_security *s = &options->security;
+    const lynx_status status =
+        lynx_credentials_create(&s->credentials, keys, text, sizeof(text), NULL);
+    if (status != LYNX_OK)
+        return cli_fail(options->command, status, text);
+    struct sigaction action = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
+    sigaction(SIGHUP, &action, NULL);
+    return CLI_OK;
+}
+
+int cli_secure(cli_options *options, const char *address)
+{
+    char folder[4096];
+    cli_security *s = &options->security;
+    lynx_credentials_options keys;
+    lynx_credentials_options_init(&keys);
+    keys.folder = s->folder;
+    keys.psk_file = s->psk_file;
+    keys.allowed_names = s->allowed;
+    keys.allowed_count = s->allowed_count;
+    if (!lynx_tcp_is_address(address))
+        return cli_usage(options->command,
+                         "'%s' is not an address; write HOST:PORT, [IPV6]:PORT, :PORT or "
+                         "unix:/PATH",
+                         address);
+    if ((s->folder || s->psk_file) && s->allows_plaintext)
+        return cli_usage(options->command,
+                         "--insecure-plaintext does not go with --keys or --psk");
+    if (s->allows_plaintext) {
+        fprintf(stderr, "%s: warning: caches travel unencrypted\n", options->command);
+        return CLI_OK;
+    }
+    if (!s->folder && !s->psk_file && has_default_keys(folder, sizeof(folder)))
+        keys.folder = folder;
+    if (keys.folder || keys.psk_file) /* once for all addresses of a command */
+        return s->credentials ? CLI_OK : load_keys(options, &keys);
+    if (s->allowed_count || s->peer_name)
+        return cli_usage(options->command,
+                         "--allow-node and --peer-name need keys; pass --keys or --psk");
+    if (!lynx_tcp_is_loopback(address))
+        return cli_usage(
+            options->command,
+            "'%s' is not an address of this machine alone and there are no keys; make some by "
+            "'lynx keys' and pass --keys, or use 127.0.0.1, or pass --insecure-plaintext",
+            address);
+    if (options->is_verbose)
+        fprintf(stderr, "%s: no keys, so this machine only and without encryption\n",
+                options->command);
+    return CLI_OK;
+}
+
+void cli_secure_end(cli_options *options)
+{
+    lynx_credentials_destroy(options->security.credentials);
+    options->security.credentials = NULL;
+}
+
+/* TLS, if there are keys, and the pace on top of it. Takes '*link' in any case. */
+static lynx_status dress(const cli_options *options, lynx_tls_role role, lynx_link **link,
+                         char *text, size_t text_size)
+{
+    const cli_security *s = &options->security;
+    if (s->credentials) {
+        lynx_tls_options tls;
+        lynx_link *plain = *link;
+        lynx_tls_options_init(&tls);
+        tls.role = role;
+        tls.peer_name = s->peer_name;
+        const lynx_status status = lynx_link_tls(link, plain, s->credentials, &tls, NULL);
+        if (status != LYNX_OK) {
+            lynx_link_destroy(plain);
+            *link = NULL;
+            snprintf(text, text_size, "%s",
+                     status == LYNX_ERR_ARGUMENT
+                         ? "--peer-name is no name, or no id of the PSK "
+                           "file"
+                         : lynx_status_text(status));
+            return status;
+        }
+    }
+    const lynx_status status = cli_pace(options, link);
+    if (status != LYNX_OK)
+        snprintf(text, text_size, "%s", lynx_status_text(status));
+    return status;
+}
+
+lynx_status cli_dial(const cli_options *options, const char *address, lynx_link **link,
+                     char *text, size_t text_size)
+{
+    /* A call that is not taken within three seconds will not be later; sooner if asked for. */
+    const uint64_t wait_ns =
+        options->timeout_ns < connect_most_ns ? options->timeout_ns : connect_most_ns;
+    const lynx_status status =
+        lynx_tcp_connect(address, wait_ns, &options->security.tcp, link, text, text_size, NULL);
+    return status == LYNX_OK ? dress(options, LYNX_TLS_CLIENT, link, text, text_size) : status;
+}
+
+static void reload(const cli_options *options)
+{
+    char text[512];
+    must_reload = 0;
+    const lynx_status status =
+        lynx_credentials_reload(options->security.credentials, text, sizeof(text));
+    if (status != LYNX_OK)
+        fprintf(stderr, "%s: the old keys stay: %s\n", options->command, text);
+    else
+        fprintf(stderr, "%s: new connections use the keys that were read again\n",
+                options->command);
+}
+
+lynx_status cli_accept(const cli_options *options, int descriptor, uint64_t timeout_ns,
+                       lynx_link **link, char *text, size_t text_size)
+{
+    if (must_reload && options->security.credentials)
+        reload(options);
+    const lynx_status status = lynx_tcp_accept(descriptor, timeout_ns, &options->security.tcp,
+                                               link, text, text_size, NULL);
+    return status == LYNX_OK ? dress(options, LYNX_TLS_SERVER, link, text, text_size) : status;
+}
