@@ -97,7 +97,9 @@ typedef struct lynx_tcp_options {
     /* A silent peer is asked after 'idle', then each 'interval', and is gone after 'count'
      * questions. Defaults 5, 1 and 3. Idle 0: not asked. */
     uint32_t keepalive_idle_s, keepalive_interval_s, keepalive_count;
-    /* Bytes that may wait in the kernel unsent, in front of a late anchor. Default 128 KiB. */
+    /* Bytes that may wait in the kernel unsent. What stands in front of a late anchor is
+     * bounded by the session already: this only keeps the kernel from hoarding. Default 512
+     * KiB. */
     uint32_t notsent_bytes;
 } lynx_tcp_options;
 

@@ -144,7 +144,7 @@ void lynx_tcp_options_init(lynx_tcp_options *options)
         .keepalive_idle_s = 5,
         .keepalive_interval_s = 1,
         .keepalive_count = 3,
-        .notsent_bytes = 128 << 10,
+        .notsent_bytes = 512 << 10,
     };
 }
 
