@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* fuzz_session.h - what both session targets need. */
+/*
+ * fuzz_session.h - what both session targets need. Their input:
+ *
+ *     choice (1 byte), cut (2 bytes, little endian), bytes of the first connection up to 'cut',
+ *     bytes of a second one that takes its place
+ *
+ * Bits of the choice: 0, frames whose digests are wrong are mended, so that the fuzzer reaches
+ * what lies behind them; 1, the owner ends things half-way; 2, pieces of one byte; 3, of some.
+ */
 #ifndef FUZZ_SESSION_H
 #define FUZZ_SESSION_H
 
@@ -31,7 +39,12 @@ static inline void fuzz_options(lynx_session_options *options, lynx_model *model
     };
     lynx_session_options_init(options);
     options->model = model;
+    options->session_id[0] = 1;
+    options->connections_max = options->sessions_max =
+        4; /* few: they are made for each input */
 }
+
+enum { FUZZ_HEAD_BYTES = 3 };
 
 /* Put the right digests in the frames of 'data', as far as their lengths lead. */
 static inline void fuzz_mend(uint8_t *data, size_t size)
@@ -57,15 +70,25 @@ static inline void fuzz_mend(uint8_t *data, size_t size)
     }
 }
 
-/* An exact copy on the heap, where the sanitizer sees each byte too far. */
-static inline uint8_t *fuzz_input(const uint8_t *input, size_t size, int mends)
+/* Where the second connection begins. */
+static inline size_t fuzz_cut(const uint8_t *input, size_t size)
 {
-    uint8_t *data = malloc(size);
+    const size_t cut = (size_t)input[1] | (size_t)input[2] << 8;
+    return cut < size ? cut : size;
+}
+
+/* An exact copy on the heap, where the sanitizer sees each byte too far. */
+static inline uint8_t *fuzz_input(const uint8_t *input, size_t size)
+{
+    uint8_t *data = malloc(size - FUZZ_HEAD_BYTES);
     if (!data)
         abort();
-    memcpy(data, input, size);
-    if (mends)
-        fuzz_mend(data, size);
+    memcpy(data, input + FUZZ_HEAD_BYTES, size - FUZZ_HEAD_BYTES);
+    const size_t cut = fuzz_cut(input, size - FUZZ_HEAD_BYTES);
+    if (input[0] & 1) {
+        fuzz_mend(data, cut);
+        fuzz_mend(data + cut, size - FUZZ_HEAD_BYTES - cut);
+    }
     return data;
 }
 

@@ -1,50 +1,106 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * make_corpora.c - write the seed inputs of the session targets: the bytes of one small
- * exchange, in both directions, with each way of cutting. Run in the root of the repository,
- * linked as a test:
+ * exchange, whole and cut in the middle and resumed, in both directions, with each way of
+ * cutting it in pieces; and random sequences of calls for the pair. Run with the folder of the
+ * corpora:
  *
- *     cc -Iinclude -Isrc -Itests fuzz/make_corpora.c tests/support/{rng,failing_allocator,
- *        session_pair}.c <library> && ./a.out fuzz/corpora
+ *     build/tests/make_corpora fuzz/corpora
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "support/session_pair.h"
 
-static int write_input(const char *root, const char *target, uint8_t choice,
-                       const test_pipe *pipe)
+static FILE *open_input(const char *root, const char *target, const char *name, uint32_t number)
 {
     char path[1024];
-    snprintf(path, sizeof(path), "%s/%s/exchange-%u", root, target, choice);
+    snprintf(path, sizeof(path), "%s/%s/%s-%u", root, target, name, number);
     FILE *file = fopen(path, "wb");
-    if (!file) {
+    if (!file)
         perror(path);
+    return file;
+}
+
+/* What both connections carried one way. */
+static int write_input(const char *root, const char *target, const char *name, uint8_t choice,
+                       const test_pipe *first, const test_pipe *next)
+{
+    FILE *file = open_input(root, target, name, choice);
+    if (!file)
         return 1;
-    }
     fputc(choice, file);
-    fwrite(pipe->data, 1, pipe->end, file);
+    fputc((int)(first->end & 255), file);
+    fputc((int)(first->end >> 8 & 255), file);
+    fwrite(first->data, 1, first->end, file);
+    if (next->end)
+        fwrite(next->data, 1, next->end, file);
+    return fclose(file) != 0;
+}
+
+/* An exchange that is cut after 'turns'. */
+static int write_exchange(const char *root, const char *name, uint32_t turns)
+{
+    static const uint8_t choices[] = {0, 1, 3, 5, 9, 17};
+    static test_pair pair;
+    uint32_t index;
+    int failed = 0;
+    lynx_request request = test_pair_request(70);
+    test_pair_init(&pair, 3);
+    pair.has_small_planes = pair.starts = pair.reconnects = true;
+    pair.is_plain = false;
+    request.flags = turns ? LYNX_REQUEST_HOLD : 0;
+    for (uint32_t i = 0; i < 2; i++)
+        pair.connections[i].down.keeps = pair.connections[i].up.keeps = true;
+    if (test_pair_create(&pair) != LYNX_OK ||
+        test_pair_ask(&pair, 0, &request, &index) != LYNX_OK)
+        return 1;
+    for (uint32_t i = 0; i < turns; i++)
+        test_pair_turn(&pair);
+    /* The first place is kept as it is: the second connection must not take it. */
+    test_connection *first = &pair.connections[0], *next = &pair.connections[1];
+    if (turns) {
+        const test_connection was = *first;
+        test_pair_cut(&pair, 0, 0);
+        first->at_sender = true;
+        failed |= test_pair_connect(&pair, 0, 0) != LYNX_OK;
+        first->at_sender = false;
+        first->down.end = was.down.end;
+    }
+    test_pair_run(&pair, 100000);
+    for (size_t i = 0; i < sizeof(choices) / sizeof(*choices); i++) {
+        failed |= write_input(root, "fuzz_receiver_read", name, choices[i], &first->down,
+                              &next->down);
+        failed |=
+            write_input(root, "fuzz_sender_read", name, choices[i], &first->up, &next->up);
+    }
+    test_pair_destroy(&pair);
+    return failed;
+}
+
+static int write_calls(const char *root, uint32_t number)
+{
+    test_rng rng = test_rng_of(number);
+    uint8_t calls[120];
+    FILE *file = open_input(root, "fuzz_pair", "calls", number);
+    if (!file)
+        return 1;
+    test_rng_fill(&rng, calls, sizeof(calls));
+    calls[1] = 4 | (uint8_t)(number << 3); /* ask first, so that there is something to cut */
+    for (uint32_t i = 2; i < sizeof(calls); i += 2)
+        calls[i] |= 7; /* turns */
+    fwrite(calls, 1, sizeof(calls), file);
     return fclose(file) != 0;
 }
 
 int main(int argc, char **argv)
 {
-    static test_pair pair;
-    const uint8_t choices[] = {0, 1, 3, 5, 9};
-    const lynx_request request = test_pair_request(70);
-    uint64_t id;
     int failed = argc != 2;
-    test_pair_init(&pair, 3);
-    pair.has_small_planes = true;
-    pair.down.keeps = true;
-    pair.up.keeps = true;
-    if (failed || test_pair_create(&pair) != LYNX_OK ||
-        lynx_receiver_request(pair.receiver, &request, &id) != LYNX_OK)
+    if (failed)
         return 1;
-    test_pair_run(&pair, 100000);
-    for (size_t i = 0; i < sizeof(choices); i++) {
-        failed |= write_input(argv[1], "fuzz_receiver_read", choices[i], &pair.down);
-        failed |= write_input(argv[1], "fuzz_sender_read", choices[i], &pair.up);
-    }
-    test_pair_destroy(&pair);
+    failed |= write_exchange(argv[1], "exchange", 0);
+    failed |= write_exchange(argv[1], "resumed", 900);
+    for (uint32_t i = 0; i < 12; i++)
+        failed |= write_calls(argv[1], i);
     return failed;
 }

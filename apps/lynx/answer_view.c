@@ -107,6 +107,8 @@ void answer_view_moment(answer_view *view, const lynx_moment *moment)
         put_draft(view, moment->token);
         break;
     case LYNX_MOMENT_VERIFIED:
+    case LYNX_MOMENT_LOST:
+        clear_progress(view);
         take_drafts_back(view);
         break;
     case LYNX_MOMENT_TOKEN:

@@ -19,6 +19,8 @@
 #include "answer_view.h"
 #include "child.h"
 #include "cli.h"
+#include "cli_remotes.h"
+#include "demo_keys.h"
 #include "commands.h"
 #include "run_report.h"
 #include "timeline.h"
@@ -107,6 +109,7 @@ typedef struct demo {
     const char *document;
     lynx_token *prompt;
     uint32_t prompt_tokens;
+    char keys_path[4100], own_keys[4200];
     target targets[TARGETS_MAX];
     uint32_t target_count;
 } demo;
@@ -129,16 +132,26 @@ static int start_server(demo *d)
     char port_path[4200];
     char mbps[32];
     char delay[32];
+    char node_keys[4200];
     snprintf(port_path, sizeof(port_path), "%s/port", d->output);
     (void)remove(port_path);
     snprintf(mbps, sizeof(mbps), "%.4f", d->mbps);
     snprintf(delay, sizeof(delay), "%.3f", (double)d->shared.pacer.delay_ns / 1e6);
     if (!child_path("lynxd", program, sizeof(program)))
         return cli_error(command, "cannot find lynxd beside this program");
-    char *const arguments[] = {program,           "prefill",     "-m",          d->model_path,
-                               "--listen",        "127.0.0.1:0", "--exact",     "rounding",
-                               "--port-file",     port_path,     "--link-mbps", mbps,
-                               "--link-delay-ms", delay,         NULL};
+    if (!demo_keys_make(command, d->keys_path))
+        return CLI_FAILED;
+    snprintf(node_keys, sizeof(node_keys), "%s/prefill", d->keys_path);
+    snprintf(d->own_keys, sizeof(d->own_keys), "%s/decode", d->keys_path);
+    d->shared.security.folder = d->own_keys;
+    if (cli_secure(&d->shared, "127.0.0.1:0") != CLI_OK)
+        return CLI_FAILED;
+    char *const arguments[] = {program,           "prefill",     "-m",
+                               d->model_path,     "--listen",    "127.0.0.1:0",
+                               "--exact",         "rounding",    "--port-file",
+                               port_path,         "--link-mbps", mbps,
+                               "--link-delay-ms", delay,         "--keys",
+                               node_keys,         NULL};
     d->server = child_start(arguments, NULL, d->log_path);
     d->port = d->server > 0 ? child_wait_for_port(d->server, port_path, 60) : 0;
     if (!d->port)
@@ -265,6 +278,7 @@ static int run_way(demo *d, const way *w, bool is_stored, bool is_shown)
     options.ignore_end = true;
     options.draft_count_max = d->draft_max;
     options.is_stored = is_stored;
+    options.on_loss = LYNX_ON_LOSS_FAIL; /* a row is of its method or of none */
     options.after_prefill = w->after_prefill;
     options.on_moment = on_moment;
     options.user = d;
@@ -275,20 +289,19 @@ static int run_way(demo *d, const way *w, bool is_stored, bool is_shown)
     d->view = is_shown ? &view : NULL;
     put_progress(is_shown ? NULL : w->name, is_stored ? "stored" : "cold");
 
-    lynx_link *link = NULL;
-    if (w->method != LYNX_METHOD_LOCAL && status == LYNX_OK) {
-        snprintf(address, sizeof(address), "127.0.0.1:%u", d->port);
-        status =
-            lynx_tcp_connect(address, 3000000000ull, NULL, &link, text, sizeof(text), NULL);
-        if (status == LYNX_OK)
-            status = cli_pace(&d->shared, &link);
-    }
-    if (status == LYNX_OK)
-        status = lynx_run(link, &options, &result, text);
+    cli_remotes nodes = {.addresses = {address}};
+    snprintf(address, sizeof(address), "127.0.0.1:%u", d->port);
+    nodes.count = w->method != LYNX_METHOD_LOCAL;
+    int code = cli_remotes_open(&nodes, &d->shared, options.engine);
+    if (status == LYNX_OK && code == CLI_OK)
+        status = lynx_run(nodes.remotes, nodes.count, &options, &result, text);
+    cli_remotes_close(&nodes);
     put_progress(NULL, NULL);
     if (is_shown)
         answer_view_end(&view);
     d->view = NULL;
+    if (code != CLI_OK)
+        return code;
     if (status != LYNX_OK)
         return cli_fail(command, status, text);
     add_row(d, w, is_stored, &options, &result);
@@ -640,6 +653,7 @@ int lx_command_demo(int argc, char **argv)
         return cli_error(command, "cannot write the folder '%s': %s", d.output,
                          strerror(errno));
     snprintf(d.log_path, sizeof(d.log_path), "%.4000s/log", d.output);
+    snprintf(d.keys_path, sizeof(d.keys_path), "%.4000s/keys", d.output);
     snprintf(d.prompt_path, sizeof(d.prompt_path), "%.4000s/prompt.txt", d.output);
     d.rows = json_array();
     code = load_engines(&d);
@@ -653,5 +667,6 @@ int lx_command_demo(int argc, char **argv)
     free(d.prompt);
     lynx_engine_destroy(d.engines[0]);
     lynx_engine_destroy(d.engines[1]);
+    cli_secure_end(&d.shared);
     return code;
 }

@@ -32,9 +32,10 @@ static const char help[] =
     "\n"
     "Exit codes: 0 whole, 1 file, 2 usage, 5 damaged or empty.\n";
 
-static const char *const type_names[] = {"?",        "HELLO",  "REQUEST", "ACCEPT", "REFUSE",
-                                         "PROGRESS", "READY",  "START",   "TOKEN",  "PAGE",
-                                         "ACK",      "FINISH", "CANCEL",  "CLOSE",  "PING"};
+static const char *const type_names[] = {"?",        "HELLO", "REQUEST", "ACCEPT", "REFUSE",
+                                         "PROGRESS", "READY", "START",   "TOKEN",  "PAGE",
+                                         "ACK",      "AGAIN", "END",     "CLOSE",  "PING",
+                                         "RESUME",   "FLOW"};
 
 static uint64_t number(const uint8_t *at, size_t size)
 {
@@ -44,8 +45,27 @@ static uint64_t number(const uint8_t *at, size_t size)
     return value;
 }
 
+/* The planes that come: of each class one at a time is under way on a connection. */
+typedef struct coming {
+    XXH3_state_t *states[LYNX_PLANES_MAX];
+} coming;
+
+/* Does the plane that this chunk may complete match its checksum? */
+static bool chunk_fits(coming *c, const uint8_t *page, size_t chunk)
+{
+    const uint8_t plane = page[7];
+    const uint64_t offset = number(page + 12, 4);
+    if (plane >= LYNX_PLANES_MAX || !c->states[plane])
+        return true;
+    if (offset == 0)
+        (void)XXH3_64bits_reset(c->states[plane]);
+    (void)XXH3_64bits_update(c->states[plane], page + PAGE_BYTES, chunk);
+    return offset + chunk < number(page + 8, 4) ||
+           XXH3_64bits_digest(c->states[plane]) == number(page + 16, 8);
+}
+
 /* Why the frame at 'at' cannot be read, or NULL. */
-static const char *fault_of(const uint8_t *at, size_t left)
+static const char *fault_of(coming *c, const uint8_t *at, size_t left)
 {
     if (left < FRAME_BYTES)
         return "the stream ends inside a frame header";
@@ -59,11 +79,7 @@ static const char *fault_of(const uint8_t *at, size_t left)
     if (digested > number(at + 16, 4) ||
         XXH3_64bits(at + FRAME_BYTES, digested) != number(at + 24, 8))
         return "the payload does not match its checksum";
-    /* A plane in one piece can be checked by itself. */
-    const uint8_t *page = at + FRAME_BYTES;
-    const uint64_t chunk = number(at + 16, 4) - digested;
-    if (at[5] == 9 && number(page + 12, 4) == 0 && chunk == number(page + 8, 4) &&
-        XXH3_64bits(page + PAGE_BYTES, (size_t)chunk) != number(page + 16, 8))
+    if (at[5] == 9 && !chunk_fits(c, at + FRAME_BYTES, (size_t)number(at + 16, 4) - PAGE_BYTES))
         return "the plane does not match its checksum";
     return NULL;
 }
@@ -125,12 +141,12 @@ static void put_line(const json_t *row)
     putchar('\n');
 }
 
-static int inspect(const uint8_t *data, size_t size, bool is_json)
+static int inspect(coming *c, const uint8_t *data, size_t size, bool is_json)
 {
     json_t *rows = json_array();
     const char *fault = size ? NULL : "the recording is empty";
     size_t offset = 0;
-    while (offset < size && !(fault = fault_of(data + offset, size - offset))) {
+    while (offset < size && !(fault = fault_of(c, data + offset, size - offset))) {
         json_t *row = describe(data + offset, offset);
         if (!is_json)
             put_line(row);
@@ -170,7 +186,12 @@ int lx_command_inspect(int argc, char **argv)
     char *data = cli_read_file(command, argv[optind], &size);
     if (!data)
         return CLI_FAILED;
-    const int code = inspect((const uint8_t *)data, size, is_json);
+    coming c;
+    for (uint32_t i = 0; i < LYNX_PLANES_MAX; i++)
+        c.states[i] = XXH3_createState();
+    const int code = inspect(&c, (const uint8_t *)data, size, is_json);
+    for (uint32_t i = 0; i < LYNX_PLANES_MAX; i++)
+        XXH3_freeState(c.states[i]);
     free(data);
     return code;
 }

@@ -5,6 +5,7 @@
 
 #include "answer_view.h"
 #include "cli.h"
+#include "cli_remotes.h"
 #include "commands.h"
 #include "record.h"
 #include "run_report.h"
@@ -25,6 +26,9 @@ enum {
     OPT_TOKENS,
     OPT_DIGEST,
     OPT_RECORD,
+    OPT_ON_LOSS,
+    OPT_ANCHOR_DEADLINE,
+    OPT_DEADLINE,
     OPT_SKIP_VERIFY,
     OPT_FLIP
 };
@@ -42,7 +46,15 @@ static const char help[] =
     "  -p, --prompt TEXT        the prompt\n"
     "  -f, --file FILE          its file ('-': standard input)\n"
     "  -n, --predict N          most tokens of the answer (64)\n"
-    "      --prefill HOST:PORT  the prefill node\n"
+    "      --prefill HOST:PORT  the prefill node; given several times: the next ones are tried "
+    "when\n"
+    "                           it cannot finish\n"
+    "      --on-loss WHAT       when none can: recompute the prompt here, fail, or keep the "
+    "anchor\n"
+    "                           and go on unverified (recompute)\n"
+    "      --anchor-deadline S  the anchor must be here after S seconds, else the node is "
+    "lost\n"
+    "      --deadline S         the same for the whole cache\n"
     "      --local              no prefill node: prefill here, decode on the cache as it is\n"
     "      --plain              no prefill node: prefill here, pass the cache through the "
     "codec,\n"
@@ -68,7 +80,8 @@ static const char help[] =
     "                           anchor_s, complete_s, first_own_token_s, ttft_s, tt2t_s, "
     "tt16t_s,\n"
     "                           tt32t_s, tt64t_s, drafted, accepted, verify_ms, codec_ms,\n"
-    "                           cache_digest, has_ended, tokens, text\n"
+    "                           cache_digest, is_recomputed, is_verified, has_ended, tokens,\n"
+    "                           text\n"
     "\n";
 
 static const char help_end[] =
@@ -83,8 +96,9 @@ static const char help_end[] =
 typedef struct run_command {
     cli_options shared;
     lynx_run_options run;
-    const char *prompt, *file, *prefill, *system, *template_name, *record;
-    bool is_json, is_raw_prompt, is_tokens, has_record_failed;
+    const char *prompt, *file, *system, *template_name, *record;
+    cli_remotes nodes;
+    bool is_json, is_raw_prompt, is_tokens, has_record_begun, has_record_failed;
     answer_view view;
     lynx_engine *engine;
     lynx_token *tokens;
@@ -111,6 +125,9 @@ static const struct option long_options[] = {
     {"chat-template", required_argument, NULL, OPT_TEMPLATE},
     {"ignore-end", no_argument, NULL, OPT_IGNORE_END},
     {"record", required_argument, NULL, OPT_RECORD},
+    {"on-loss", required_argument, NULL, OPT_ON_LOSS},
+    {"anchor-deadline", required_argument, NULL, OPT_ANCHOR_DEADLINE},
+    {"deadline", required_argument, NULL, OPT_DEADLINE},
     {"cache-digest", no_argument, NULL, OPT_DIGEST},
     {"skip-verify", no_argument, NULL, OPT_SKIP_VERIFY}, /* mutation check; not in --help */
     {"flip-residual-bit", no_argument, NULL, OPT_FLIP},  /* the same */
@@ -136,6 +153,26 @@ static int take_method(run_command *c, const char *name)
     return cli_usage(command, "'%s' is not a method", name);
 }
 
+static int take_on_loss(run_command *c, const char *name)
+{
+    static const char *const names[] = {"recompute", "fail", "keep"};
+    for (uint32_t i = 0; i < 3; i++)
+        if (strcmp(name, names[i]) == 0) {
+            c->run.on_loss = (lynx_on_loss)i;
+            return CLI_OK;
+        }
+    return cli_usage(command, "'%s' is not recompute, fail or keep", name);
+}
+
+static int take_deadline(const char *value, uint64_t *ns)
+{
+    double seconds;
+    if (!cli_parse_double(value, 0.1, 86400, &seconds))
+        return cli_usage(command, "'%s' is not a number of seconds from 0.1 on", value);
+    *ns = (uint64_t)(seconds * 1e9);
+    return CLI_OK;
+}
+
 /* CLI_OK: taken; else the exit code. */
 static int take_own_option(run_command *c, int option, const char *value)
 {
@@ -151,8 +188,16 @@ static int take_own_option(run_command *c, int option, const char *value)
                    ? CLI_OK
                    : cli_usage(command, "'%s' is not a number of tokens", value);
     case OPT_PREFILL:
-        c->prefill = value;
+        if (c->nodes.count == CLI_REMOTES_MAX)
+            return cli_usage(command, "there are more than %d prefill nodes", CLI_REMOTES_MAX);
+        c->nodes.addresses[c->nodes.count++] = value;
         return CLI_OK;
+    case OPT_ON_LOSS:
+        return take_on_loss(c, value);
+    case OPT_ANCHOR_DEADLINE:
+        return take_deadline(value, &c->run.anchor_deadline_ns);
+    case OPT_DEADLINE:
+        return take_deadline(value, &c->run.complete_deadline_ns);
     case OPT_LOCAL:
         c->run.method = LYNX_METHOD_LOCAL;
         return CLI_OK;
@@ -221,11 +266,11 @@ static int parse(run_command *c, int argc, char **argv)
         return cli_usage(command, "unexpected argument '%s'", argv[optind]);
     const bool is_local =
         c->run.method == LYNX_METHOD_LOCAL || c->run.method == LYNX_METHOD_LOCAL_FULL;
-    if (!is_local && !c->prefill)
+    if (!is_local && !c->nodes.count)
         return cli_usage(command, "no prefill node; pass --prefill HOST:PORT, or --local");
     if (is_local && c->record)
         return cli_usage(command, "--record needs a prefill node");
-    if (is_local && c->prefill)
+    if (is_local && c->nodes.count)
         return cli_usage(command, "--prefill does not go with --local or --plain");
     return -1;
 }
@@ -309,35 +354,40 @@ static void on_moment(void *user, const lynx_moment *moment)
     run_command *c = user;
     if (!c->is_json)
         answer_view_moment(&c->view, moment);
+    if (moment->type == LYNX_MOMENT_LOST)
+        fprintf(stderr, "%s: %s\n", command, moment->text);
+}
+
+/* The recording is of the first connection. */
+static lynx_status record_first(void *user, lynx_link **link, char *text)
+{
+    run_command *c = user;
+    if (!c->record || c->has_record_begun)
+        return LYNX_OK;
+    const lynx_status status = record_link(link, c->record, &c->has_record_failed);
+    c->has_record_begun = status == LYNX_OK;
+    if (status == LYNX_ERR_SYSTEM)
+        snprintf(text, LYNX_TEXT_MAX, "cannot write '%s': %s", c->record, strerror(errno));
+    /* Trying again would not help. */
+    return status == LYNX_ERR_SYSTEM ? LYNX_ERR_UNSUPPORTED : status;
 }
 
 static int answer(run_command *c, lynx_run_result *result)
 {
     char text[LYNX_TEXT_MAX] = "";
-    lynx_link *link = NULL;
+    c->nodes.wrap = record_first;
+    c->nodes.user = c;
+    int code = cli_remotes_open(&c->nodes, &c->shared, c->engine);
     lynx_status status = LYNX_OK;
-    if (c->prefill) {
-        status = cli_dial(&c->shared, c->prefill, &link, text, sizeof(text));
-        if (status != LYNX_OK)
-            return cli_fail(command, status, text);
-        if (status == LYNX_OK && c->record) {
-            status = record_link(&link, c->record, &c->has_record_failed);
-            if (status == LYNX_ERR_SYSTEM) {
-                const int code =
-                    cli_error(command, "cannot write '%s': %s", c->record, strerror(errno));
-                lynx_link_destroy(link);
-                return code;
-            }
-        }
-        if (status != LYNX_OK) {
-            lynx_link_destroy(link);
-            return cli_fail(command, status, NULL);
-        }
+    if (code == CLI_OK) {
+        answer_view_init(&c->view, stdout, c->engine);
+        status = lynx_run(c->nodes.remotes, c->nodes.count, &c->run, result, text);
+        if (!c->is_json)
+            answer_view_end(&c->view);
     }
-    answer_view_init(&c->view, stdout, c->engine);
-    status = lynx_run(link, &c->run, result, text);
-    if (!c->is_json)
-        answer_view_end(&c->view);
+    cli_remotes_close(&c->nodes);
+    if (code != CLI_OK)
+        return code;
     if (c->has_record_failed)
         return cli_error(command, "cannot write '%s'; is the disk full?", c->record);
     if (status != LYNX_OK)
@@ -363,7 +413,9 @@ int lx_command_run(int argc, char **argv)
     if (code >= 0)
         return code;
     cli_catch_signals();
-    code = c.prefill ? cli_secure(&c.shared, c.prefill) : CLI_OK;
+    code = CLI_OK;
+    for (uint32_t i = 0; i < c.nodes.count && code == CLI_OK; i++)
+        code = cli_secure(&c.shared, c.nodes.addresses[i]);
     if (code == CLI_OK)
         code = cli_load_engine(&c.shared, &c.engine);
     if (code != CLI_OK) {
@@ -372,8 +424,6 @@ int lx_command_run(int argc, char **argv)
     }
     c.run.engine = c.engine;
     c.run.sampling = c.shared.sampling;
-    c.run.timeout_ns = c.shared.timeout_ns;
-    c.run.allow_other_weights = c.shared.allow_other_weights;
     c.run.stop = &cli_stop;
     c.run.on_moment = on_moment;
     c.run.user = &c;

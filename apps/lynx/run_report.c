@@ -74,6 +74,8 @@ json_t *run_report(lynx_engine *engine, const lynx_run_options *options,
         snprintf(digest, sizeof(digest), "%016" PRIx64, result->cache_digest);
         json_object_set_new(report, "cache_digest", json_string(digest));
     }
+    json_object_set_new(report, "is_recomputed", json_boolean(result->is_recomputed));
+    json_object_set_new(report, "is_verified", json_boolean(!result->is_unverified));
     json_object_set_new(report, "has_ended", json_boolean(result->has_ended));
     json_object_set_new(report, "tokens", tokens);
     return report;
@@ -92,6 +94,10 @@ void run_summary(lynx_engine *engine, const lynx_run_options *options,
     if (result->drafted)
         fprintf(stderr, ", drafted %u, accepted %u, verified in %.0f ms", result->drafted,
                 result->accepted, (double)result->verify_ns / 1e6);
+    if (result->is_recomputed)
+        fputs(", recomputed here", stderr);
+    if (result->is_unverified)
+        fputs(", UNVERIFIED: the tokens are drafts on the anchor", stderr);
     if (options->digest_cache)
         fprintf(stderr, ", cache %016" PRIx64, result->cache_digest);
     fprintf(stderr, " (%s)\n", exactness_name(engine));

@@ -2,13 +2,27 @@
 #include "prefill.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli.h"
 
-enum { OPT_LISTEN = CLI_OPT_OWN, OPT_PORT_FILE, OPT_ONCE };
+enum {
+    OPT_LISTEN = CLI_OPT_OWN,
+    OPT_PORT_FILE,
+    OPT_ONCE,
+    OPT_CONNECTIONS,
+    OPT_SESSIONS,
+    OPT_REQUESTS,
+    OPT_CONNECTS,
+    OPT_QUEUE,
+    OPT_RESUME,
+    OPT_RESIDUAL_AGE,
+    OPT_STATUS
+};
 
 static const char command[] = "lynxd prefill";
 
@@ -20,6 +34,16 @@ static const char help[] =
     "      --listen HOST:PORT   where decode nodes connect (127.0.0.1:7600); port 0: any free "
     "one\n"
     "      --port-file FILE     write the port there once the node is ready\n"
+    "      --max-connections N  of all peers (64)\n"
+    "      --max-sessions N     decode nodes at a time (32)\n"
+    "      --max-requests N     of one decode node at a time (16)\n"
+    "      --max-connects N     new connections in a second (50)\n"
+    "      --max-queue MB       caches that wait for their decode nodes (4096)\n"
+    "      --resume SECONDS     keep what a lost decode node asked for (60)\n"
+    "      --residual-age SECONDS  let a residual that waits longer go before anchors, one at "
+    "a\n"
+    "                           time; 0: never (0)\n"
+    "      --status SECONDS     a line about the queue so often; 0: none (0)\n"
     "      --once               end after the first connection; its result is the exit code\n"
     "\n";
 
@@ -34,6 +58,9 @@ static const char help_end[] =
 
 typedef struct prefill_options {
     cli_options shared;
+    lynx_session_options session;
+    uint32_t connects_per_s, queue_mb;
+    uint64_t status_ns;
     const char *address;
     const char *port_file;
     bool is_once;
@@ -46,9 +73,48 @@ static const struct option long_options[] = {
     {"listen", required_argument, NULL, OPT_LISTEN},
     {"port-file", required_argument, NULL, OPT_PORT_FILE},
     {"once", no_argument, NULL, OPT_ONCE},
+    {"max-connections", required_argument, NULL, OPT_CONNECTIONS},
+    {"max-sessions", required_argument, NULL, OPT_SESSIONS},
+    {"max-requests", required_argument, NULL, OPT_REQUESTS},
+    {"max-connects", required_argument, NULL, OPT_CONNECTS},
+    {"max-queue", required_argument, NULL, OPT_QUEUE},
+    {"resume", required_argument, NULL, OPT_RESUME},
+    {"residual-age", required_argument, NULL, OPT_RESIDUAL_AGE},
+    {"status", required_argument, NULL, OPT_STATUS},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
+
+static bool take_seconds(const char *value, double least, uint64_t *ns)
+{
+    double seconds;
+    if (!cli_parse_double(value, least, 86400, &seconds))
+        return false;
+    *ns = (uint64_t)(seconds * 1e9);
+    return true;
+}
+
+static bool take_limit(prefill_options *o, int option, const char *value)
+{
+    switch (option) {
+    case OPT_CONNECTIONS:
+        return cli_parse_u32(value, 1, 4096, &o->session.connections_max);
+    case OPT_SESSIONS:
+        return cli_parse_u32(value, 1, 1024, &o->session.sessions_max);
+    case OPT_REQUESTS:
+        return cli_parse_u32(value, 1, LYNX_REQUESTS_MAX, &o->session.requests_max);
+    case OPT_CONNECTS:
+        return cli_parse_u32(value, 1, 100000, &o->connects_per_s);
+    case OPT_QUEUE:
+        return cli_parse_u32(value, 1, 1 << 30, &o->queue_mb);
+    case OPT_RESUME:
+        return take_seconds(value, 0.1, &o->session.resume_ns);
+    case OPT_RESIDUAL_AGE:
+        return take_seconds(value, 0, &o->session.residual_age_max_ns);
+    default:
+        return take_seconds(value, 0, &o->status_ns);
+    }
+}
 
 /* -1: go on; else the exit code. */
 static int parse(prefill_options *o, int argc, char **argv)
@@ -68,6 +134,9 @@ static int parse(prefill_options *o, int argc, char **argv)
             o->port_file = optarg;
         } else if (option == OPT_ONCE) {
             o->is_once = true;
+        } else if (option >= OPT_CONNECTIONS && option <= OPT_STATUS) {
+            if (!take_limit(o, option, optarg))
+                return cli_usage(command, "'%s' is not a limit that this option takes", optarg);
         } else if (option == 'h') {
             printf("%s%s\n%s\n%s%s", help, cli_engine_help, cli_link_help, cli_keys_help,
                    help_end);
@@ -94,51 +163,113 @@ static bool write_port_file(const char *path, uint16_t port)
     return fclose(file) == 0 && is_written && rename(draft, path) == 0;
 }
 
-static int serve_connections(const prefill_options *o, lynx_engine *engine, int descriptor)
+/* Every line of the daemon's log. */
+static void log_line(void *user, lynx_status status, const char *text)
 {
+    (void)user;
+    (void)status;
+    fprintf(stderr, "%s: %s\n", command, text);
+}
+
+typedef struct door {
+    const prefill_options *options;
+    lynx_prefill_node *node;
+    int descriptor;
+    atomic_bool must_close;
+} door;
+
+/* A peer that is turned away sees its connection close, and may come again. */
+static void let_in(const door *d, lynx_link *link)
+{
+    const lynx_status status = lynx_prefill_node_connect(d->node, link);
+    if (status == LYNX_OK)
+        return;
+    log_line(NULL, status,
+             status == LYNX_BLOCKED ? "turned a peer away: too many connect in this second"
+                                    : lynx_status_text(status));
+    lynx_link_destroy(link);
+}
+
+static void log_status(lynx_prefill_node *node)
+{
+    const lynx_prefill_report report = lynx_prefill_node_report(node);
+    fprintf(stderr, "%s: connections %llu, queued %llu bytes, oldest residual %.3f s\n",
+            command, (unsigned long long)report.counters.connections,
+            (unsigned long long)report.counters.queued_bytes,
+            (double)report.residual_age_ns / 1e9);
+}
+
+static void *watch_door(void *user)
+{
+    const door *d = user;
     char text[LYNX_TEXT_MAX];
-    lynx_held_prompt *held = NULL;
-    lynx_status status = lynx_held_prompt_create(&held, NULL);
-    lynx_serve_options serve;
-    lynx_serve_options_init(&serve);
-    serve.engine = engine;
-    serve.held = held;
-    serve.allow_other_weights = o->shared.allow_other_weights;
-    serve.timeout_ns = o->shared.timeout_ns;
-    serve.stop = &cli_stop;
-    while (status == LYNX_OK && !cli_stop) {
+    lynx_time_ns status_at = lynx_clock_now();
+    while (!d->must_close) {
+        const uint64_t interval = d->options->status_ns;
+        if (interval && lynx_clock_now() - status_at >= interval) {
+            status_at = lynx_clock_now();
+            log_status(d->node);
+        }
         lynx_link *link = NULL;
-        status = cli_accept(&o->shared, descriptor, 200000000ull, &link, text, sizeof(text));
-        if (status == LYNX_BLOCKED) {
-            status = LYNX_OK;
-            continue;
-        }
-        if (status != LYNX_OK)
-            break;
-        lynx_serve_report report;
-        const lynx_status served = lynx_serve(link, &serve, &report, text);
-        fprintf(stderr,
-                "%s: connection ended (%s): requests %llu, sent %llu bytes, queue at most %llu "
-                "bytes of %llu of cache, prefill %.2f s, encode %.3f s\n",
-                command, served == LYNX_OK ? "in order" : text,
-                (unsigned long long)report.requests,
-                (unsigned long long)report.counters.bytes_sent,
-                (unsigned long long)report.counters.queued_bytes_top,
-                (unsigned long long)report.cache_bytes, (double)report.prefill_ns / 1e9,
-                (double)report.encode_ns / 1e9);
-        if (o->is_once) {
-            lynx_held_prompt_destroy(held);
-            return cli_exit_code(served);
-        }
+        const lynx_status status = cli_accept(&d->options->shared, d->descriptor, 200000000ull,
+                                              &link, text, sizeof(text));
+        if (status == LYNX_OK)
+            let_in(d, link);
+        else if (status != LYNX_BLOCKED)
+            log_line(NULL, status, text);
     }
-    lynx_held_prompt_destroy(held);
-    return status == LYNX_OK ? CLI_OK : cli_fail(command, status, text);
+    return NULL;
+}
+
+static void log_totals(lynx_prefill_node *node)
+{
+    const lynx_prefill_report report = lynx_prefill_node_report(node);
+    const lynx_session_counters *c = &report.counters;
+    fprintf(
+        stderr,
+        "%s: requests %llu, sent %llu bytes, queue at most %llu bytes, sessions %llu, resumed "
+        "%llu, sent again %llu bytes\n",
+        command, (unsigned long long)report.requests, (unsigned long long)c->bytes_sent,
+        (unsigned long long)c->queued_bytes_top, (unsigned long long)c->sessions,
+        (unsigned long long)c->resumes, (unsigned long long)c->resent_bytes);
+}
+
+static int serve(const prefill_options *o, lynx_engine *engine, int descriptor)
+{
+    char text[LYNX_TEXT_MAX] = "";
+    pthread_t thread;
+    door d = {.options = o, .descriptor = descriptor};
+    lynx_prefill_options options;
+    lynx_prefill_options_init(&options);
+    options.engine = engine;
+    options.session = o->session;
+    options.session.allow_other_weights = o->shared.allow_other_weights;
+    options.session.timeout_ns = o->shared.timeout_ns;
+    options.connects_per_s = o->connects_per_s;
+    options.queue_bytes_max = (uint64_t)o->queue_mb << 20;
+    options.stop = &cli_stop;
+    options.is_once = o->is_once;
+    options.log = log_line;
+    lynx_status status = lynx_prefill_node_create(&d.node, &options);
+    if (status != LYNX_OK)
+        return cli_fail(command, status, NULL);
+    if (pthread_create(&thread, NULL, watch_door, &d) != 0) {
+        lynx_prefill_node_destroy(d.node);
+        return cli_error(command, "cannot start a thread");
+    }
+    status = lynx_prefill_node_run(d.node, text);
+    d.must_close = true;
+    pthread_join(thread, NULL);
+    log_totals(d.node);
+    lynx_prefill_node_destroy(d.node);
+    return cli_exit_code(status);
 }
 
 int lynxd_prefill(int argc, char **argv)
 {
-    prefill_options o = {.address = "127.0.0.1:7600"};
+    prefill_options o = {.address = "127.0.0.1:7600", .connects_per_s = 50, .queue_mb = 4096};
     cli_options_init(&o.shared, command);
+    lynx_session_options_init(&o.session);
     int code = parse(&o, argc, argv);
     if (code >= 0)
         return code;
@@ -166,7 +297,7 @@ int lynxd_prefill(int argc, char **argv)
     } else {
         fprintf(stderr, "%s: %s is ready on port %u\n", command,
                 engine->ops->model(engine)->name, port);
-        code = serve_connections(&o, engine, descriptor);
+        code = serve(&o, engine, descriptor);
     }
     if (descriptor >= 0)
         close(descriptor);

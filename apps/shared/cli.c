@@ -33,7 +33,9 @@ const char cli_link_help[] =
     "Link:\n"
     "      --link-mbps X        hold what this end sends to X Mbit/s (emulated link)\n"
     "      --link-delay-ms X    add X ms of one-way delay to it\n"
-    "      --timeout SECONDS    give up on a silent peer (10)\n"
+    "      --timeout SECONDS    give up on a silent connection (10)\n"
+    "      --patience SECONDS   give up on a prefill node that cannot be reached again (10)\n"
+    "      --lanes N            connections to it, 1 to 8 (1)\n"
     "      --allow-other-weights  accept the same model in other weights (answers may "
     "differ)\n";
 
@@ -162,7 +164,10 @@ bool cli_parse_double(const char *text, double least, double most, double *value
 
 void cli_options_init(cli_options *options, const char *command)
 {
-    *options = (cli_options){.command = command, .timeout_ns = 10000000000ull};
+    *options = (cli_options){.command = command,
+                             .timeout_ns = 10000000000ull,
+                             .patience_ns = 10000000000ull,
+                             .lanes = 1};
     lynx_llama_options_init(&options->engine);
     lynx_sampling_init(&options->sampling);
     lynx_pacer_options_init(&options->pacer);
@@ -286,6 +291,13 @@ static int take_link_option(cli_options *o, int option, const char *value)
             return 0;
         o->timeout_ns = (uint64_t)(number * 1e9);
         return 1;
+    case CLI_OPT_PATIENCE:
+        if (!cli_parse_double(value, 0.1, 86400, &number))
+            return 0;
+        o->patience_ns = (uint64_t)(number * 1e9);
+        return 1;
+    case CLI_OPT_LANES:
+        return cli_parse_u32(value, 1, LYNX_LANES_MAX, &o->lanes);
     case CLI_OPT_OTHER_WEIGHTS:
         o->allow_other_weights = true;
         return 1;

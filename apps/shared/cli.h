@@ -81,6 +81,8 @@ enum {
     CLI_OPT_LINK_DELAY,
     CLI_OPT_TIMEOUT,
     CLI_OPT_OTHER_WEIGHTS,
+    CLI_OPT_PATIENCE,
+    CLI_OPT_LANES,
     CLI_OPT_KEYS,
     CLI_OPT_PSK,
     CLI_OPT_PLAINTEXT,
@@ -123,6 +125,8 @@ enum {
     {"link-mbps", required_argument, NULL, CLI_OPT_LINK_MBPS},                                 \
         {"link-delay-ms", required_argument, NULL, CLI_OPT_LINK_DELAY},                        \
         {"timeout", required_argument, NULL, CLI_OPT_TIMEOUT},                                 \
+        {"patience", required_argument, NULL, CLI_OPT_PATIENCE},                               \
+        {"lanes", required_argument, NULL, CLI_OPT_LANES},                                     \
     {                                                                                          \
         "allow-other-weights", no_argument, NULL, CLI_OPT_OTHER_WEIGHTS                        \
     }
@@ -162,7 +166,8 @@ typedef struct cli_options {
     bool is_verbose;
     lynx_sampling sampling;
     lynx_pacer_options pacer;
-    uint64_t timeout_ns;
+    uint64_t timeout_ns, patience_ns;
+    uint32_t lanes;
     bool allow_other_weights;
     cli_security security;
 } cli_options;

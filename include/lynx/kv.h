@@ -37,7 +37,10 @@ enum {
     LYNX_CHANNELS_MAX = 65536,
     LYNX_PAGE_TOKENS_MAX = 4096,
     LYNX_PROMPT_TOKENS_MAX = 1 << 24,
-    LYNX_PLANES_MAX = 8
+    LYNX_PLANES_MAX = 8,
+    LYNX_REQUESTS_MAX = 16, /* live requests of one session */
+    LYNX_LANES_MAX = 8,     /* connections of one session */
+    LYNX_ID_BYTES = 16      /* of the random name of a session, of a request's ticket */
 };
 
 typedef enum lynx_side { LYNX_SIDE_KEYS = 0, LYNX_SIDE_VALUES = 1 } lynx_side;

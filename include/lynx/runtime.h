@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * runtime.h - the two nodes: engine, codec, session and link put together.
+ * runtime.h - the two nodes: engine, codec, session and links put together.
  *
- * Each end of a connection has two threads: a link thread that pumps bytes (libuv), and the
- * calling thread, which owns the engine. They meet in the session object, under one lock that
- * is never held while the engine computes or a socket is used. So page i+1 is quantised while
- * page i is on the wire, and pages are checked and put away while the engine drafts.
+ * Each connection has a thread that pumps its bytes (libuv); each engine has the thread of its
+ * caller. They meet in the session object, under one lock that is never held while the engine
+ * computes or bytes are moved. So page i+1 is quantised while page i is on the wire, and pages
+ * are checked and put away while the engine drafts.
  *
- * Shutdown order: the engine thread stops first, the link thread sends what is queued (the
- * reason, above all) for a bounded time, then the link is closed and the session destroyed.
+ *     prefill node    many peers, one engine: requests are worked on one after the other, and
+ *                     their planes leave together, anchors first
+ *     remote          a prefill node as a decode node sees it: it connects, and connects again
+ *                     after a cut, while requests go on
+ *     run             one prompt on a decode node; several may run side by side, each with an
+ *                     engine of its own, over the same remote
  *
- * Threads: each function runs on the calling thread until its work is done. An engine is used
- * by one call at a time.
+ * A stop flag may be set by a signal handler, or by another thread with an atomic store.
+ *
+ * Shutdown order: runs end, then the remote is closed (it sends what is queued - the reason,
+ * above all - for a bounded time and joins its threads), then the engine. A prefill node: stop
+ * its run, then destroy it.
  */
 #ifndef LYNX_RUNTIME_H
 #define LYNX_RUNTIME_H
@@ -38,46 +45,129 @@ enum { LYNX_TEXT_MAX = 768 }; /* bytes of a sentence that explains an error */
 /* Nanoseconds of the monotonic clock that all times here are taken from. */
 LYNX_API lynx_time_ns lynx_clock_now(void);
 
+/* A sentence for the operator: a connection came, broke or was refused. 'status' is LYNX_OK for
+ * what is in order. Called on any thread, without a lock. */
+typedef void lynx_on_log(void *user, lynx_status status, const char *text);
+
+/* ---- pump: the threads of a session's end -------------------------------------------- */
+
+/* Moves bytes between the lanes of a sender or receiver and their links, a thread each. */
+typedef struct lynx_pump lynx_pump;
+
+typedef struct lynx_pump_options {
+    size_t struct_size;
+    uint64_t greet_ns; /* a peer that says nothing for so long is dropped. Default 5 s */
+    lynx_on_log *log;  /* links that ended before a session heard of them; may be NULL */
+    void *user;
+    const lynx_allocator *memory; /* kept; used from all threads */
+} lynx_pump_options;
+
+LYNX_API void lynx_pump_options_init(lynx_pump_options *options);
+
+/* Keeps the sender (or receiver), which is used only with the lock held from now on. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_pump_create_sender(lynx_pump **pump,
+                                                             lynx_sender *sender,
+                                                             const lynx_pump_options *options);
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_pump_create_receiver(
+    lynx_pump **pump, lynx_receiver *receiver, const lynx_pump_options *options);
+
+/* End every link, sending what is queued for up to 'linger_ns', join all threads, free. */
+LYNX_API void lynx_pump_destroy(lynx_pump *pump, uint64_t linger_ns);
+
+/* Give a link to a thread of its own. On success the pump takes it; on failure it stays with
+ * the caller. 'lane' is that of a receiver, and ignored for a sender, which hears of the link
+ * with its first bytes, when the peer is known. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_pump_attach(lynx_pump *pump, lynx_link *link,
+                                                      uint32_t lane);
+
+/* The end may be used between these. Unlock wakes the threads that have something to send. */
+LYNX_API void lynx_pump_lock(lynx_pump *pump);
+LYNX_API void lynx_pump_unlock(lynx_pump *pump);
+
+/* With the lock held: wait until there is a new event, a plane was given back, a link came or
+ * went, or 'deadline'. May return earlier. */
+LYNX_API void lynx_pump_wait(lynx_pump *pump, lynx_time_ns deadline);
+
 /* ---- prefill node -------------------------------------------------------------------- */
 
-typedef struct lynx_serve_report {
-    uint64_t requests;    /* accepted */
-    uint64_t prefilled;   /* tokens run through the model */
-    uint64_t prefill_ns;  /* of the last request; 0 when its cache was still held */
-    uint64_t encode_ns;   /* in the codec, of the last request */
-    uint64_t cache_bytes; /* of the last request, in the engine's own type */
+typedef struct lynx_prefill_node lynx_prefill_node;
+
+typedef struct lynx_prefill_options {
+    size_t struct_size;
+    lynx_engine *engine;          /* kept */
+    lynx_session_options session; /* limits and time-outs; model and memory are filled in */
+    uint32_t connects_per_s;      /* more connections wait at the door. Default 50 */
+    uint64_t queue_bytes_max; /* planes that wait for peers; a request that would exceed it is
+                                 refused. Default 4 GiB */
+    uint64_t greet_ns;        /* handshake and hello. Default 5 s */
+    const char *kernels;      /* as in lynx_codec_options. Default NULL */
+    volatile sig_atomic_t *stop; /* non-zero: run ends soon. May be NULL */
+    bool is_once;                /* run ends when the first peer has gone. Default false */
+    lynx_on_log *log;            /* may be NULL */
+    void *user;
+    const lynx_allocator *memory; /* kept; used from all threads */
+} lynx_prefill_options;
+
+LYNX_API void lynx_prefill_options_init(lynx_prefill_options *options);
+
+typedef struct lynx_prefill_report {
+    uint64_t requests;        /* accepted */
+    uint64_t prefilled;       /* tokens run through the model */
+    uint64_t prefill_ns;      /* of the last request; 0 when its cache was still held */
+    uint64_t encode_ns;       /* in the codec, of the last request */
+    uint64_t cache_bytes;     /* of the last request, in the engine's own type */
+    uint64_t residual_age_ns; /* of the oldest residual that waits to leave; 0: none does */
     lynx_session_counters counters;
     uint32_t raw_pages; /* of the last request: travelled raw although the codec codes them */
-} lynx_serve_report;
+} lynx_prefill_report;
 
-/* What a prefill node remembers between connections: which prompt its engine still holds. */
-typedef struct lynx_held_prompt lynx_held_prompt;
+/* Threads: connect and report from any, run from the one that owns the engine. */
+LYNX_API LYNX_MUST_CHECK lynx_status
+lynx_prefill_node_create(lynx_prefill_node **node, const lynx_prefill_options *options);
+LYNX_API void lynx_prefill_node_destroy(lynx_prefill_node *node);
 
-LYNX_API LYNX_MUST_CHECK lynx_status lynx_held_prompt_create(lynx_held_prompt **held,
-                                                             const lynx_allocator *memory);
-LYNX_API void lynx_held_prompt_destroy(lynx_held_prompt *held);
+/* A peer came. On success the node takes 'link'; on failure it stays with the caller.
+ * LYNX_BLOCKED: too many came within this second, try again a little later. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_prefill_node_connect(lynx_prefill_node *node,
+                                                               lynx_link *link);
 
-typedef struct lynx_serve_options {
+/* Work on requests until stopped. LYNX_OK, or, with is_once, why the peer went; 'text'
+ * (LYNX_TEXT_MAX bytes) gets one sentence then. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_prefill_node_run(lynx_prefill_node *node, char *text);
+
+LYNX_API lynx_prefill_report lynx_prefill_node_report(lynx_prefill_node *node);
+
+/* ---- remote: a prefill node as a decode node sees it --------------------------------- */
+
+typedef struct lynx_remote lynx_remote;
+
+/* Make a connection, waiting at most some seconds. 'text' (LYNX_TEXT_MAX bytes) gets one
+ * sentence on failure. Called on a thread of the remote. ERR_ARGUMENT, ERR_DENIED and
+ * ERR_UNSUPPORTED are final; after others it is tried again. */
+typedef lynx_status lynx_dial(void *user, uint32_t lane, lynx_link **link, char *text);
+
+typedef struct lynx_remote_options {
     size_t struct_size;
-    lynx_engine *engine;          /* borrowed */
-    lynx_held_prompt *held;       /* borrowed; NULL: nothing is remembered */
-    bool allow_other_weights;     /* Default false */
-    uint64_t timeout_ns;          /* peer silent. Default 10 s */
-    const char *kernels;          /* as in lynx_codec_options. Default NULL */
-    volatile sig_atomic_t *stop;  /* non-zero: end soon. May be NULL */
-    const lynx_allocator *memory; /* used from both threads */
-} lynx_serve_options;
+    lynx_session_options session; /* with its model; session_id and memory are filled in */
+    lynx_dial *dial;
+    void *dial_user;
+    uint64_t first_patience_ns; /* no connection at all for so long: given up. Default 3 s */
+    uint64_t patience_ns;       /* no connection after a cut. Default 10 s */
+    uint64_t retry_least_ns;    /* between two attempts, doubling to ... Default 50 ms */
+    uint64_t retry_most_ns;     /* ... this. Default 2 s */
+    lynx_on_log *log;           /* may be NULL */
+    void *log_user;
+    const lynx_allocator *memory; /* kept; used from all threads */
+} lynx_remote_options;
 
-LYNX_API void lynx_serve_options_init(lynx_serve_options *options);
+LYNX_API void lynx_remote_options_init(lynx_remote_options *options);
 
-/*
- * Serve one connection until the peer closes it. Takes 'link'. 'text' (LYNX_TEXT_MAX bytes)
- * gets one sentence unless the result is LYNX_OK (the peer said good-bye). 'report' may be
- * NULL.
- */
-LYNX_API LYNX_MUST_CHECK lynx_status lynx_serve(lynx_link *link,
-                                                const lynx_serve_options *options,
-                                                lynx_serve_report *report, char *text);
+/* Begin to connect; returns at once. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_remote_open(lynx_remote **remote,
+                                                      const lynx_remote_options *options);
+/* Say good-bye and join all threads. Every run over it must have returned. NULL is allowed. */
+LYNX_API void lynx_remote_close(lynx_remote *remote);
+LYNX_API lynx_session_counters lynx_remote_counters(lynx_remote *remote);
 
 /* ---- decode node --------------------------------------------------------------------- */
 
@@ -92,6 +182,14 @@ typedef enum lynx_method {
                               the result: the target that SPECULATE must equal */
 } lynx_method;
 
+/* What to do when no prefill node can finish a request. */
+typedef enum lynx_on_loss {
+    LYNX_ON_LOSS_RECOMPUTE, /* prefill here; the tokens are those that were promised */
+    LYNX_ON_LOSS_FAIL,      /* end with the error */
+    LYNX_ON_LOSS_KEEP /* go on with the anchor if it is complete, unverified and marked so;
+                         else recompute */
+} lynx_on_loss;
+
 /* Something that happened; for streaming output, progress bars and timelines. */
 typedef enum lynx_moment_type {
     LYNX_MOMENT_REQUEST,  /* clock zero of the run */
@@ -102,6 +200,8 @@ typedef enum lynx_moment_type {
     LYNX_MOMENT_DRAFT,    /* 'token' was drafted at answer index 'count' */
     LYNX_MOMENT_VERIFY,   /* the pass over 'total' drafts begins */
     LYNX_MOMENT_VERIFIED, /* 'count' of 'total' drafts stand */
+    LYNX_MOMENT_LOST,     /* the prefill node is given up: 'text'; the next one, or this node,
+                             goes on */
     LYNX_MOMENT_TOKEN     /* 'token' is valid at answer index 'count' */
 } lynx_moment_type;
 
@@ -112,6 +212,7 @@ typedef struct lynx_moment {
     uint32_t plane;
     size_t bytes;
     lynx_token token;
+    const char *text; /* LOST: why; borrowed */
 } lynx_moment;
 
 /* Called on the calling thread of lynx_run, in the order of time. */
@@ -131,13 +232,15 @@ typedef struct lynx_run_options {
     bool is_stored;             /* the peer finishes (or still holds) the cache first; the clock
                                    starts when it is asked to send. Default false */
     bool after_prefill;         /* no page leaves before the prefill ended. Default false */
-    bool allow_other_weights;   /* Default false */
-    bool digest_cache;          /* fill 'cache_digest'; costs a read of the cache. Default false
-                                 */
-    bool skip_verify;           /* MUTATION CHECK ONLY: take drafts as valid. Default false */
+    lynx_on_loss on_loss;       /* Default RECOMPUTE */
+    uint64_t anchor_deadline_ns;   /* from the request (or START) to the complete anchor */
+    uint64_t complete_deadline_ns; /* ... to the complete cache. 0 (default): no deadline; else
+                                      the remote counts as lost for this prompt */
+    bool digest_cache;      /* fill 'cache_digest'; costs a read of the cache. Default false
+                             */
+    bool skip_verify;       /* MUTATION CHECK ONLY: take drafts as valid. Default false */
     bool flip_residual_bit; /* MUTATION CHECK ONLY: change one bit of the first residual plane
                                behind its checksum. Default false */
-    uint64_t timeout_ns;    /* peer silent. Default 10 s */
     const char *kernels;
     lynx_on_moment *on_moment; /* may be NULL */
     void *user;
@@ -162,6 +265,8 @@ typedef struct lynx_run_result {
     uint64_t verify_ns;    /* duration of the verification pass */
     uint64_t decode_cache_ns; /* spent in the codec and in writing pages */
     uint32_t drafted, accepted;
+    bool is_recomputed; /* no prefill node could finish: the prompt was prefilled here */
+    bool is_unverified; /* LYNX_ON_LOSS_KEEP: the tokens behind the first are drafts */
     uint64_t bytes_before_first_draft; /* on the wire, framing included */
     uint64_t bytes_total;
     uint64_t cache_bytes;  /* of the prompt in the engine's own type */
@@ -171,11 +276,14 @@ typedef struct lynx_run_result {
 } lynx_run_result;
 
 /*
- * Run one prompt to the end of its answer. Takes 'link' (NULL for the local methods). 'result'
- * holds the caller's arrays, of 'capacity' >= answer_tokens_max. 'text' (LYNX_TEXT_MAX bytes)
- * gets one sentence on failure; 'result' then holds the valid tokens so far.
+ * Run one prompt to the end of its answer, over the first of 'remotes' that can ('count' may be
+ * 0 for the local methods). 'result' holds the caller's arrays, of 'capacity' >=
+ * answer_tokens_max. 'text' (LYNX_TEXT_MAX bytes) gets one sentence on failure; 'result' then
+ * holds the valid tokens so far. Another model, version or identity of a remote ends the run
+ * whatever 'on_loss' says.
  */
-LYNX_API LYNX_MUST_CHECK lynx_status lynx_run(lynx_link *link, const lynx_run_options *options,
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_run(lynx_remote *const remotes[], uint32_t count,
+                                              const lynx_run_options *options,
                                               lynx_run_result *result, char *text);
 
 #ifdef __cplusplus

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * decode_node.c - one prompt on a decode node, from request to the last token.
+ * decode_node.c - one prompt on a decode node, from request to the last token; see run.h.
  *
  *     RECEIVE --first token, anchor--> DRAFT --all planes--> verify --> plain decoding
- *        |                                                                 ^
- *        +--first token, all planes (or the anchor, by the method)---------+
+ *        |                               |                     ^           ^
+ *        +-first token, all planes (or the anchor, by method)--)-----------+
+ *        |                               |                     |
+ *        +-------- remotes lost ---------+--> prefill here ----+
  *
- * The engine thread is here: it takes events from the receiver under the loop's lock, and
+ * The engine thread is here: it takes events from the receiver under the pump's lock, and
  * decodes pages and computes without it. The memory of a page's planes belongs to the receiver
  * until this thread releases the page.
  */
@@ -15,477 +17,116 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
-#include "lynx/runtime.h"
-#include "lynx/speculate.h"
-#include "runtime/endpoint_loop.h"
-#include "runtime/page_pass.h"
+#include "runtime/remote.h"
+#include "runtime/run.h"
 
-enum { LINGER_MS = 1000, POLL_MS = 200 };
-
-typedef struct run {
-    const lynx_run_options *options;
-    lynx_run_result *result;
-    lynx_engine *engine;
-    const lynx_model *model;
-    const lynx_allocator *memory;
-    lynx_receiver *receiver;
-    lx_loop *loop;
-    lx_page_pass pass;
-    char *text;
-
-    lynx_time_ns zero;
-    uint64_t request_id;
-    bool is_ready, has_first, is_finished, is_over, is_flipped;
-    lynx_status over_status;
-
-    /* Prompt, answer and drafts in one row; the answer's first token is at 'prompt_tokens'. */
-    lynx_token *history;
-    size_t history_room;
-    lynx_time_ns *draft_times;
-    lynx_token_clock clock;
-
-    /* Counted from events, because the map runs ahead of the events that are taken. */
-    uint64_t pages_needed, planes_seen[LYNX_PLANES_MAX];
-    lynx_page_id *pending; /* a plane of these pages arrived and is not in the cache yet */
-    size_t pending_count, pending_room;
-} run;
-
-static void emit(run *r, lynx_moment moment)
+void lx_run_emit(lx_run *r, lynx_moment moment)
 {
     if (moment.time == 0)
-        moment.time = lx_loop_now();
+        moment.time = lx_now();
     if (r->options->on_moment)
         r->options->on_moment(r->options->user, &moment);
 }
 
-static bool is_end(const run *r, lynx_token token)
+bool lx_run_is_stopped(const lx_run *r)
 {
-    return !r->options->ignore_end && r->engine->ops->token_is_end(r->engine, token);
-}
-
-static uint32_t answer_left(const run *r)
-{
-    return r->options->answer_tokens_max - r->result->token_count;
-}
-
-static bool is_answered(const run *r)
-{
-    return r->result->has_ended || answer_left(r) == 0;
-}
-
-/* A valid token, produced at 'time'. It stands in the history already or is put there. */
-static void add_token(run *r, lynx_token token, lynx_time_ns time)
-{
-    lynx_run_result *result = r->result;
-    const uint32_t index = result->token_count;
-    r->history[r->options->prompt_tokens + index] = token;
-    result->tokens[index] = token;
-    lynx_token_clock_add(&r->clock, time > r->zero ? time - r->zero : 0);
-    result->token_count++;
-    result->has_ended = is_end(r, token);
-    emit(r, (lynx_moment){.type = LYNX_MOMENT_TOKEN,
-                          .time = time,
-                          .count = index,
-                          .total = r->options->answer_tokens_max,
-                          .token = token});
-}
-
-static void note_own_token(run *r)
-{
-    if (r->result->first_own_ns == 0)
-        r->result->first_own_ns = lx_loop_now() - r->zero;
-}
-
-/* ---- events -------------------------------------------------------------------------- */
-
-static void over(run *r, lynx_status status, const char *text)
-{
-    if (r->is_over)
-        return;
-    r->is_over = true;
-    r->over_status = status;
-    snprintf(r->text, LYNX_TEXT_MAX, "%s", text ? text : lynx_status_text(status));
-}
-
-/* Every page has planes 0 .. 'plane', and the events that say so were taken. */
-static bool has_plane(const run *r, uint32_t plane)
-{
-    bool is_complete = r->pages_needed > 0;
-    for (uint32_t i = 0; i <= plane; i++)
-        is_complete = is_complete && r->planes_seen[i] == r->pages_needed;
-    return is_complete;
-}
-
-static void on_plane(run *r, const lynx_event *event)
-{
-    lynx_bytes planes[LYNX_PLANES_MAX];
-    uint32_t count = 0;
-    size_t bytes = 0;
-    if (lynx_receiver_planes(r->receiver, r->request_id, event->page, planes, &count) ==
-            LYNX_OK &&
-        event->plane < count)
-        bytes = planes[event->plane].size;
-    if (r->pending_count < r->pending_room)
-        r->pending[r->pending_count++] = event->page;
-    emit(r, (lynx_moment){.type = LYNX_MOMENT_PLANE,
-                          .time = event->time,
-                          .plane = event->plane,
-                          .bytes = bytes});
-
-    r->planes_seen[event->plane]++;
-    if (event->plane == 0 && has_plane(r, 0)) {
-        r->result->anchor_ns = event->time - r->zero;
-        emit(r, (lynx_moment){.type = LYNX_MOMENT_ANCHOR, .time = event->time});
-    }
-    if (r->result->complete_ns == 0 && has_plane(r, r->pass.plane_count - 1)) {
-        r->result->complete_ns = event->time - r->zero;
-        emit(r, (lynx_moment){.type = LYNX_MOMENT_COMPLETE, .time = event->time});
-    }
-}
-
-static void on_token(run *r, const lynx_event *event)
-{
-    if (event->count != r->result->token_count || is_answered(r))
-        return; /* only the first token is wanted, or all of them in order */
-    if (event->count > 0 && r->options->method != LYNX_METHOD_TOKENS)
-        return;
-    if (event->token < 0 || (uint32_t)event->token >= r->model->vocabulary) {
-        over(r, LYNX_ERR_PROTOCOL, "the prefill node sent a token outside the vocabulary");
-        return;
-    }
-    r->has_first = true;
-    add_token(r, event->token, event->time);
-}
-
-static void on_event(run *r, const lynx_event *event)
-{
-    switch (event->type) {
-    case LYNX_EVENT_PROGRESS:
-        if (event->count == r->options->prompt_tokens && r->result->prefill_ns == 0)
-            r->result->prefill_ns = event->time > r->zero ? event->time - r->zero : 0;
-        emit(r, (lynx_moment){.type = LYNX_MOMENT_PREFILL,
-                              .time = event->time,
-                              .count = event->count,
-                              .total = r->options->prompt_tokens});
-        break;
-    case LYNX_EVENT_READY:
-        r->is_ready = true;
-        break;
-    case LYNX_EVENT_TOKEN:
-        on_token(r, event);
-        break;
-    case LYNX_EVENT_PLANE:
-        on_plane(r, event);
-        break;
-    case LYNX_EVENT_FINISH:
-        r->is_finished = true;
-        break;
-    case LYNX_EVENT_REFUSE:
-    case LYNX_EVENT_CLOSED:
-        /* What is here already stays usable: only a missing part makes it an error. */
-        over(r, event->status == LYNX_OK ? LYNX_ERR_CLOSED : event->status, event->text);
-        break;
-    case LYNX_EVENT_NONE:
-    case LYNX_EVENT_HELLO:
-    case LYNX_EVENT_REQUEST:
-    case LYNX_EVENT_START:
-    case LYNX_EVENT_CANCEL:
-    case LYNX_EVENT_DELIVERED:
-    case LYNX_EVENT_ACCEPT:
-        break;
-    }
-}
-
-/* Take all events. Called with the lock held. */
-static void take_events(run *r)
-{
-    lynx_event event;
-    while (lynx_receiver_next_event(r->receiver, &event))
-        on_event(r, &event);
-}
-
-static bool is_stopped(const run *r)
-{
-    return r->options->stop && *r->options->stop;
-}
-
-/* Take events; when there are none, wait for some. */
-static lynx_status wait_for_events(run *r)
-{
-    lx_loop_lock(r->loop);
-    take_events(r);
-    if (!r->is_over)
-        lx_loop_wait(r->loop, lx_loop_now() + POLL_MS * 1000000ull);
-    take_events(r);
-    lx_loop_unlock(r->loop);
-    LX_REQUIRE(!is_stopped(r), LYNX_ERR_CANCELLED);
-    return LYNX_OK;
-}
-
-static void poll_events(run *r)
-{
-    lx_loop_lock(r->loop);
-    take_events(r);
-    lx_loop_unlock(r->loop);
-}
-
-/* ---- pages --------------------------------------------------------------------------- */
-
-/* MUTATION CHECK ONLY: damage one bit behind the anchor, after its checksum was right. */
-static void flip_residual_bit(run *r, const lynx_bytes *planes, uint32_t count)
-{
-    if (r->is_flipped || count < 2 || planes[1].size == 0)
-        return;
-    ((uint8_t *)(uintptr_t)planes[1].data)[0] ^= 1;
-    r->is_flipped = true;
-}
-
-/* Decode what is here of one page into the cache; free its planes when that is all of it. */
-static lynx_status apply_page(run *r, lynx_page_id id)
-{
-    lynx_bytes planes[LYNX_PLANES_MAX];
-    uint32_t count = 0;
-    lx_loop_lock(r->loop);
-    const lynx_status known =
-        lynx_receiver_planes(r->receiver, r->request_id, id, planes, &count);
-    lx_loop_unlock(r->loop);
-    if (known != LYNX_OK)
-        return LYNX_OK; /* applied in full already */
-
-    if (r->options->flip_residual_bit)
-        flip_residual_bit(r, planes, count);
-    const lynx_status status =
-        lx_page_decode(&r->pass, id, r->options->prompt_tokens, planes, count);
-    if (status != LYNX_OK) {
-        snprintf(r->text, LYNX_TEXT_MAX, "page %u of layer %u cannot be decoded: %s", id.page,
-                 id.layer, lynx_status_text(status));
-        return status;
-    }
-    if (count == r->pass.plane_count) {
-        lx_loop_lock(r->loop);
-        lynx_receiver_release_page(r->receiver, r->request_id, id);
-        lx_loop_unlock(r->loop);
-    }
-    return LYNX_OK;
-}
-
-static lynx_status digest_cache(run *r)
-{
-    if (!r->options->digest_cache)
-        return LYNX_OK;
-    return lx_page_pass_digest(&r->pass, r->options->prompt_tokens, &r->result->cache_digest);
-}
-
-static lynx_status apply_pages(run *r)
-{
-    if (r->pending_count == 0)
-        return LYNX_OK;
-    const lynx_time_ns start = lx_loop_now();
-    for (size_t i = 0; i < r->pending_count; i++)
-        LX_TRY(apply_page(r, r->pending[i]));
-    r->pending_count = 0;
-    LX_TRY(r->engine->ops->commit_pages(r->engine));
-    r->result->decode_cache_ns += lx_loop_now() - start;
-    return LYNX_OK;
-}
-
-/* ---- tokens -------------------------------------------------------------------------- */
-
-/* Plain decoding to the end of the answer; the engine holds all tokens but the last. */
-static lynx_status decode_plainly(run *r)
-{
-    lynx_run_result *result = r->result;
-    while (!is_answered(r)) {
-        LX_REQUIRE(!is_stopped(r), LYNX_ERR_CANCELLED);
-        const uint32_t count = r->options->prompt_tokens + result->token_count;
-        lynx_token token;
-        LX_TRY(r->engine->ops->step(r->engine, r->history[count - 1]));
-        LX_TRY(r->engine->ops->sample(r->engine, 0, &r->options->sampling, r->history, count,
-                                      &token));
-        note_own_token(r);
-        add_token(r, token, lx_loop_now());
-    }
-    return LYNX_OK;
-}
-
-static lynx_status draft_one(run *r)
-{
-    lynx_run_result *result = r->result;
-    const uint32_t count = r->options->prompt_tokens + 1 + result->drafted;
-    LX_TRY(r->engine->ops->step(r->engine, r->history[count - 1]));
-    LX_TRY(r->engine->ops->sample(r->engine, 0, &r->options->sampling, r->history, count,
-                                  &r->history[count]));
-    note_own_token(r);
-    r->draft_times[result->drafted] = lx_loop_now();
-    result->drafted++;
-    emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT,
-                          .count = result->drafted,
-                          .token = r->history[count]});
-    return LYNX_OK;
-}
-
-/* Run [first token, drafts] through the model in batches; '*accepted' drafts agree, and
- * '*follower' is the token behind them if 'has_follower' rows reach that far. */
-static lynx_status check_drafts(run *r, uint32_t rows, uint32_t *accepted, lynx_token *follower)
-{
-    const uint32_t first = r->options->prompt_tokens; /* history index of the first token */
-    const uint32_t drafted = r->result->drafted;
-    *accepted = 0;
-    for (uint32_t done = 0; done < rows;) {
-        const uint32_t left = rows - done;
-        const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
-        LX_TRY(r->engine->ops->batch(r->engine, r->history + first + done, count));
-        for (uint32_t row = 0; row < count; row++) {
-            const uint32_t index = done + row;
-            LX_TRY(r->engine->ops->sample(r->engine, row, &r->options->sampling, r->history,
-                                          first + 1 + index, follower));
-            if (index >= drafted)
-                return LYNX_OK; /* all drafts stand, this one is the bonus */
-            if (lynx_accept_count(&r->history[first + 1 + index], follower, 1) == 0)
-                return LYNX_OK; /* the correction */
-            (*accepted)++;
-        }
-        done += count;
-    }
-    return LYNX_OK;
-}
-
-static lynx_status verify(run *r)
-{
-    lynx_run_result *result = r->result;
-    const uint32_t prompt = r->options->prompt_tokens;
-    const uint32_t drafted = result->drafted;
-    const bool ends = is_end(r, r->history[prompt + drafted]);
-    const bool has_bonus = !ends && answer_left(r) > drafted;
-    const uint32_t rows = drafted + (has_bonus ? 1 : 0);
-
-    const lynx_time_ns start = lx_loop_now();
-    emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .time = start, .total = drafted});
-    LX_TRY(r->engine->ops->rewind(r->engine, prompt));
-    LX_TRY(apply_pages(r));
-    LX_TRY(digest_cache(r));
-    uint32_t accepted = drafted;
-    lynx_token follower = 0;
-    LX_TRY(check_drafts(r, rows, &accepted, &follower));
-    const lynx_time_ns end = lx_loop_now();
-    result->verify_ns = end - start;
-    result->accepted = accepted;
-    emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFIED,
-                          .time = end,
-                          .count = accepted,
-                          .total = drafted});
-
-    for (uint32_t i = 0; i < accepted && !is_answered(r); i++)
-        add_token(r, r->history[prompt + 1 + i], r->draft_times[i]);
-    if (!is_answered(r) && (accepted < drafted || has_bonus))
-        add_token(r, follower, end);
-    /* The cache keeps what is valid and has been input: everything but the last token. */
-    const uint32_t valid = prompt + result->token_count - 1;
-    if (r->engine->ops->length(r->engine) > valid)
-        LX_TRY(r->engine->ops->rewind(r->engine, valid));
-    return LYNX_OK;
-}
-
-/* MUTATION CHECK ONLY: take the drafts for valid tokens. */
-static void accept_unverified(run *r)
-{
-    r->result->accepted = r->result->drafted;
-    for (uint32_t i = 0; i < r->result->drafted && !is_answered(r); i++)
-        add_token(r, r->history[r->options->prompt_tokens + 1 + i], r->draft_times[i]);
+    return lx_is_set(r->options->stop);
 }
 
 /* ---- methods over a link ------------------------------------------------------------- */
 
 /* Wait until the first token and planes 0..'plane' of all pages are in the engine. */
-static lynx_status receive_planes(run *r, uint32_t plane)
+static lynx_status receive_planes(lx_run *r, uint32_t plane)
 {
     for (;;) {
-        poll_events(r);
-        LX_TRY(apply_pages(r));
-        if (r->has_first && is_answered(r))
+        lx_run_poll(r);
+        LX_TRY(lx_run_apply_pages(r));
+        if (r->has_first && lx_run_is_answered(r))
             return LYNX_OK;
-        if (r->has_first && has_plane(r, plane) && r->pending_count == 0)
+        if (r->has_first && lx_run_has_plane(r, plane) && r->pending_count == 0)
             return LYNX_OK;
         LX_REQUIRE(!r->is_over, r->over_status);
-        LX_TRY(wait_for_events(r));
+        LX_TRY(lx_run_wait(r));
     }
 }
 
-static uint64_t bytes_received(run *r)
+/* Since the request was made; other requests of the session count, too. */
+static uint64_t bytes_received(lx_run *r)
 {
-    lx_loop_lock(r->loop);
+    lynx_pump_lock(r->pump);
     const lynx_session_counters counters = lynx_receiver_counters(r->receiver);
-    lx_loop_unlock(r->loop);
-    return counters.bytes_received;
+    lynx_pump_unlock(r->pump);
+    return counters.bytes_received - r->bytes_before;
 }
 
-static lynx_status speculate(run *r)
+static lynx_status speculate(lx_run *r)
 {
     lynx_run_result *result = r->result;
     const uint32_t last = r->pass.plane_count - 1;
     LX_TRY(receive_planes(r, 0));
-    if (is_answered(r))
+    if (lx_run_is_answered(r))
         return LYNX_OK;
     result->bytes_before_first_draft = bytes_received(r);
 
     const uint32_t context_left = r->model->context_tokens - r->options->prompt_tokens - 1;
     const uint32_t limit =
-        lynx_draft_limit(r->options->draft_count_max, answer_left(r), context_left);
-    while (!has_plane(r, last)) {
-        LX_REQUIRE(!is_stopped(r), LYNX_ERR_CANCELLED);
+        lynx_draft_limit(r->options->draft_count_max, lx_run_answer_left(r), context_left);
+    while (!lx_run_has_plane(r, last)) {
+        LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
         const lynx_token newest = r->history[r->options->prompt_tokens + result->drafted];
-        if (result->drafted < limit && !(result->drafted && is_end(r, newest))) {
-            LX_TRY(draft_one(r));
-            poll_events(r);
+        if (result->drafted < limit && !(result->drafted && lx_run_is_end(r, newest))) {
+            LX_TRY(lx_run_draft_one(r));
+            lx_run_poll(r);
         } else {
             LX_REQUIRE(!r->is_over, r->over_status);
-            LX_TRY(wait_for_events(r));
+            LX_TRY(lx_run_wait(r));
         }
         if (r->model->can_refine)
-            LX_TRY(apply_pages(r));
+            LX_TRY(lx_run_apply_pages(r));
     }
     if (r->options->skip_verify) {
-        accept_unverified(r);
-        return is_answered(r) ? LYNX_OK : decode_plainly(r);
+        lx_run_accept_unverified(r);
+        return lx_run_is_answered(r) ? LYNX_OK : lx_run_decode(r);
     }
     if (result->drafted) {
-        LX_TRY(verify(r));
+        LX_TRY(lx_run_verify(r));
     } else {
-        LX_TRY(apply_pages(r));
-        LX_TRY(digest_cache(r));
+        LX_TRY(lx_run_apply_pages(r));
+        LX_TRY(lx_run_digest(r));
     }
-    return decode_plainly(r);
+    return lx_run_decode(r);
 }
 
-static lynx_status wait_then_decode(run *r, uint32_t plane)
+static lynx_status wait_then_decode(lx_run *r, uint32_t plane)
 {
     LX_TRY(receive_planes(r, plane));
     r->result->bytes_before_first_draft = bytes_received(r);
-    if (is_answered(r))
+    if (lx_run_is_answered(r))
         return LYNX_OK;
-    LX_TRY(digest_cache(r));
-    return decode_plainly(r);
+    LX_TRY(lx_run_digest(r));
+    return lx_run_decode(r);
 }
 
-static lynx_status receive_tokens(run *r)
+static lynx_status receive_tokens(lx_run *r)
 {
-    while (!is_answered(r)) {
-        poll_events(r);
-        if (is_answered(r))
+    while (!lx_run_is_answered(r)) {
+        lx_run_poll(r);
+        if (lx_run_is_answered(r))
             break;
         if (r->is_finished && !r->is_over)
             return LYNX_OK;
         LX_REQUIRE(!r->is_over, r->over_status);
-        LX_TRY(wait_for_events(r));
+        LX_TRY(lx_run_wait(r));
     }
     return LYNX_OK;
 }
 
-static lynx_status ask(run *r)
+/* Queue the request; a remote that is given up says why. */
+static lynx_status make_request(lx_run *r)
 {
     const lynx_run_options *o = r->options;
     const bool is_tokens = o->method == LYNX_METHOD_TOKENS;
-    const lynx_request request = {
+    lynx_request request = {
         .spec = o->spec,
         .sampling = o->sampling,
         .flags = (is_tokens ? LYNX_REQUEST_NO_PAGES : 0u) |
@@ -495,36 +136,45 @@ static lynx_status ask(run *r)
         .token_count = o->prompt_tokens,
         .tokens = o->prompt,
     };
-    lx_loop_lock(r->loop);
-    r->zero = lx_loop_now();
-    lynx_status status = lynx_receiver_request(r->receiver, &request, &r->request_id);
+    LX_TRY(lx_random(request.ticket, sizeof(request.ticket)));
+    lynx_pump_lock(r->pump);
+    r->zero = lx_now();
+    r->bytes_before = lynx_receiver_counters(r->receiver).bytes_received;
+    lynx_status failure;
+    const char *why = lynx_receiver_failure(r->receiver, &failure);
+    lynx_status status = failure;
+    if (why)
+        lx_run_over(r, failure, why);
+    else
+        status = lynx_receiver_request(r->receiver, &request, &r->request_id);
     if (status == LYNX_OK)
         r->pages_needed = lynx_page_map_needed(lynx_receiver_map(r->receiver, r->request_id));
-    else
-        take_events(r); /* the link may have ended before: they tell why */
-    lx_loop_unlock(r->loop);
-    lx_loop_wake(r->loop);
-    LX_REQUIRE(status == LYNX_OK || !r->is_over, r->over_status);
-    LX_TRY(status);
-    if (!o->is_stored) {
-        emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
+    lynx_pump_unlock(r->pump);
+    return status;
+}
+
+static lynx_status ask(lx_run *r)
+{
+    LX_TRY(make_request(r));
+    if (!r->options->is_stored) {
+        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
         return LYNX_OK;
     }
     while (!r->is_ready) {
         LX_REQUIRE(!r->is_over, r->over_status);
-        LX_TRY(wait_for_events(r));
+        LX_TRY(lx_run_wait(r));
     }
-    lx_loop_lock(r->loop);
-    r->zero = lx_loop_now();
+    lynx_pump_lock(r->pump);
+    r->zero = lx_now();
     r->result->prefill_ns = 0;
-    emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
-    status = lynx_receiver_start(r->receiver, r->request_id);
-    lx_loop_unlock(r->loop);
-    lx_loop_wake(r->loop);
-    return status;
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
+    const lynx_status status = lynx_receiver_start(r->receiver, r->request_id);
+    lynx_pump_unlock(r->pump);
+    /* It may have ended in this moment: its last event tells. */
+    return status == LYNX_ERR_STATE ? LYNX_OK : status;
 }
 
-static lynx_status run_over_link(run *r)
+static lynx_status run_over_link(lx_run *r)
 {
     LX_TRY(ask(r));
     switch (r->options->method) {
@@ -544,7 +194,7 @@ static lynx_status run_over_link(run *r)
 }
 
 /* Page events that can be outstanding at most: each plane of each page once. */
-static lynx_status make_pending(run *r)
+static lynx_status make_pending(lx_run *r)
 {
     const lynx_shape *shape = &r->model->shape;
     r->pending_room = (size_t)lynx_shape_page_count(shape, r->options->prompt_tokens) *
@@ -554,78 +204,154 @@ static lynx_status make_pending(run *r)
     return LYNX_OK;
 }
 
-static lynx_status start_link(run *r, lynx_link **link)
+/* Everything about the remote that was tried before is forgotten; valid tokens stay. */
+static lynx_status begin_remote(lx_run *r, lynx_remote *remote)
 {
-    const lynx_run_options *o = r->options;
-    if (o->method != LYNX_METHOD_TOKENS) {
-        LX_TRY(r->engine->ops->reserve(r->engine, o->prompt_tokens));
-        LX_TRY(make_pending(r));
-    }
-    lynx_session_options session;
-    lynx_session_options_init(&session);
-    session.model = r->model;
-    session.allow_other_weights = o->allow_other_weights;
-    session.timeout_ns = o->timeout_ns;
-    session.memory = o->memory;
-    LX_TRY(lynx_receiver_create(&r->receiver, &session, lx_loop_now()));
-    LX_TRY(lx_loop_start(&r->loop, &lx_endpoint_of_receiver, r->receiver, *link, r->memory));
-    *link = NULL;
-    return LYNX_OK;
+    r->receiver = lx_remote_receiver(remote);
+    r->pump = lx_remote_pump(remote);
+    r->request_id = 0;
+    r->is_ready = r->is_finished = r->is_over = false;
+    r->pages_needed = 0;
+    memset(r->planes_seen, 0, sizeof(r->planes_seen));
+    r->pending_count = 0;
+    r->result->drafted = 0;
+    r->result->anchor_ns = r->result->complete_ns = 0;
+    r->text[0] = '\0';
+    if (r->options->method == LYNX_METHOD_TOKENS)
+        return LYNX_OK;
+    return r->engine->ops->reserve(r->engine, r->options->prompt_tokens);
 }
 
-static void stop_link(run *r, lynx_status status)
+static void end_remote(lx_run *r)
 {
-    if (!r->loop)
-        return;
-    lx_loop_lock(r->loop);
-    take_events(r);
-    r->result->bytes_total = lynx_receiver_counters(r->receiver).bytes_received;
-    if (!r->is_over) {
-        if (!r->is_finished && r->request_id)
-            (void)!lynx_receiver_cancel(r->receiver, r->request_id);
-        lynx_receiver_close(r->receiver, status == LYNX_ERR_CANCELLED ? LYNX_OK : status,
-                            status == LYNX_OK ? "" : r->text);
+    lynx_pump_lock(r->pump);
+    if (r->request_id) {
+        lx_run_take_events(r);
+        r->result->bytes_total +=
+            lynx_receiver_counters(r->receiver).bytes_received - r->bytes_before;
+        /* Without memory the request stays until the remote is closed. */
+        (void)!lynx_receiver_end(r->receiver, r->request_id);
     }
-    lx_loop_unlock(r->loop);
-    lx_loop_wake(r->loop);
-    lx_loop_stop(r->loop, LINGER_MS * 1000000ull);
-    r->loop = NULL;
+    lynx_pump_unlock(r->pump);
+}
+
+/* Does the failure lie with the remote, and could another way help? */
+static bool may_recover(const lx_run *r, lynx_status status)
+{
+    const bool is_ours = status == LYNX_ERR_MODEL || status == LYNX_ERR_VERSION ||
+                         status == LYNX_ERR_DENIED || status == LYNX_ERR_ARGUMENT ||
+                         status == LYNX_ERR_UNSUPPORTED;
+    return status != LYNX_OK && r->is_over && status == r->over_status && !is_ours;
 }
 
 /* ---- local methods ------------------------------------------------------------------- */
 
 static bool on_local_prefill(void *user, uint32_t done, uint32_t total)
 {
-    run *r = user;
-    emit(r, (lynx_moment){.type = LYNX_MOMENT_PREFILL, .count = done, .total = total});
-    return !is_stopped(r);
+    lx_run *r = user;
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_PREFILL, .count = done, .total = total});
+    return !lx_run_is_stopped(r);
 }
 
-static lynx_status run_locally(run *r)
+static lynx_status run_locally(lx_run *r)
 {
     const lynx_run_options *o = r->options;
     lynx_token token;
-    r->zero = lx_loop_now();
-    emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
+    r->zero = lx_now();
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
     LX_TRY(
         r->engine->ops->prefill(r->engine, o->prompt, o->prompt_tokens, on_local_prefill, r));
     LX_TRY(r->engine->ops->sample(r->engine, 0, &o->sampling, r->history, o->prompt_tokens,
                                   &token));
-    r->result->prefill_ns = lx_loop_now() - r->zero;
-    note_own_token(r);
-    add_token(r, token, lx_loop_now());
-    if (is_answered(r))
+    r->result->prefill_ns = lx_now() - r->zero;
+    lx_run_note_own_token(r);
+    lx_run_add_token(r, token, lx_now());
+    if (lx_run_is_answered(r))
         return LYNX_OK;
     if (o->method == LYNX_METHOD_LOCAL_FULL) {
         LX_TRY(lx_page_pass_all(&r->pass, o->prompt_tokens));
-        LX_TRY(digest_cache(r));
+        LX_TRY(lx_run_digest(r));
     }
-    return decode_plainly(r);
+    return lx_run_decode(r);
+}
+
+/* ---- when the remotes are lost ------------------------------------------------------- */
+
+/* The tokens that the prefill node had sent go into the cache; what follows is decoded here. */
+static lynx_status feed_answer(lx_run *r)
+{
+    const uint32_t prompt = r->options->prompt_tokens;
+    for (uint32_t i = 0; i + 1 < r->result->token_count; i++)
+        LX_TRY(r->engine->ops->step(r->engine, r->history[prompt + i]));
+    return LYNX_OK;
+}
+
+/* Prefill here, bring the cache to the stage that was promised, and go on from what is valid:
+ * the tokens are those that the prefill node would have made possible. */
+static lynx_status recompute(lx_run *r)
+{
+    const lynx_run_options *o = r->options;
+    lynx_token token;
+    r->result->is_recomputed = true;
+    r->is_finished = true;
+    r->pending_count = 0;
+    LX_TRY(
+        r->engine->ops->prefill(r->engine, o->prompt, o->prompt_tokens, on_local_prefill, r));
+    if (!r->has_first) {
+        LX_TRY(r->engine->ops->sample(r->engine, 0, &o->sampling, r->history, o->prompt_tokens,
+                                      &token));
+        lx_run_note_own_token(r);
+        lx_run_add_token(r, token, lx_now());
+    }
+    if (lx_run_is_answered(r))
+        return LYNX_OK;
+    if (o->method == LYNX_METHOD_TOKENS) {
+        LX_TRY(feed_answer(r));
+        return lx_run_decode(r);
+    }
+    LX_TRY(lx_page_pass_all(&r->pass, o->prompt_tokens));
+    LX_TRY(r->result->drafted ? lx_run_verify(r) : lx_run_digest(r));
+    return lx_run_decode(r);
+}
+
+/* Go on with the anchor as it is. */
+static lynx_status keep_anchor(lx_run *r)
+{
+    r->result->is_unverified = true;
+    LX_TRY(lx_run_apply_pages(r));
+    lx_run_accept_unverified(r);
+    return lx_run_decode(r);
+}
+
+static bool can_keep(const lx_run *r)
+{
+    return r->options->on_loss == LYNX_ON_LOSS_KEEP && r->has_first &&
+           r->options->method != LYNX_METHOD_TOKENS && lx_run_has_plane(r, 0);
+}
+
+static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uint32_t count)
+{
+    lynx_status status = LYNX_ERR_ARGUMENT;
+    if (count == 0)
+        snprintf(r->text, LYNX_TEXT_MAX, "this method needs a prefill node");
+    for (uint32_t i = 0; i < count; i++) {
+        status = begin_remote(r, remotes[i]);
+        if (status == LYNX_OK)
+            status = run_over_link(r);
+        end_remote(r);
+        if (!may_recover(r, status) ||
+            (i + 1 == count && r->options->on_loss == LYNX_ON_LOSS_FAIL))
+            return status;
+        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_LOST, .text = r->text});
+    }
+    if (count == 0)
+        return status;
+    return can_keep(r) ? keep_anchor(r) : recompute(r);
 }
 
 /* ---- the whole ----------------------------------------------------------------------- */
 
-static lynx_status check_options(const run *r)
+static lynx_status check_options(const lx_run *r)
 {
     const lynx_run_options *o = r->options;
     const uint32_t context = r->model->context_tokens;
@@ -645,7 +371,7 @@ static lynx_status check_options(const run *r)
     return LYNX_OK;
 }
 
-static lynx_status run_init(run *r)
+static lynx_status run_init(lx_run *r)
 {
     const lynx_run_options *o = r->options;
     LX_TRY(check_options(r));
@@ -658,14 +384,14 @@ static lynx_status run_init(run *r)
     memcpy(r->history, o->prompt, o->prompt_tokens * sizeof(*r->history));
     r->clock = (lynx_token_clock){.times = r->result->times, .capacity = r->result->capacity};
     r->result->cache_bytes = lynx_shape_cache_bytes(&r->model->shape, o->prompt_tokens);
-    if (o->method != LYNX_METHOD_TOKENS && o->method != LYNX_METHOD_LOCAL)
-        LX_TRY(lx_page_pass_init(&r->pass, r->engine, &o->spec, o->kernels, o->memory));
-    return LYNX_OK;
+    if (o->method == LYNX_METHOD_TOKENS || o->method == LYNX_METHOD_LOCAL)
+        return LYNX_OK;
+    LX_TRY(lx_page_pass_init(&r->pass, r->engine, &o->spec, o->kernels, o->memory));
+    return make_pending(r);
 }
 
-static void run_fini(run *r)
+static void run_fini(lx_run *r)
 {
-    lynx_receiver_destroy(r->receiver);
     lx_page_pass_fini(&r->pass);
     lx_free(r->memory, r->pending, r->pending_room, sizeof(*r->pending));
     lx_free(r->memory, r->history, r->history_room, sizeof(*r->history));
@@ -680,14 +406,13 @@ void lynx_run_options_init(lynx_run_options *options)
         .method = LYNX_METHOD_SPECULATE,
         .answer_tokens_max = 64,
         .draft_count_max = 62,
-        .timeout_ns = 10000000000ull,
     };
     lynx_sampling_init(&options->sampling);
     /* The name is one of the built-in list; a failure would be our own mistake. */
     (void)!lynx_codec_spec_named(&options->spec, "range");
 }
 
-static void explain(run *r, lynx_status status)
+static void explain(lx_run *r, lynx_status status)
 {
     if (status == LYNX_OK || r->text[0])
         return;
@@ -696,8 +421,8 @@ static void explain(run *r, lynx_status status)
              is_engine ? r->engine->ops->error_text(r->engine) : lynx_status_text(status));
 }
 
-lynx_status lynx_run(lynx_link *link, const lynx_run_options *options, lynx_run_result *result,
-                     char *text)
+lynx_status lynx_run(lynx_remote *const remotes[], uint32_t count,
+                     const lynx_run_options *options, lynx_run_result *result, char *text)
 {
     const bool is_local =
         options->method == LYNX_METHOD_LOCAL || options->method == LYNX_METHOD_LOCAL_FULL;
@@ -705,7 +430,7 @@ lynx_status lynx_run(lynx_link *link, const lynx_run_options *options, lynx_run_
     *result = (lynx_run_result){.tokens = result->tokens,
                                 .times = result->times,
                                 .capacity = result->capacity};
-    run r = {
+    lx_run r = {
         .options = options,
         .result = result,
         .engine = options->engine,
@@ -715,19 +440,11 @@ lynx_status lynx_run(lynx_link *link, const lynx_run_options *options, lynx_run_
     };
     r.pass.memory = r.memory;
     lynx_status status = run_init(&r);
-    if (status == LYNX_OK && is_local)
-        status = run_locally(&r);
-    if (status == LYNX_OK && !is_local) {
-        status = start_link(&r, &link);
-        if (status == LYNX_OK)
-            status = run_over_link(&r);
-        explain(&r, status);
-        stop_link(&r, status);
-    }
+    if (status == LYNX_OK)
+        status = is_local ? run_locally(&r) : run_over_remotes(&r, remotes, count);
     explain(&r, status);
     if (status == LYNX_OK)
         text[0] = '\0';
-    lynx_link_destroy(link);
     run_fini(&r);
     return status;
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * prefill_node.c - one connection of a prefill node.
+ * prefill_node.c - one engine for many decode nodes.
  *
- *     wait --REQUEST--> prefill --> first token --> (READY, wait for START) --> pages -->
- * FINISH ^                  | pages leave meanwhile, unless they are held                  |
- *       +------------------+---- CANCEL, refusal -----------------------------------------+
+ *     wait --REQUEST--> prefill --> first token, pages --> (further tokens) --> finish --+
+ *       ^                  | pages are queued meanwhile, unless they come afterwards      |
+ *       +------------------+---- CANCEL, refusal ----------------------------------------+
  *
- * The engine thread is here; the link thread is endpoint_loop.c.
+ * The engine thread is here: it takes requests one after the other, oldest first. What it has
+ * queued leaves by the connections' threads while it works on the next. Planes of a request
+ * that holds wait in the session until START.
  */
 #include <stdio.h>
 #include <string.h>
@@ -14,77 +16,74 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "lynx/runtime.h"
-#include "runtime/endpoint_loop.h"
 #include "runtime/page_pass.h"
+#include "runtime/pump.h"
 
-enum { LINGER_MS = 1000, POLL_MS = 200 };
+static const uint64_t poll_ns = 200000000;
+static const uint64_t linger_ns = 1000000000;
+static const uint64_t second_ns = 1000000000;
 
-struct lynx_held_prompt {
-    const lynx_allocator *memory;
+/* The prompt whose cache the engine still has. */
+typedef struct held_prompt {
     lynx_token *tokens;
-    uint32_t capacity;
-    uint32_t count;
-    bool is_valid; /* the engine holds the cache of 'tokens' */
+    uint32_t capacity, count;
+    bool is_valid;
     lynx_token first_token;
     lynx_sampling sampling; /* that chose 'first_token' */
-};
+} held_prompt;
 
-typedef struct node {
-    const lynx_serve_options *options;
+/* A request that waits for the engine. */
+typedef struct waiting {
+    uint64_t id;
+    const lynx_request *request;
+} waiting;
+
+struct lynx_prefill_node {
+    lynx_prefill_options options;
     lynx_engine *engine;
     const lynx_model *model;
     const lynx_allocator *memory;
-    lynx_held_prompt *held;
-    lynx_held_prompt *own_held; /* when the caller keeps none */
     lynx_sender *sender;
-    lx_loop *loop;
-    lynx_serve_report report;
-    char *text;
+    lynx_pump *pump;
+    lynx_prefill_report report; /* under the lock */
 
-    /* The request in work. */
-    uint64_t request_id;
+    /* Connections of this second; under the lock. */
+    lynx_time_ns second_began;
+    uint32_t connects;
+
+    /* Of the engine thread. */
+    held_prompt held;
+    waiting *queue; /* a ring of 'queue_room' */
+    size_t queue_room, queue_first, queue_count;
+    uint64_t request_id; /* in work; 0: none */
     lynx_request request;
     lx_page_pass pass;
     uint32_t next_page;
-    bool is_started;
+    uint64_t encode_ns;
     bool is_cancelled;
-
-    bool is_closed;
+    bool has_closed; /* a lane did */
     lynx_status close_status;
-} node;
+    char close_text[LYNX_TEXT_MAX];
+};
 
-lynx_time_ns lynx_clock_now(void)
+typedef lynx_prefill_node node;
+
+static void say(const node *n, lynx_status status, const char *text)
 {
-    return lx_loop_now();
+    if (n->options.log)
+        n->options.log(n->options.user, status, text);
 }
 
-lynx_status lynx_held_prompt_create(lynx_held_prompt **held, const lynx_allocator *memory)
-{
-    memory = lx_allocator_or_default(memory);
-    lynx_held_prompt *h = lx_alloc_zeroed(memory, 1, sizeof(*h));
-    LX_REQUIRE(h, LYNX_ERR_MEMORY);
-    h->memory = memory;
-    *held = h;
-    return LYNX_OK;
-}
+/* ---- the prompt that is held --------------------------------------------------------- */
 
-void lynx_held_prompt_destroy(lynx_held_prompt *held)
+static lynx_status held_prompt_set(node *n, const lynx_token *tokens, uint32_t count)
 {
-    if (!held)
-        return;
-    const lynx_allocator *memory = held->memory;
-    lx_free(memory, held->tokens, held->capacity, sizeof(*held->tokens));
-    lx_free(memory, held, 1, sizeof(*held));
-}
-
-static lynx_status held_prompt_set(lynx_held_prompt *held, const lynx_token *tokens,
-                                   uint32_t count)
-{
+    held_prompt *held = &n->held;
     held->is_valid = false;
     if (count > held->capacity) {
-        lynx_token *grown = lx_alloc(held->memory, count, sizeof(*grown));
+        lynx_token *grown = lx_alloc(n->memory, count, sizeof(*grown));
         LX_REQUIRE(grown, LYNX_ERR_MEMORY);
-        lx_free(held->memory, held->tokens, held->capacity, sizeof(*held->tokens));
+        lx_free(n->memory, held->tokens, held->capacity, sizeof(*held->tokens));
         held->tokens = grown;
         held->capacity = count;
     }
@@ -102,40 +101,84 @@ static bool sampling_is_equal(const lynx_sampling *a, const lynx_sampling *b)
            a->penalty_tokens == b->penalty_tokens && a->seed == b->seed;
 }
 
-static bool held_prompt_serves(const lynx_held_prompt *held, const lynx_request *request)
+static bool held_prompt_serves(const held_prompt *held, const lynx_request *request)
 {
     return held->is_valid && held->count == request->token_count &&
            sampling_is_equal(&held->sampling, &request->sampling) &&
            memcmp(held->tokens, request->tokens, held->count * sizeof(*held->tokens)) == 0;
 }
 
-static bool must_stop(const node *n)
+/* ---- events -------------------------------------------------------------------------- */
+
+static bool is_stopped(const node *n)
 {
-    return n->is_cancelled || n->is_closed || (n->options->stop && *n->options->stop);
+    return lx_is_set(n->options.stop);
 }
 
-/* Take the events of the request in work. Called with the lock held. */
+static bool must_stop(const node *n)
+{
+    return n->is_cancelled || is_stopped(n);
+}
+
+static void enqueue(node *n, const lynx_event *event)
+{
+    const size_t at = (n->queue_first + n->queue_count) % n->queue_room;
+    n->queue[at] = (waiting){event->request_id, event->request};
+    n->queue_count++; /* the room is for every request that the sessions can have */
+}
+
+/* The peer wants it no more: it is in work, or waits, or is done. */
+static void on_cancel(node *n, uint64_t id)
+{
+    size_t kept = 0;
+    n->is_cancelled |= id == n->request_id;
+    for (size_t i = 0; i < n->queue_count; i++) {
+        const waiting w = n->queue[(n->queue_first + i) % n->queue_room];
+        if (w.id != id)
+            n->queue[(n->queue_first + kept++) % n->queue_room] = w;
+    }
+    n->queue_count = kept;
+}
+
+static void on_closed(node *n, const lynx_event *event)
+{
+    n->has_closed = true;
+    n->close_status = event->status;
+    snprintf(n->close_text, sizeof(n->close_text), "%s", event->text);
+}
+
+/* Take all events. Called with the lock held; a log line must not be written under it. */
 static void take_events(node *n)
 {
     lynx_event event;
-    while (!n->is_closed && lynx_sender_next_event(n->sender, &event)) {
-        const bool is_current = event.request_id == n->request_id;
-        if (event.type == LYNX_EVENT_CANCEL && is_current) {
-            n->is_cancelled = true;
-        } else if (event.type == LYNX_EVENT_START && is_current) {
-            n->is_started = true;
+    lynx_time_ns next;
+    lynx_sender_tick(n->sender, lx_now(), &next);
+    while (lynx_sender_next_event(n->sender, &event)) {
+        char text[LYNX_TEXT_MAX];
+        lynx_status status = LYNX_OK;
+        text[0] = '\0';
+        if (event.type == LYNX_EVENT_REQUEST) {
+            enqueue(n, &event);
+        } else if (event.type == LYNX_EVENT_CANCEL) {
+            on_cancel(n, event.request_id);
+        } else if (event.type == LYNX_EVENT_OPENED) {
+            snprintf(text, sizeof(text), "connection %u: a decode node with '%.200s'",
+                     event.lane, event.text);
         } else if (event.type == LYNX_EVENT_CLOSED) {
-            n->is_closed = true;
-            n->close_status = event.status;
-            snprintf(n->text, LYNX_TEXT_MAX, "%s", event.text);
-        } else if (event.type == LYNX_EVENT_REQUEST) {
-            /* An answer that cannot be queued means a dying session: its event follows. */
-            (void)!lynx_sender_refuse(n->sender, event.request_id, LYNX_ERR_LIMIT,
-                                      "this prefill node works on another request; try again "
-                                      "when that one has ended");
+            on_closed(n, &event);
+            status = event.status;
+            snprintf(text, sizeof(text), "connection %u ended: %s", event.lane,
+                     event.status == LYNX_OK ? "in order" : event.text);
+        }
+        if (text[0]) {
+            lynx_pump_unlock(n->pump);
+            say(n, status, text);
+            lynx_pump_lock(n->pump);
         }
     }
 }
+
+/* ---- pages --------------------------------------------------------------------------- */
 
 static void release_plane(void *user, uint8_t *data, size_t size)
 {
@@ -153,17 +196,16 @@ static lynx_status queue_page(node *n, lynx_page_id id)
             LX_REQUIRE(data, LYNX_ERR_MEMORY);
             memcpy(data, n->pass.planes[plane], size);
         }
-        lx_loop_lock(n->loop);
+        lynx_pump_lock(n->pump);
         const lynx_status status =
-            lynx_sender_plane(n->sender, n->request_id, id, plane, data, size, release_plane,
-                              (void *)(uintptr_t)n->memory);
-        lx_loop_unlock(n->loop);
+            lynx_sender_plane(n->sender, lx_now(), n->request_id, id, plane, data, size,
+                              release_plane, (void *)(uintptr_t)n->memory);
+        lynx_pump_unlock(n->pump);
         if (status != LYNX_OK) {
             lx_free(n->memory, data, size, 1);
             return status;
         }
     }
-    lx_loop_wake(n->loop);
     return LYNX_OK;
 }
 
@@ -172,7 +214,7 @@ static lynx_status send_pages(node *n, uint32_t done)
 {
     const lynx_shape *shape = &n->model->shape;
     const uint32_t total = n->request.token_count;
-    const lynx_time_ns start = lx_loop_now();
+    const lynx_time_ns start = lx_now();
     for (; n->next_page < lynx_shape_page_count(shape, total); n->next_page++) {
         const lynx_page_span span =
             lynx_page_span_of(shape, (lynx_page_id){n->next_page, 0, 0}, total);
@@ -187,83 +229,61 @@ static lynx_status send_pages(node *n, uint32_t done)
                 LX_TRY(queue_page(n, id));
             }
     }
-    n->report.encode_ns += lx_loop_now() - start;
-    n->report.raw_pages = n->pass.raw_pages;
+    n->encode_ns += lx_now() - start;
     return LYNX_OK;
 }
 
+/* ---- one request --------------------------------------------------------------------- */
+
 static bool pages_flow_during_prefill(const lynx_request *request)
 {
-    return (request->flags &
-            (LYNX_REQUEST_HOLD | LYNX_REQUEST_NO_PAGES | LYNX_REQUEST_AFTER_PREFILL)) == 0;
+    return (request->flags & (LYNX_REQUEST_NO_PAGES | LYNX_REQUEST_AFTER_PREFILL)) == 0;
 }
 
 static bool on_prefill(void *user, uint32_t done, uint32_t total)
 {
     node *n = user;
     (void)total;
-    lx_loop_lock(n->loop);
+    lynx_pump_lock(n->pump);
     take_events(n);
-    /* A failure here shows as an event of the session; the pages below would fail, too. */
+    /* A failure here shows as an event of the request; the pages below would fail, too. */
     (void)!lynx_sender_progress(n->sender, n->request_id, done);
-    lx_loop_unlock(n->loop);
-    lx_loop_wake(n->loop);
+    lynx_pump_unlock(n->pump);
     if (must_stop(n))
         return false;
-    if (pages_flow_during_prefill(&n->request) && send_pages(n, done) != LYNX_OK)
-        return false;
-    return true;
+    return !pages_flow_during_prefill(&n->request) || send_pages(n, done) == LYNX_OK;
 }
 
 /* Have the cache of the prompt in the engine, and its first token known. */
-static lynx_status prepare_cache(node *n)
+static lynx_status prepare_cache(node *n, uint64_t *prefill_ns)
 {
-    lynx_held_prompt *held = n->held;
+    held_prompt *held = &n->held;
     const lynx_request *request = &n->request;
     if ((request->flags & LYNX_REQUEST_REUSE) && held_prompt_serves(held, request)) {
         LX_TRY(n->engine->ops->rewind(n->engine, request->token_count));
-        n->report.prefill_ns = 0;
-        lx_loop_lock(n->loop);
+        lynx_pump_lock(n->pump);
         const lynx_status status =
             lynx_sender_progress(n->sender, n->request_id, request->token_count);
-        lx_loop_unlock(n->loop);
+        lynx_pump_unlock(n->pump);
         return status;
     }
-    LX_TRY(held_prompt_set(held, request->tokens, request->token_count));
-    const lynx_time_ns start = lx_loop_now();
+    LX_TRY(held_prompt_set(n, request->tokens, request->token_count));
+    const lynx_time_ns start = lx_now();
     LX_TRY(n->engine->ops->prefill(n->engine, held->tokens, held->count, on_prefill, n));
     LX_TRY(n->engine->ops->sample(n->engine, 0, &request->sampling, held->tokens, held->count,
                                   &held->first_token));
     held->sampling = request->sampling;
     held->is_valid = true;
-    n->report.prefill_ns = lx_loop_now() - start;
-    n->report.prefilled += held->count;
+    *prefill_ns = lx_now() - start;
     return LYNX_OK;
 }
 
-static lynx_status wait_for_start(node *n)
+static lynx_status send_token(node *n, lynx_token token)
 {
-    lx_loop_lock(n->loop);
-    lynx_status status = lynx_sender_ready(n->sender, n->request_id);
-    lx_loop_wake(n->loop);
-    while (status == LYNX_OK && !n->is_started) {
-        take_events(n);
-        if (must_stop(n))
-            status = LYNX_ERR_CANCELLED;
-        else if (!n->is_started)
-            lx_loop_wait(n->loop, lx_loop_now() + POLL_MS * 1000000ull);
-    }
-    lx_loop_unlock(n->loop);
-    return status;
-}
-
-static lynx_status send_token(node *n, uint32_t index, lynx_token token)
-{
-    lx_loop_lock(n->loop);
+    lynx_pump_lock(n->pump);
     take_events(n);
-    const lynx_status status = lynx_sender_token(n->sender, n->request_id, index, token);
-    lx_loop_unlock(n->loop);
-    lx_loop_wake(n->loop);
+    const lynx_status status = lynx_sender_token(n->sender, n->request_id, token);
+    lynx_pump_unlock(n->pump);
     LX_REQUIRE(!must_stop(n), LYNX_ERR_CANCELLED);
     return status;
 }
@@ -275,8 +295,8 @@ static lynx_status carry_on(node *n)
     const uint32_t answer = n->request.answer_tokens;
     lynx_token *history = lx_alloc(n->memory, (size_t)prompt + answer, sizeof(*history));
     LX_REQUIRE(history, LYNX_ERR_MEMORY);
-    memcpy(history, n->held->tokens, prompt * sizeof(*history));
-    history[prompt] = n->held->first_token;
+    memcpy(history, n->held.tokens, prompt * sizeof(*history));
+    history[prompt] = n->held.first_token;
     lynx_status status = LYNX_OK;
     for (uint32_t i = 1; i < answer && status == LYNX_OK; i++) {
         const uint32_t count = prompt + i;
@@ -285,172 +305,242 @@ static lynx_status carry_on(node *n)
             status = n->engine->ops->sample(n->engine, 0, &n->request.sampling, history, count,
                                             &history[count]);
         if (status == LYNX_OK)
-            status = send_token(n, i, history[count]);
+            status = send_token(n, history[count]);
     }
     lx_free(n->memory, history, (size_t)prompt + answer, sizeof(*history));
     return status;
 }
 
-static lynx_status work_on_request(node *n)
+static lynx_status work_on_request(node *n, uint64_t *prefill_ns)
 {
     const bool has_pages = (n->request.flags & LYNX_REQUEST_NO_PAGES) == 0;
     if (has_pages)
-        LX_TRY(lx_page_pass_init(&n->pass, n->engine, &n->request.spec, n->options->kernels,
-                                 n->options->memory));
-    LX_TRY(prepare_cache(n));
-    if (n->request.flags & LYNX_REQUEST_HOLD)
-        LX_TRY(wait_for_start(n));
-    LX_TRY(send_token(n, 0, n->held->first_token));
+        LX_TRY(lx_page_pass_init(&n->pass, n->engine, &n->request.spec, n->options.kernels,
+                                 n->memory));
+    LX_TRY(prepare_cache(n, prefill_ns));
+    LX_TRY(send_token(n, n->held.first_token));
     if (has_pages)
         LX_TRY(send_pages(n, n->request.token_count));
     if (n->request.answer_tokens > 1)
         LX_TRY(carry_on(n));
-    lx_loop_lock(n->loop);
+    lynx_pump_lock(n->pump);
     const lynx_status status = lynx_sender_finish(n->sender, n->request_id);
-    lx_loop_unlock(n->loop);
-    lx_loop_wake(n->loop);
+    lynx_pump_unlock(n->pump);
     return status;
 }
 
-/* A sentence for a refusal, or NULL when the request can be served. */
-static const char *refusal(const node *n, const lynx_request *request, char *text,
-                           size_t text_size)
+/* LYNX_OK, or why the request cannot be served, with a sentence. Called with the lock held. */
+static lynx_status judge(const node *n, const lynx_request *request, char *text,
+                         size_t text_size)
 {
     const uint32_t context = n->model->context_tokens;
     if (request->token_count > context || request->answer_tokens > context ||
         request->token_count + request->answer_tokens > context) {
-        snprintf(
-            text, text_size,
-            "the prompt of %u tokens and an answer of %u do not fit the prefill node's context "
-            "of %u; start it with a larger --ctx-size",
-            request->token_count, request->answer_tokens, context);
-        return text;
+        snprintf(text, text_size,
+                 "the prompt of %u tokens and an answer of %u do not fit the prefill node's "
+                 "context of %u; start it with a larger --ctx-size",
+                 request->token_count, request->answer_tokens, context);
+        return LYNX_ERR_LIMIT;
     }
     for (uint32_t i = 0; i < request->token_count; i++)
         if (request->tokens[i] < 0 || (uint32_t)request->tokens[i] >= n->model->vocabulary) {
             snprintf(text, text_size, "token %u of the prompt is outside the vocabulary", i);
-            return text;
+            return LYNX_ERR_ARGUMENT;
         }
-    return NULL;
+    const uint64_t queued = lynx_sender_counters(n->sender).queued_bytes;
+    const uint64_t cache = lynx_shape_cache_bytes(&n->model->shape, request->token_count);
+    if (queued > n->options.queue_bytes_max || cache > n->options.queue_bytes_max - queued) {
+        snprintf(
+            text, text_size,
+            "the prefill node holds %llu MB of caches that wait for their decode nodes; try "
+            "again later or raise its limit",
+            (unsigned long long)(queued >> 20));
+        return LYNX_ERR_LIMIT;
+    }
+    return LYNX_OK;
 }
 
-static void answer_request(node *n, const lynx_event *event)
+static void write_report(node *n, uint64_t prefill_ns)
 {
-    char text[LYNX_SESSION_TEXT_MAX];
-    n->request_id = event->request_id;
-    n->request = *event->request;
+    lynx_prefill_report *report = &n->report;
+    char text[LYNX_TEXT_MAX];
+    lynx_pump_lock(n->pump);
+    report->prefill_ns = prefill_ns;
+    report->prefilled += prefill_ns ? n->request.token_count : 0;
+    report->encode_ns = n->encode_ns;
+    report->raw_pages = n->pass.raw_pages;
+    report->cache_bytes = lynx_shape_cache_bytes(&n->model->shape, n->request.token_count);
+    snprintf(text, sizeof(text),
+             "prompt of %u tokens: prefill %.2f s, encode %.3f s, cache %llu "
+             "bytes",
+             n->request.token_count, (double)prefill_ns / 1e9, (double)n->encode_ns / 1e9,
+             (unsigned long long)report->cache_bytes);
+    lynx_pump_unlock(n->pump);
+    say(n, LYNX_OK, text);
+}
+
+/* 'w' was taken out of the queue. Called without the lock. */
+static void answer_request(node *n, const waiting *w)
+{
+    char text[LYNX_SESSION_TEXT_MAX] = "";
+    uint64_t prefill_ns = 0;
+    n->request_id = w->id;
+    n->request = *w->request;
     n->next_page = 0;
-    n->is_started = false;
     n->is_cancelled = false;
-    n->report.encode_ns = 0;
-    n->report.raw_pages = 0;
-    n->report.cache_bytes = lynx_shape_cache_bytes(&n->model->shape, n->request.token_count);
-
-    lynx_status status = LYNX_ERR_ARGUMENT;
-    const char *reason = refusal(n, &n->request, text, sizeof(text));
-    if (!reason) {
-        lx_loop_lock(n->loop);
+    n->encode_ns = 0;
+    lynx_pump_lock(n->pump);
+    lynx_status status = judge(n, &n->request, text, sizeof(text));
+    if (status == LYNX_OK)
         status = lynx_sender_accept(n->sender, n->request_id);
-        lx_loop_unlock(n->loop);
-        lx_loop_wake(n->loop);
-        if (status == LYNX_OK) {
-            n->report.requests++;
-            status = work_on_request(n);
-        }
-        lx_page_pass_fini(&n->pass);
-        if (status == LYNX_ERR_ENGINE)
-            reason = n->engine->ops->error_text(n->engine);
-    }
-    if (status == LYNX_OK || n->is_cancelled || n->is_closed)
-        return;
-    lx_loop_lock(n->loop);
-    /* Fails only when the session is over, which its own event reports. */
-    (void)!lynx_sender_refuse(n->sender, n->request_id, status,
-                              reason ? reason : lynx_status_text(status));
-    lx_loop_unlock(n->loop);
-    lx_loop_wake(n->loop);
-}
-
-/* Wait for a request; false when the session is over. */
-static bool wait_for_request(node *n, lynx_event *event)
-{
-    bool has_request = false;
-    lx_loop_lock(n->loop);
-    while (!has_request && !n->is_closed) {
-        if (!lynx_sender_next_event(n->sender, event)) {
-            if (n->options->stop && *n->options->stop) {
-                lynx_sender_close(n->sender, LYNX_ERR_CANCELLED,
-                                  "the prefill node is stopping");
-                n->is_closed = true;
-                n->close_status = LYNX_ERR_CANCELLED;
-                snprintf(n->text, LYNX_TEXT_MAX, "stopped");
-            } else {
-                lx_loop_wait(n->loop, lx_loop_now() + POLL_MS * 1000000ull);
-            }
-        } else if (event->type == LYNX_EVENT_REQUEST) {
-            has_request = true;
-        } else if (event->type == LYNX_EVENT_CLOSED) {
-            n->is_closed = true;
-            n->close_status = event->status;
-            snprintf(n->text, LYNX_TEXT_MAX, "%s", event->text);
-        }
-    }
-    lx_loop_unlock(n->loop);
-    return has_request;
-}
-
-static lynx_status node_start(node *n, lynx_link *link)
-{
-    lynx_session_options session;
-    lynx_session_options_init(&session);
-    session.model = n->model;
-    session.allow_other_weights = n->options->allow_other_weights;
-    session.timeout_ns = n->options->timeout_ns;
-    session.memory = n->options->memory;
-    if (!n->held) {
-        LX_TRY(lynx_held_prompt_create(&n->own_held, n->options->memory));
-        n->held = n->own_held;
-    }
-    LX_TRY(lynx_sender_create(&n->sender, &session, lx_loop_now()));
-    return lx_loop_start(&n->loop, &lx_endpoint_of_sender, n->sender, link, n->memory);
-}
-
-void lynx_serve_options_init(lynx_serve_options *options)
-{
-    *options = (lynx_serve_options){
-        .struct_size = sizeof(*options),
-        .timeout_ns = 10000000000ull,
-    };
-}
-
-lynx_status lynx_serve(lynx_link *link, const lynx_serve_options *options,
-                       lynx_serve_report *report, char *text)
-{
-    text[0] = '\0';
-    node n = {
-        .options = options,
-        .engine = options->engine,
-        .model = options->engine->ops->model(options->engine),
-        .memory = lx_allocator_or_default(options->memory),
-        .held = options->held,
-        .text = text,
-    };
-    lynx_status status = node_start(&n, link);
+    n->report.requests += status == LYNX_OK;
+    lynx_pump_unlock(n->pump);
     if (status == LYNX_OK) {
-        lynx_event event;
-        while (wait_for_request(&n, &event))
-            answer_request(&n, &event);
-        n.report.counters = lynx_sender_counters(n.sender);
-        status = n.close_status;
-        lx_loop_stop(n.loop, LINGER_MS * 1000000ull);
-    } else {
-        lynx_link_destroy(link);
-        snprintf(text, LYNX_TEXT_MAX, "cannot start the connection: %s",
-                 lynx_status_text(status));
+        status = work_on_request(n, &prefill_ns);
+        if (status == LYNX_OK)
+            write_report(n, prefill_ns);
+        lx_page_pass_fini(&n->pass);
+        n->pass = (lx_page_pass){0};
     }
-    lynx_sender_destroy(n.sender);
-    lynx_held_prompt_destroy(n.own_held);
-    if (report)
-        *report = n.report;
-    return status;
+    if (status == LYNX_ERR_ENGINE)
+        snprintf(text, sizeof(text), "%s", n->engine->ops->error_text(n->engine));
+    lynx_pump_lock(n->pump);
+    /* Fails only when the request is over, which its own event tells. */
+    if (status != LYNX_OK && !n->is_cancelled)
+        (void)!lynx_sender_refuse(n->sender, n->request_id, status,
+                                  text[0] ? text : lynx_status_text(status));
+    n->request_id = 0;
+    lynx_pump_unlock(n->pump);
+}
+
+/* ---- the node ------------------------------------------------------------------------ */
+
+/* The oldest request. Called with the lock held. */
+static bool next_request(node *n, waiting *w)
+{
+    if (n->queue_count == 0)
+        return false;
+    *w = n->queue[n->queue_first];
+    n->queue_first = (n->queue_first + 1) % n->queue_room;
+    n->queue_count--;
+    return true;
+}
+
+static bool is_finished(const node *n)
+{
+    return is_stopped(n) || (n->options.is_once && n->has_closed &&
+                             lynx_sender_counters(n->sender).connections == 0);
+}
+
+lynx_status lynx_prefill_node_run(lynx_prefill_node *n, char *text)
+{
+    waiting w;
+    text[0] = '\0';
+    lynx_pump_lock(n->pump);
+    take_events(n);
+    while (!is_finished(n)) {
+        if (next_request(n, &w)) {
+            lynx_pump_unlock(n->pump);
+            answer_request(n, &w);
+            lynx_pump_lock(n->pump);
+        } else {
+            lynx_pump_wait(n->pump, lx_now() + poll_ns);
+        }
+        take_events(n);
+    }
+    lynx_sender_close(n->sender, LYNX_ERR_CANCELLED, "the prefill node is stopping");
+    lynx_pump_unlock(n->pump);
+    if (!n->has_closed || !n->options.is_once)
+        return LYNX_OK;
+    snprintf(text, LYNX_TEXT_MAX, "%s", n->close_text);
+    return n->close_status;
+}
+
+lynx_status lynx_prefill_node_connect(lynx_prefill_node *n, lynx_link *link)
+{
+    const lynx_time_ns now = lx_now();
+    lynx_pump_lock(n->pump);
+    if (now - n->second_began >= second_ns) {
+        n->second_began = now;
+        n->connects = 0;
+    }
+    const bool is_open = n->connects < n->options.connects_per_s;
+    n->connects += is_open;
+    lynx_pump_unlock(n->pump);
+    LX_REQUIRE(is_open, LYNX_BLOCKED);
+    return lynx_pump_attach(n->pump, link, 0);
+}
+
+lynx_prefill_report lynx_prefill_node_report(lynx_prefill_node *n)
+{
+    lynx_pump_lock(n->pump);
+    lynx_prefill_report report = n->report;
+    report.counters = lynx_sender_counters(n->sender);
+    report.residual_age_ns = lynx_sender_residual_age(n->sender, lx_now());
+    lynx_pump_unlock(n->pump);
+    return report;
+}
+
+/* ---- life ---------------------------------------------------------------------------- */
+
+void lynx_prefill_options_init(lynx_prefill_options *options)
+{
+    *options = (lynx_prefill_options){
+        .struct_size = sizeof(*options),
+        .connects_per_s = 50,
+        .queue_bytes_max = 4ull << 30,
+        .greet_ns = 5000000000ull,
+    };
+    lynx_session_options_init(&options->session);
+}
+
+static lynx_status node_init(node *n)
+{
+    lynx_session_options session = n->options.session;
+    session.model = n->model;
+    session.memory = n->options.memory;
+    n->queue_room = (size_t)session.sessions_max * LYNX_REQUESTS_MAX * 2;
+    n->queue = lx_alloc(n->memory, n->queue_room, sizeof(*n->queue));
+    LX_REQUIRE(n->queue, LYNX_ERR_MEMORY);
+    LX_TRY(lynx_sender_create(&n->sender, &session, lx_now()));
+    lynx_pump_options pump;
+    lynx_pump_options_init(&pump);
+    pump.greet_ns = n->options.greet_ns;
+    pump.log = n->options.log;
+    pump.user = n->options.user;
+    pump.memory = n->options.memory;
+    return lynx_pump_create_sender(&n->pump, n->sender, &pump);
+}
+
+lynx_status lynx_prefill_node_create(lynx_prefill_node **created,
+                                     const lynx_prefill_options *options)
+{
+    const lynx_allocator *memory = lx_allocator_or_default(options->memory);
+    LX_REQUIRE(options->struct_size >= sizeof(*options) && options->engine &&
+                   options->connects_per_s >= 1,
+               LYNX_ERR_ARGUMENT);
+    node *n = lx_alloc_zeroed(memory, 1, sizeof(*n));
+    LX_REQUIRE(n, LYNX_ERR_MEMORY);
+    n->options = *options;
+    n->engine = options->engine;
+    n->model = options->engine->ops->model(options->engine);
+    n->memory = memory;
+    const lynx_status status = node_init(n);
+    if (status != LYNX_OK) {
+        lynx_prefill_node_destroy(n);
+        return status;
+    }
+    *created = n;
+    return LYNX_OK;
+}
+
+void lynx_prefill_node_destroy(lynx_prefill_node *n)
+{
+    if (!n)
+        return;
+    lynx_pump_destroy(n->pump, linger_ns);
+    lynx_sender_destroy(n->sender);
+    lx_free(n->memory, n->queue, n->queue_room, sizeof(*n->queue));
+    lx_free(n->memory, n->held.tokens, n->held.capacity, sizeof(*n->held.tokens));
+    lx_free(n->memory, n, 1, sizeof(*n));
 }

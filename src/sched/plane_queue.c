@@ -15,12 +15,16 @@ void lx_plane_queue_push(lx_plane_queue *queue, lx_queued *entry)
     *tail = entry;
 }
 
-lx_queued *lx_plane_queue_first(const lx_plane_queue *queue)
+void lx_plane_queue_push_first(lx_plane_queue *queue, lx_queued *entry)
 {
-    for (uint32_t i = 0; i < LX_CLASSES; i++)
-        if (queue->heads[i])
-            return queue->heads[i];
-    return NULL;
+    lx_queued **head = &queue->heads[entry->class_index];
+    entry->previous = NULL;
+    entry->next = *head;
+    if (*head)
+        (*head)->previous = entry;
+    else
+        queue->tails[entry->class_index] = entry;
+    *head = entry;
 }
 
 void lx_plane_queue_remove(lx_plane_queue *queue, lx_queued *entry)

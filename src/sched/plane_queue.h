@@ -24,7 +24,7 @@ typedef struct lx_queued {
     uint32_t class_index; /* 0 goes first; unchanged while queued */
 } lx_queued;
 
-/* All zeros is an empty queue. */
+/* All zeros is an empty queue; heads[c] goes next of its class. */
 typedef struct lx_plane_queue {
     lx_queued *heads[LX_CLASSES];
     lx_queued *tails[LX_CLASSES];
@@ -33,8 +33,8 @@ typedef struct lx_plane_queue {
 /* Append 'entry'; its class is in [0, LX_CLASSES). */
 void lx_plane_queue_push(lx_plane_queue *queue, lx_queued *entry);
 
-/* The entry that goes next, still queued; NULL when there is none. */
-lx_queued *lx_plane_queue_first(const lx_plane_queue *queue);
+/* Put 'entry' at the head of its class: it goes once more. */
+void lx_plane_queue_push_first(lx_plane_queue *queue, lx_queued *entry);
 
 /* Take 'entry', which is queued here, out, wherever it stands. */
 void lx_plane_queue_remove(lx_plane_queue *queue, lx_queued *entry);

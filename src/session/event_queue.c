@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "session/event_queue.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -63,35 +62,18 @@ lynx_status lx_event_queue_push(lx_event_queue *queue, const lynx_event *event,
     return LYNX_OK;
 }
 
-void lx_event_queue_push_closed(lx_event_queue *queue, const lynx_event *event,
-                                const char *text)
-{
-    if (queue->closed.type == LYNX_EVENT_CLOSED)
-        return;
-    snprintf(queue->closed_text, sizeof(queue->closed_text), "%s", text ? text : "");
-    queue->closed = *event;
-    queue->closed.type = LYNX_EVENT_CLOSED;
-    queue->is_closing = true;
-}
-
 bool lx_event_queue_take(lx_event_queue *queue, lynx_event *event)
 {
     lx_free(queue->memory, queue->taken_text, queue->taken_bytes, 1);
     queue->taken_text = NULL;
-    if (queue->count > 0) {
-        const lx_event_slot *slot = &queue->slots[queue->first];
-        queue->first = (queue->first + 1) & (queue->capacity - 1);
-        queue->count--;
-        queue->taken_text = slot->text;
-        queue->taken_bytes = slot->text_bytes;
-        *event = slot->event;
-        event->text = slot->text ? slot->text : "";
-        return true;
-    }
-    if (!queue->is_closing)
+    if (queue->count == 0)
         return false;
-    queue->is_closing = false;
-    *event = queue->closed;
-    event->text = queue->closed_text;
+    const lx_event_slot *slot = &queue->slots[queue->first];
+    queue->first = (queue->first + 1) & (queue->capacity - 1);
+    queue->count--;
+    queue->taken_text = slot->text;
+    queue->taken_bytes = slot->text_bytes;
+    *event = slot->event;
+    event->text = slot->text ? slot->text : "";
     return true;
 }

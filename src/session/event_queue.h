@@ -3,9 +3,8 @@
  * event_queue.h - events that wait for the owner of a session.
  *
  * A ring that doubles when it is full, up to LX_EVENTS_MAX: an owner that takes events after
- * each read never comes near, and a peer cannot fill the memory of one that does not. The last
- * event of a session, CLOSED, has a place of its own, so that it arrives even when memory has
- * run out.
+ * each read never comes near, and a peer cannot fill the memory of one that does not. Events
+ * that must come even without memory (an end) have places of their own elsewhere.
  */
 #ifndef LX_SESSION_EVENT_QUEUE_H
 #define LX_SESSION_EVENT_QUEUE_H
@@ -22,9 +21,6 @@ typedef struct lx_event_queue {
     size_t capacity, first, count;
     char *taken_text; /* of the event that was taken last */
     size_t taken_bytes;
-    bool is_closing; /* 'closed' waits behind the others */
-    lynx_event closed;
-    char closed_text[LYNX_SESSION_TEXT_MAX + 1];
 } lx_event_queue;
 
 void lx_event_queue_init(lx_event_queue *queue, const lynx_allocator *memory);
@@ -33,10 +29,6 @@ void lx_event_queue_fini(lx_event_queue *queue);
 /* Append; 'text' is copied, NULL counts as "". LYNX_ERR_MEMORY or LYNX_ERR_LIMIT: nothing was.
  */
 lynx_status lx_event_queue_push(lx_event_queue *queue, const lynx_event *event,
-                                const char *text);
-
-/* Append the last event; cannot fail. A second one is ignored. */
-void lx_event_queue_push_closed(lx_event_queue *queue, const lynx_event *event,
                                 const char *text);
 
 /* Take the oldest; its text is valid until the next call. False when there is none. */

@@ -9,7 +9,7 @@
 
 #include "base/check.h"
 #include "base/digest.h"
-#include "session/channel.h"
+#include "session/lane.h"
 
 /* Digest of all layers. A chain of digests needs no room for all of them. */
 static void digest_shape(const lynx_shape *shape, uint8_t digest[16])
@@ -22,71 +22,62 @@ static void digest_shape(const lynx_shape *shape, uint8_t digest[16])
     memcpy(digest, bytes, 16);
 }
 
-lynx_status lx_greeting_send(lx_channel *channel)
+void lx_greeting_fill(const lx_identity *identity, lx_hello *hello)
 {
-    uint8_t payload[LX_HELLO_BYTES_MAX];
-    lx_writer writer = lx_writer_of(payload, sizeof(payload));
-    lx_hello hello = {
-        .role = channel->role,
-        .element = (uint8_t)channel->shape.element,
+    *hello = (lx_hello){
+        .role = identity->role,
+        .element = (uint8_t)identity->shape.element,
         .version_minor = LX_WIRE_VERSION_MINOR,
-        .page_tokens = channel->shape.page_tokens,
-        .layer_count = channel->shape.layer_count,
-        .fingerprint = channel->fingerprint,
-        .model_name = {(const uint8_t *)channel->model_name, strlen(channel->model_name)},
+        .page_tokens = identity->shape.page_tokens,
+        .layer_count = identity->shape.layer_count,
+        .fingerprint = identity->fingerprint,
+        .model_name = {(const uint8_t *)identity->model_name, strlen(identity->model_name)},
     };
-    digest_shape(&channel->shape, hello.shape_digest);
-    lx_hello_encode(&writer, &hello);
-    return lx_channel_send(channel, LX_MESSAGE_HELLO, 0, payload, writer.offset);
+    digest_shape(&identity->shape, hello->shape_digest);
 }
 
 /* What differs beyond repair; NULL when nothing does. */
-static const char *difference(const lx_channel *channel, const lx_hello *hello)
+static const char *difference(const lx_identity *us, const lx_hello *hello)
 {
     uint8_t digest[16];
-    const lynx_fingerprint *ours = &channel->fingerprint;
+    const lynx_fingerprint *ours = &us->fingerprint;
     const lynx_fingerprint *theirs = &hello->fingerprint;
     if (memcmp(ours->structure, theirs->structure, 16) != 0)
         return "architecture or hyperparameters";
     if (memcmp(ours->tokenizer, theirs->tokenizer, 16) != 0)
         return "tokenizer";
-    if (hello->element != (uint8_t)channel->shape.element)
+    if (hello->element != (uint8_t)us->shape.element)
         return "type of the cache (--cache-type)";
-    if (hello->page_tokens != channel->shape.page_tokens)
+    if (hello->page_tokens != us->shape.page_tokens)
         return "tokens of a page";
-    digest_shape(&channel->shape, digest);
-    if (hello->layer_count != channel->shape.layer_count ||
+    digest_shape(&us->shape, digest);
+    if (hello->layer_count != us->shape.layer_count ||
         memcmp(digest, hello->shape_digest, 16) != 0)
         return "shape of the cache";
     return NULL;
 }
 
-lynx_status lx_greeting_check(lx_channel *channel, lynx_bytes payload,
-                              char name[LX_TEXT_BYTES_MAX + 1])
+lynx_status lx_greeting_check(lx_lane *lane, const lx_hello *hello)
 {
-    lx_hello hello;
-    LX_TRY(lx_hello_decode(payload, &hello));
-    if (hello.role == channel->role)
-        return lx_channel_explain(channel, LYNX_ERR_PROTOCOL, "both ends are %s nodes",
-                                  hello.role == LX_ROLE_SENDER ? "prefill" : "decode");
-    lx_channel_copy_text(name, hello.model_name);
-    const bool is_sender = channel->role == LX_ROLE_SENDER;
-    const char *prefill = is_sender ? channel->model_name : name;
-    const char *decode = is_sender ? name : channel->model_name;
-    const char *what = difference(channel, &hello);
+    const lx_identity *us = lane->identity;
+    if (hello->role == us->role)
+        return lx_lane_explain(lane, LYNX_ERR_PROTOCOL, "both ends are %s nodes",
+                               hello->role == LX_ROLE_SENDER ? "prefill" : "decode");
+    const bool is_sender = us->role == LX_ROLE_SENDER;
+    const char *prefill = is_sender ? us->model_name : lane->peer_model;
+    const char *decode = is_sender ? lane->peer_model : us->model_name;
+    const char *what = difference(us, hello);
     if (what)
-        return lx_channel_explain(
-            channel, LYNX_ERR_MODEL,
-            "the prefill node has '%.120s', the decode node '%.120s': they "
-            "differ in %s; give both the same model file and cache options",
-            prefill, decode, what);
-    if (memcmp(channel->fingerprint.weights, hello.fingerprint.weights, 16) != 0 &&
-        !channel->allow_other_weights)
-        return lx_channel_explain(
-            channel, LYNX_ERR_MODEL,
-            "the prefill node has '%.120s', the decode node '%.120s': the "
-            "same model in other weights; give both the same file, or pass "
-            "--allow-other-weights to both (answers may then differ)",
-            prefill, decode);
+        return lx_lane_explain(lane, LYNX_ERR_MODEL,
+                               "the prefill node has '%.120s', the decode node '%.120s': they "
+                               "differ in %s; give both the same model file and cache options",
+                               prefill, decode, what);
+    if (memcmp(us->fingerprint.weights, hello->fingerprint.weights, 16) != 0 &&
+        !us->allow_other_weights)
+        return lx_lane_explain(lane, LYNX_ERR_MODEL,
+                               "the prefill node has '%.120s', the decode node '%.120s': the "
+                               "same model in other weights; give both the same file, or pass "
+                               "--allow-other-weights to both (answers may then differ)",
+                               prefill, decode);
     return LYNX_OK;
 }

@@ -48,6 +48,7 @@ lynx_status lx_outbox_push(lx_outbox *outbox, lx_message_type type, uint64_t req
     else
         outbox->first = control;
     outbox->last = control;
+    outbox->bytes += size;
     return LYNX_OK;
 }
 
@@ -102,6 +103,7 @@ void lx_outbox_left(lx_outbox *outbox, size_t size)
     if (outbox->offset < control->size)
         return;
     outbox->offset = 0;
+    outbox->bytes -= control->size;
     outbox->first = control->next;
     if (!outbox->first)
         outbox->last = NULL;

@@ -18,6 +18,7 @@ typedef struct lx_control lx_control;
 typedef struct lx_outbox {
     const lynx_allocator *memory;
     lx_control *first, *last;
+    size_t bytes;       /* of the messages that wait, CLOSE excepted */
     size_t offset;      /* bytes of the oldest message that have left */
     size_t close_bytes; /* 0: no CLOSE waits */
     uint8_t close[LX_FRAME_BYTES + LX_REASON_BYTES_MAX];

@@ -23,7 +23,7 @@
 
 enum {
     LX_FRAME_BYTES = 40,
-    LX_WIRE_VERSION = 1,
+    LX_WIRE_VERSION = 2,
     LX_WIRE_VERSION_MINOR = 0,
     LX_FRAME_SKIPPABLE = 1,                  /* flag: who does not know the type skips it */
     LX_PAYLOAD_BYTES_MAX = (64 << 20) + 4096 /* a REQUEST of 2^24 tokens and its fixed part */
@@ -40,10 +40,12 @@ typedef enum lx_message_type {
     LX_MESSAGE_TOKEN = 8,
     LX_MESSAGE_PAGE = 9,
     LX_MESSAGE_ACK = 10,
-    LX_MESSAGE_FINISH = 11,
-    LX_MESSAGE_CANCEL = 12,
+    LX_MESSAGE_AGAIN = 11,
+    LX_MESSAGE_END = 12,
     LX_MESSAGE_CLOSE = 13,
-    LX_MESSAGE_PING = 14
+    LX_MESSAGE_PING = 14,
+    LX_MESSAGE_RESUME = 15,
+    LX_MESSAGE_FLOW = 16
 } lx_message_type;
 
 typedef struct lx_frame {

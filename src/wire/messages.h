@@ -17,16 +17,22 @@
 
 enum {
     LX_TEXT_BYTES_MAX = 512,
-    LX_HELLO_FIXED_BYTES = 80, /* before the model's name */
+    LX_HELLO_FIXED_BYTES = 96, /* before the model's name */
     LX_HELLO_BYTES_MAX = LX_HELLO_FIXED_BYTES + LX_TEXT_BYTES_MAX,
-    LX_REQUEST_FIXED_BYTES = 88, /* before the tokens */
+    LX_REQUEST_FIXED_BYTES = 92, /* before the tokens */
     LX_PAGE_FIXED_BYTES = 32,    /* before the plane's bytes */
     LX_PAGE_CHUNK_BYTES_MAX = 1 << 20,
     LX_PROGRESS_BYTES = 4,
     LX_TOKEN_BYTES = 8,
     LX_REASON_FIXED_BYTES = 8, /* before the text */
     LX_REASON_BYTES_MAX = LX_REASON_FIXED_BYTES + LX_TEXT_BYTES_MAX,
-    LX_ACK_ENTRY_BYTES = 8,
+    LX_CONTROL_BYTES_MAX = 65536, /* of control messages in one write */
+    LX_FLOW_BYTES = 24,
+    LX_RESUME_FIXED_BYTES = 8,  /* before the entries */
+    LX_RESUME_ENTRY_BYTES = 40, /* before the bitmap */
+    LX_RESUME_STARTED = 1,      /* flags of an entry: START was sent */
+    LX_RESUME_ASKED = 2,        /* ACCEPT has not come yet; REQUEST follows */
+    LX_ACK_ENTRY_BYTES = 8,     /* of ACK and AGAIN */
     LX_ACK_ENTRIES_MAX = 256,
     LX_SHAPE_BYTES = 52,        /* of one layer, in the digest of HELLO */
     LX_REQUEST_FLAGS_KNOWN = 15 /* the LYNX_REQUEST_... of lynx/session.h; checked there */
@@ -36,10 +42,12 @@ typedef struct lx_hello {
     uint8_t role; /* 0 sender, 1 receiver */
     uint8_t element;
     uint8_t version_minor; /* of the peer; any value is legal */
+    uint8_t lane;          /* of the session; 0 from a sender */
     uint32_t page_tokens;
     uint32_t layer_count;
     uint8_t shape_digest[16]; /* a chain over lx_shape_encode */
     lynx_fingerprint fingerprint;
+    uint8_t session[LYNX_ID_BYTES]; /* zero from a sender */
     lynx_bytes model_name;
 } lx_hello;
 
@@ -49,6 +57,7 @@ typedef struct lx_request_message {
     uint32_t flags;
     uint32_t answer_tokens;
     uint32_t token_count;
+    uint8_t ticket[LYNX_ID_BYTES];
     lynx_bytes tokens; /* 4 bytes each, little endian; view of the payload */
 } lx_request_message;
 
@@ -75,6 +84,20 @@ typedef struct lx_ack_entry {
     uint8_t plane;
 } lx_ack_entry;
 
+/* One live request of a session that goes on over a new connection. */
+typedef struct lx_resume_entry {
+    uint64_t request_id;
+    uint8_t ticket[LYNX_ID_BYTES];
+    uint32_t next_token; /* index of the answer's token that is wanted next */
+    uint32_t flags;      /* LX_RESUME_... */
+    lynx_bytes held;     /* bit 'slot * planes + plane', least significant first */
+} lx_resume_entry;
+
+typedef struct lx_flow_message {
+    uint64_t received;  /* bytes of this connection that came, framing included */
+    uint64_t limits[2]; /* plane bytes that may be begun on it: anchors, residuals */
+} lx_flow_message;
+
 /* Bytes that stand for a layer in the digest of HELLO. */
 void lx_shape_encode(const lynx_shape *shape, uint32_t layer, uint8_t bytes[LX_SHAPE_BYTES]);
 
@@ -94,6 +117,16 @@ lynx_status lx_progress_decode(lynx_bytes payload, uint32_t *done);
 
 void lx_token_encode(lx_writer *writer, const lx_token_message *token);
 lynx_status lx_token_decode(lynx_bytes payload, lx_token_message *token);
+
+/* RESUME is a count, a serial number that rises with each RESUME of a session, and so many
+ * entries. */
+void lx_resume_encode_count(lx_writer *writer, uint32_t count, uint32_t serial);
+void lx_resume_encode_entry(lx_writer *writer, const lx_resume_entry *entry);
+lynx_status lx_resume_decode_count(lx_reader *reader, uint32_t *count, uint32_t *serial);
+lynx_status lx_resume_decode_entry(lx_reader *reader, lx_resume_entry *entry);
+
+void lx_flow_encode(lx_writer *writer, const lx_flow_message *flow);
+lynx_status lx_flow_decode(lynx_bytes payload, lx_flow_message *flow);
 
 /* The fixed part of PAGE. */
 void lx_page_encode_header(lx_writer *writer, const lx_page_message *page);

@@ -23,13 +23,14 @@ void lx_hello_encode(lx_writer *writer, const lx_hello *hello)
     lx_write_u8(writer, hello->role);
     lx_write_u8(writer, hello->element);
     lx_write_u8(writer, hello->version_minor);
-    lx_write_u8(writer, 0);
+    lx_write_u8(writer, hello->lane);
     lx_write_u32(writer, hello->page_tokens);
     lx_write_u32(writer, hello->layer_count);
     lx_write_bytes(writer, hello->shape_digest, sizeof(hello->shape_digest));
     lx_write_bytes(writer, hello->fingerprint.structure, 16);
     lx_write_bytes(writer, hello->fingerprint.tokenizer, 16);
     lx_write_bytes(writer, hello->fingerprint.weights, 16);
+    lx_write_bytes(writer, hello->session, sizeof(hello->session));
     lx_write_u32(writer, (uint32_t)hello->model_name.size);
     lx_write_bytes(writer, hello->model_name.data, hello->model_name.size);
 }
@@ -41,19 +42,20 @@ lynx_status lx_hello_decode(lynx_bytes payload, lx_hello *hello)
     h.role = lx_read_u8(&reader);
     h.element = lx_read_u8(&reader);
     h.version_minor = lx_read_u8(&reader);
-    const uint8_t reserved = lx_read_u8(&reader);
+    h.lane = lx_read_u8(&reader);
     h.page_tokens = lx_read_u32(&reader);
     h.layer_count = lx_read_u32(&reader);
     lx_read_bytes(&reader, h.shape_digest, sizeof(h.shape_digest));
     lx_read_bytes(&reader, h.fingerprint.structure, 16);
     lx_read_bytes(&reader, h.fingerprint.tokenizer, 16);
     lx_read_bytes(&reader, h.fingerprint.weights, 16);
+    lx_read_bytes(&reader, h.session, sizeof(h.session));
     h.model_name.size = lx_read_u32(&reader);
     LX_REQUIRE(h.model_name.size <= LX_TEXT_BYTES_MAX, LYNX_ERR_PROTOCOL);
     h.model_name.data = lx_read_view(&reader, h.model_name.size);
 
     LX_REQUIRE(!reader.ran_out && lx_reader_left(&reader) == 0, LYNX_ERR_PROTOCOL);
-    LX_REQUIRE(reserved == 0 && h.role <= 1, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(h.role <= 1 && h.lane < LYNX_LANES_MAX, LYNX_ERR_PROTOCOL);
     *hello = h;
     return LYNX_OK;
 }

@@ -65,8 +65,7 @@ void lx_request_encode(lx_writer *writer, const lx_request_message *request)
     lx_write_u32(writer, request->flags);
     lx_write_u32(writer, request->answer_tokens);
     lx_write_u32(writer, request->token_count);
-    lx_write_u32(writer, 0);
-    lx_write_u64(writer, 0);
+    lx_write_bytes(writer, request->ticket, sizeof(request->ticket));
     lx_write_bytes(writer, request->tokens.data, request->tokens.size);
 }
 
@@ -79,10 +78,9 @@ lynx_status lx_request_decode(lynx_bytes payload, lx_request_message *request)
     r.flags = lx_read_u32(&reader);
     r.answer_tokens = lx_read_u32(&reader);
     r.token_count = lx_read_u32(&reader);
-    uint64_t reserved = lx_read_u32(&reader);
-    reserved |= lx_read_u64(&reader);
+    lx_read_bytes(&reader, r.ticket, sizeof(r.ticket));
 
-    LX_REQUIRE(!reader.ran_out && reserved == 0, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(!reader.ran_out, LYNX_ERR_PROTOCOL);
     LX_REQUIRE((r.flags & ~(uint32_t)LX_REQUEST_FLAGS_KNOWN) == 0, LYNX_ERR_PROTOCOL);
     LX_REQUIRE(r.token_count >= 1 && r.token_count <= LYNX_PROMPT_TOKENS_MAX,
                LYNX_ERR_PROTOCOL);

@@ -52,3 +52,22 @@ lynx_status lx_token_decode(lynx_bytes payload, lx_token_message *token)
     *token = t;
     return LYNX_OK;
 }
+
+void lx_flow_encode(lx_writer *writer, const lx_flow_message *flow)
+{
+    lx_write_u64(writer, flow->received);
+    lx_write_u64(writer, flow->limits[0]);
+    lx_write_u64(writer, flow->limits[1]);
+}
+
+lynx_status lx_flow_decode(lynx_bytes payload, lx_flow_message *flow)
+{
+    lx_reader reader = lx_reader_of(payload.data, payload.size);
+    lx_flow_message f = {0};
+    f.received = lx_read_u64(&reader);
+    f.limits[0] = lx_read_u64(&reader);
+    f.limits[1] = lx_read_u64(&reader);
+    LX_REQUIRE(!reader.ran_out && lx_reader_left(&reader) == 0, LYNX_ERR_PROTOCOL);
+    *flow = f;
+    return LYNX_OK;
+}

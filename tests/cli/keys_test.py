@@ -20,7 +20,10 @@ class Folder(unittest.TestCase):
         self.home = tempfile.TemporaryDirectory()
         self.addCleanup(self.home.cleanup)
         self.folder = pathlib.Path(self.home.name) / "a" / "keys"
-        self.environment = {**os.environ, "HOME": self.home.name, "XDG_CONFIG_HOME": ""}
+        # The engine's probe is kept where it always is; it costs seconds.
+        cache = os.environ.get("XDG_CACHE_HOME") or str(pathlib.Path.home() / ".cache")
+        self.environment = {**os.environ, "HOME": self.home.name, "XDG_CONFIG_HOME": "",
+                            "XDG_CACHE_HOME": cache}
 
     def keys(self, *words, code=0, folder=True):
         where = ["--dir", str(self.folder)] if folder else []
@@ -128,7 +131,7 @@ class Connections(Folder):
         port.unlink(missing_ok=True)
         process = subprocess.Popen(
             [BIN / "lynxd", "prefill", "-m", MODEL, "--listen", address, "--port-file", port,
-             "-c", "512", *map(str, options)], stderr=subprocess.PIPE, text=True,
+             "-c", "512", "-t", "1", *map(str, options)], stderr=subprocess.PIPE, text=True,
             env=self.environment)
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.wait)
@@ -141,7 +144,7 @@ class Connections(Folder):
 
     def ask(self, *options, address=None):
         return subprocess.run(
-            [BIN / "lynx", "run", "-m", MODEL, "--prefill", address or self.address, "-c", "512",
+            [BIN / "lynx", "run", "-m", MODEL, "--prefill", address or self.address, "-c", "512", "-t", "1",
              "-p", "One two three", "--raw-prompt", "-n", "2", "--json", *map(str, options)],
             capture_output=True, text=True, env=self.environment, timeout=120)
 

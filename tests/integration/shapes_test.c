@@ -33,10 +33,12 @@ static lynx_engine *load(lynx_cache_access access)
     return engine;
 }
 
+/* A prefill node for one peer. */
 typedef struct server {
     test_allocator memory;
-    lynx_link *link;
     lynx_engine *engine;
+    lynx_prefill_node *node;
+    pthread_t thread;
     lynx_status status;
     char text[LYNX_TEXT_MAX];
 } server;
@@ -44,12 +46,59 @@ typedef struct server {
 static void *serve(void *user)
 {
     server *s = user;
-    lynx_serve_options options;
-    lynx_serve_options_init(&options);
+    s->status = lynx_prefill_node_run(s->node, s->text);
+    return NULL;
+}
+
+static void start(server *s, lynx_link *link)
+{
+    lynx_prefill_options options;
+    lynx_prefill_options_init(&options);
+    test_allocator_init(&s->memory);
     options.engine = s->engine;
     options.memory = &s->memory.allocator;
-    s->status = lynx_serve(s->link, &options, NULL, s->text);
-    return NULL;
+    options.is_once = true;
+    assert_int_equal(lynx_prefill_node_create(&s->node, &options), LYNX_OK);
+    assert_int_equal(lynx_prefill_node_connect(s->node, link), LYNX_OK);
+    assert_int_equal(pthread_create(&s->thread, NULL, serve, s), 0);
+}
+
+static void finish(server *s)
+{
+    assert_int_equal(pthread_join(s->thread, NULL), 0);
+    assert_string_equal(s->text, "");
+    assert_int_equal(s->status, LYNX_OK);
+    lynx_prefill_node_destroy(s->node);
+    assert_int_equal(s->memory.live_blocks, 0);
+    lynx_engine_destroy(s->engine);
+}
+
+/* The one connection that there is. */
+static lynx_status dial(void *user, uint32_t lane, lynx_link **link, char *text)
+{
+    lynx_link **end = user;
+    (void)lane;
+    snprintf(text, LYNX_TEXT_MAX, "there was one connection only");
+    *link = *end;
+    *end = NULL;
+    return *link ? LYNX_OK : LYNX_ERR_CLOSED;
+}
+
+/* Run the prompt over 'end'. */
+static void run_over(lynx_link *end, const lynx_run_options *options, lynx_run_result *result)
+{
+    char text[LYNX_TEXT_MAX];
+    lynx_remote *remote = NULL;
+    lynx_remote_options own;
+    lynx_remote_options_init(&own);
+    own.session.model = options->engine->ops->model(options->engine);
+    own.dial = dial;
+    own.dial_user = &end;
+    own.memory = options->memory;
+    assert_int_equal(lynx_remote_open(&remote, &own), LYNX_OK);
+    assert_int_equal(lynx_run(&remote, 1, options, result, text), LYNX_OK);
+    lynx_remote_close(remote);
+    assert_false(result->is_recomputed);
 }
 
 static void make_link(lynx_link *ends[2], uint64_t rate)
@@ -88,7 +137,6 @@ static void check_transfer(lynx_cache_access access)
         prompt[i] = 3 + i * 7 % 300;
     lynx_engine *engine = load(access);
     server s = {.engine = load(access)};
-    test_allocator_init(&s.memory);
     lynx_run_options_init(&options);
     options.engine = engine;
     options.prompt = prompt;
@@ -99,22 +147,18 @@ static void check_transfer(lynx_cache_access access)
     assert_int_equal(engine->ops->model(engine)->exactness, LYNX_EXACT);
 
     lynx_link *ends[2];
-    pthread_t thread;
     make_link(ends, 20000000);
-    s.link = ends[1];
-    assert_int_equal(pthread_create(&thread, NULL, serve, &s), 0);
+    start(&s, ends[1]);
     lynx_run_result result = {.tokens = got, .times = times, .capacity = ANSWER};
-    assert_int_equal(lynx_run(ends[0], &options, &result, text), LYNX_OK);
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_int_equal(s.status, LYNX_OK);
+    run_over(ends[0], &options, &result);
+    finish(&s);
     assert_int_equal(result.token_count, ANSWER);
 
     options.method = LYNX_METHOD_LOCAL_FULL;
     lynx_run_result plain = {.tokens = want, .times = times, .capacity = ANSWER};
-    assert_int_equal(lynx_run(NULL, &options, &plain, text), LYNX_OK);
+    assert_int_equal(lynx_run(NULL, 0, &options, &plain, text), LYNX_OK);
     assert_true(result.cache_digest == plain.cache_digest && plain.cache_digest != 0);
     assert_memory_equal(got, want, sizeof(want));
-    lynx_engine_destroy(s.engine);
     lynx_engine_destroy(engine);
 }
 
@@ -126,9 +170,7 @@ static void memory_stays_below_the_cache(void **state)
     static lynx_token prompt[LONG_PROMPT];
     lynx_token tokens[ANSWER];
     lynx_time_ns times[ANSWER];
-    char text[LYNX_TEXT_MAX];
     lynx_link *ends[2];
-    pthread_t thread;
     test_allocator memory;
     lynx_run_options options;
     assert_true(gguf_write_attention(path, &shape));
@@ -136,7 +178,6 @@ static void memory_stays_below_the_cache(void **state)
         prompt[i] = 3 + i * 7 % 300;
     lynx_engine *engine = load(LYNX_CACHE_TENSORS);
     server s = {.engine = load(LYNX_CACHE_TENSORS)};
-    test_allocator_init(&s.memory);
     test_allocator_init(&memory);
     lynx_run_options_init(&options);
     options.engine = engine;
@@ -146,20 +187,16 @@ static void memory_stays_below_the_cache(void **state)
     options.ignore_end = true;
     options.memory = &memory.allocator;
     make_link(ends, 200000000);
-    s.link = ends[1];
-    assert_int_equal(pthread_create(&thread, NULL, serve, &s), 0);
+    start(&s, ends[1]);
     lynx_run_result result = {.tokens = tokens, .times = times, .capacity = ANSWER};
-    assert_int_equal(lynx_run(ends[0], &options, &result, text), LYNX_OK);
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_int_equal(s.status, LYNX_OK);
+    run_over(ends[0], &options, &result);
+    finish(&s);
     assert_true(result.cache_bytes > 30000000);
     /* Asked: 0.6 of the cache + 64 MiB. The planes are 0.51 of it; the rest is the codec's. */
     const uint64_t bound = result.cache_bytes * 6 / 10 + (8u << 20);
     assert_in_range(memory.top_bytes, 1, bound);
     assert_in_range(s.memory.top_bytes, 1, bound);
     assert_int_equal(memory.live_blocks, 0);
-    assert_int_equal(s.memory.live_blocks, 0);
-    lynx_engine_destroy(s.engine);
     lynx_engine_destroy(engine);
 }
 

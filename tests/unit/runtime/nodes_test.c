@@ -10,15 +10,18 @@
 
 enum { ANSWER = 24 };
 
+/* A prefill node with its two threads: one accepts, one works. */
 typedef struct prefill_thread {
-    pthread_t thread;
+    pthread_t accepts, works;
     lynx_engine *engine;
+    lynx_prefill_node *node;
     int descriptor;
     uint64_t rate;
-    uint32_t connections;
+    bool is_once;
+    volatile sig_atomic_t stop;
     lynx_status status;
     char text[LYNX_TEXT_MAX];
-    lynx_serve_report report;
+    lynx_prefill_report report;
 } prefill_thread;
 
 static lynx_engine *make_toy(const lx_toy_options *options)
@@ -28,49 +31,67 @@ static lynx_engine *make_toy(const lx_toy_options *options)
     return engine;
 }
 
-static void *serve(void *user)
+static lynx_status pace(lynx_link **link, uint64_t rate)
+{
+    lynx_link *inner = *link;
+    lynx_pacer_options pacer;
+    lynx_pacer_options_init(&pacer);
+    pacer.rate_bits_per_s = rate;
+    return lynx_link_paced(link, inner, &pacer, NULL);
+}
+
+static void *accept_peers(void *user)
 {
     prefill_thread *p = user;
-    lynx_held_prompt *held = NULL;
-    lynx_serve_options options;
-    lynx_serve_options_init(&options);
-    options.engine = p->engine;
-    options.timeout_ns = 2000000000ull;
-    p->status = lynx_held_prompt_create(&held, NULL);
-    options.held = held;
-    for (uint32_t i = 0; i < p->connections; i++) {
+    char text[LYNX_TEXT_MAX];
+    while (!p->stop) {
         lynx_link *link = NULL;
-        if (lynx_tcp_accept(p->descriptor, 5000000000ull, NULL, &link, p->text, sizeof(p->text),
+        if (lynx_tcp_accept(p->descriptor, 20000000ull, NULL, &link, text, sizeof(text),
                             NULL) != LYNX_OK)
-            break;
-        lynx_link *paced = link;
-        if (p->rate) {
-            lynx_pacer_options pacer;
-            lynx_pacer_options_init(&pacer);
-            pacer.rate_bits_per_s = p->rate;
-            assert_int_equal(lynx_link_paced(&paced, link, &pacer, NULL), LYNX_OK);
-        }
-        p->status = lynx_serve(paced, &options, &p->report, p->text);
+            continue;
+        if ((p->rate && pace(&link, p->rate) != LYNX_OK) ||
+            lynx_prefill_node_connect(p->node, link) != LYNX_OK)
+            lynx_link_destroy(link);
     }
-    lynx_held_prompt_destroy(held);
     return NULL;
 }
 
-/* Start a prefill node for 'connections' connections; its address in 'address'. */
+static void *work(void *user)
+{
+    prefill_thread *p = user;
+    p->status = lynx_prefill_node_run(p->node, p->text);
+    return NULL;
+}
+
+/* Start a prefill node; its address in 'address'. */
 static void start(prefill_thread *p, const lx_toy_options *options, char address[32])
 {
     uint16_t port = 0;
+    lynx_prefill_options node;
+    lynx_prefill_options_init(&node);
     p->engine = make_toy(options);
+    node.engine = p->engine;
+    node.session.timeout_ns = 2000000000ull;
+    node.stop = &p->stop;
+    node.is_once = p->is_once;
+    assert_int_equal(lynx_prefill_node_create(&p->node, &node), LYNX_OK);
     assert_int_equal(lynx_tcp_listen("127.0.0.1:0", &p->descriptor, &port, p->text,
                                      sizeof(p->text)),
                      LYNX_OK);
     snprintf(address, 32, "127.0.0.1:%u", port);
-    assert_int_equal(pthread_create(&p->thread, NULL, serve, p), 0);
+    assert_int_equal(pthread_create(&p->accepts, NULL, accept_peers, p), 0);
+    assert_int_equal(pthread_create(&p->works, NULL, work, p), 0);
 }
 
 static void finish(prefill_thread *p)
 {
-    pthread_join(p->thread, NULL);
+    if (!p->is_once)
+        p->stop = 1;
+    pthread_join(p->works, NULL);
+    p->stop = 1;
+    pthread_join(p->accepts, NULL);
+    p->report = lynx_prefill_node_report(p->node);
+    lynx_prefill_node_destroy(p->node);
     close(p->descriptor);
     lynx_engine_destroy(p->engine);
 }
@@ -83,22 +104,38 @@ typedef struct outcome {
     char text[LYNX_TEXT_MAX];
 } outcome;
 
-static void run(outcome *o, const char *address, const lx_toy_options *toy,
-                lynx_run_options *options)
+static lynx_status dial(void *user, uint32_t lane, lynx_link **link, char *text)
 {
-    lynx_link *link = NULL;
+    (void)lane;
+    return lynx_tcp_connect(user, 2000000000ull, NULL, link, text, LYNX_TEXT_MAX, NULL);
+}
+
+static void run_over(outcome *o, char *address, const lx_toy_options *toy,
+                     lynx_run_options *options, const lynx_remote_options *remote_options)
+{
+    lynx_remote *remote = NULL;
+    lynx_remote_options own = *remote_options;
     lynx_engine *engine = make_toy(toy);
+    own.session.model = engine->ops->model(engine);
+    own.dial = dial;
+    own.dial_user = address;
     options->engine = engine;
     options->answer_tokens_max = ANSWER;
-    options->timeout_ns = 2000000000ull;
     o->result = (lynx_run_result){.tokens = o->tokens, .times = o->times, .capacity = ANSWER};
-    o->status = LYNX_OK;
     if (address)
-        o->status = lynx_tcp_connect(address, 2000000000ull, NULL, &link, o->text,
-                                     sizeof(o->text), NULL);
-    if (o->status == LYNX_OK)
-        o->status = lynx_run(link, options, &o->result, o->text);
+        assert_int_equal(lynx_remote_open(&remote, &own), LYNX_OK);
+    o->status = lynx_run(&remote, address ? 1 : 0, options, &o->result, o->text);
+    lynx_remote_close(remote);
     lynx_engine_destroy(engine);
+}
+
+static void run(outcome *o, char *address, const lx_toy_options *toy, lynx_run_options *options)
+{
+    lynx_remote_options remote;
+    lynx_remote_options_init(&remote);
+    remote.session.timeout_ns = 2000000000ull;
+    remote.first_patience_ns = 1000000000ull;
+    run_over(o, address, toy, options, &remote);
 }
 
 static void make_prompt(lynx_token *prompt, uint32_t count, uint32_t seed)
@@ -122,7 +159,7 @@ static void tokens_equal_plain_decoding(void **state)
         toy.window_tokens = round % 3 == 0 ? 40 : 0;
         toy.can_refine = round % 2 == 0;
         toy.step_ns = 300000;
-        prefill_thread p = {.connections = 1, .rate = 2000000};
+        prefill_thread p = {.rate = 2000000};
         char address[32];
         lynx_token prompt[300];
         outcome got;
@@ -171,7 +208,7 @@ static void every_method_works(void **state)
     lynx_token prompt[150];
     char address[32];
     make_prompt(prompt, 150, 1);
-    prefill_thread p = {.connections = 8};
+    prefill_thread p = {0};
     start(&p, &toy, address);
     for (uint32_t i = 0; i < 8; i++) {
         outcome o;
@@ -203,7 +240,7 @@ static void other_models_are_refused(void **state)
         outcome o;
         lynx_run_options options;
         make_prompt(prompt, 40, 1);
-        prefill_thread p = {.connections = 1};
+        prefill_thread p = {.is_once = true};
         start(&p, &toy, address);
         if (allow)
             toy.channels = 48; /* another shape is never accepted */
@@ -212,8 +249,10 @@ static void other_models_are_refused(void **state)
         lynx_run_options_init(&options);
         options.prompt = prompt;
         options.prompt_tokens = 40;
-        options.allow_other_weights = allow;
-        run(&o, address, &toy, &options);
+        lynx_remote_options remote;
+        lynx_remote_options_init(&remote);
+        remote.session.allow_other_weights = allow;
+        run_over(&o, address, &toy, &options, &remote);
         finish(&p);
         assert_int_equal(o.status, LYNX_ERR_MODEL);
         assert_int_equal(p.status, LYNX_ERR_MODEL);
@@ -231,24 +270,28 @@ static void prompts_that_do_not_fit_are_refused(void **state)
     outcome o;
     lynx_run_options options;
     make_prompt(prompt, 300, 1);
-    prefill_thread p = {.connections = 1};
+    prefill_thread p = {.is_once = true};
     toy.context_tokens = 256;
     start(&p, &toy, address);
     toy.context_tokens = 512;
     lynx_run_options_init(&options);
     options.prompt = prompt;
     options.prompt_tokens = 300;
+    options.on_loss = LYNX_ON_LOSS_FAIL;
     run(&o, address, &toy, &options);
     finish(&p);
     assert_int_equal(o.status, LYNX_ERR_LIMIT);
     assert_non_null(strstr(o.text, "--ctx-size"));
 }
 
-/* A peer that vanishes, and one that never speaks: an error within the time set. */
+/* Nobody there, and a peer that never speaks: an error within the time set, or the right tokens
+ * from a prefill of our own. */
 static void lost_peers_are_noticed(void **state)
 {
     (void)state;
-    for (int is_silent = 0; is_silent < 2; is_silent++) {
+    for (int round = 0; round < 4; round++) {
+        const bool is_silent = round % 2;
+        const bool recomputes = round / 2;
         lx_toy_options toy;
         lx_toy_options_init(&toy);
         lynx_token prompt[40];
@@ -257,6 +300,7 @@ static void lost_peers_are_noticed(void **state)
         uint16_t port = 0;
         int listener = -1;
         outcome o;
+        outcome want;
         lynx_run_options options;
         make_prompt(prompt, 40, 1);
         assert_int_equal(lynx_tcp_listen("127.0.0.1:0", &listener, &port, text, sizeof(text)),
@@ -265,15 +309,25 @@ static void lost_peers_are_noticed(void **state)
         lynx_run_options_init(&options);
         options.prompt = prompt;
         options.prompt_tokens = 40;
+        options.on_loss = recomputes ? LYNX_ON_LOSS_RECOMPUTE : LYNX_ON_LOSS_FAIL;
         if (!is_silent)
             close(listener);
         const lynx_time_ns begin = lynx_clock_now();
         run(&o, address, &toy, &options);
         if (is_silent)
             close(listener);
-        assert_int_equal(o.status, is_silent ? LYNX_ERR_TIMEOUT : LYNX_ERR_CLOSED);
         assert_true(lynx_clock_now() - begin < 5000000000ull);
-        assert_true(o.text[0] != '\0');
+        assert_int_equal(o.status, recomputes ? LYNX_OK : LYNX_ERR_CLOSED);
+        assert_int_equal(o.result.is_recomputed, recomputes);
+        if (!recomputes) {
+            assert_non_null(strstr(o.text, "no connection to the prefill node for 1.0 s"));
+            continue;
+        }
+        options.method = LYNX_METHOD_LOCAL_FULL;
+        run(&want, NULL, &toy, &options);
+        assert_int_equal(o.result.token_count, want.result.token_count);
+        assert_memory_equal(o.tokens, want.tokens,
+                            want.result.token_count * sizeof(*want.tokens));
     }
 }
 
@@ -286,7 +340,7 @@ static void mutations_are_caught(void **state)
         lx_toy_options toy;
         lx_toy_options_init(&toy);
         toy.step_ns = 300000;
-        prefill_thread p = {.connections = 2, .rate = 2000000};
+        prefill_thread p = {.rate = 2000000};
         char address[32];
         lynx_token prompt[200];
         outcome want;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -12,7 +13,19 @@
 
 enum { ENTRIES = 64 };
 
-/* The queue agrees with a list of (class, order of arrival) that is searched. */
+/* First of a class in a list of (class, place) that is searched. */
+static const lx_queued *search(const lx_queued entries[ENTRIES], const int32_t places[ENTRIES],
+                               uint32_t class_index)
+{
+    const lx_queued *best = NULL;
+    for (uint32_t k = 0; k < ENTRIES; k++)
+        if (places[k] && entries[k].class_index == class_index &&
+            (!best || places[k] < places[best - entries]))
+            best = &entries[k];
+    return best;
+}
+
+/* The queue agrees with the search, after each push at either end and each removal. */
 static void test_order_against_a_search(void **state)
 {
     (void)state;
@@ -20,31 +33,28 @@ static void test_order_against_a_search(void **state)
         test_rng rng = test_rng_of(seed);
         lx_plane_queue queue = {{NULL}, {NULL}};
         lx_queued entries[ENTRIES];
-        uint32_t arrival[ENTRIES] = {0}; /* 0: not queued */
+        int32_t places[ENTRIES] = {0}; /* 0: not queued; below 0: pushed at the head */
         memset(entries, 0xA5, sizeof(entries));
-        assert_null(lx_plane_queue_first(&queue));
-        for (uint32_t step = 1; step <= 400; step++) {
+        for (int32_t step = 1; step <= 400; step++) {
             const uint32_t i = (uint32_t)test_rng_below(&rng, ENTRIES);
-            if (arrival[i]) {
+            const bool is_first = test_rng_below(&rng, 3) == 0;
+            if (places[i]) {
                 lx_plane_queue_remove(&queue, &entries[i]);
-                arrival[i] = 0;
+                places[i] = 0;
             } else {
                 entries[i].class_index = (uint32_t)test_rng_below(&rng, LX_CLASSES);
-                lx_plane_queue_push(&queue, &entries[i]);
-                arrival[i] = step;
+                (is_first ? lx_plane_queue_push_first : lx_plane_queue_push)(&queue,
+                                                                             &entries[i]);
+                places[i] = is_first ? -step : step;
             }
-            const lx_queued *best = NULL;
-            for (uint32_t k = 0; k < ENTRIES; k++)
-                if (arrival[k] && (!best || entries[k].class_index < best->class_index ||
-                                   (entries[k].class_index == best->class_index &&
-                                    arrival[k] < arrival[best - entries])))
-                    best = &entries[k];
-            assert_ptr_equal(lx_plane_queue_first(&queue), best);
+            for (uint32_t c = 0; c < LX_CLASSES; c++)
+                assert_ptr_equal(queue.heads[c], search(entries, places, c));
         }
-        while (lx_plane_queue_first(&queue))
-            lx_plane_queue_remove(&queue, lx_plane_queue_first(&queue));
-        for (uint32_t i = 0; i < LX_CLASSES; i++)
-            assert_true(!queue.heads[i] && !queue.tails[i]);
+        for (uint32_t c = 0; c < LX_CLASSES; c++) {
+            while (queue.heads[c])
+                lx_plane_queue_remove(&queue, queue.heads[c]);
+            assert_null(queue.tails[c]);
+        }
     }
 }
 

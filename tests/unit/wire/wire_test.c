@@ -13,7 +13,7 @@
 #include "wire/frame.h"
 #include "wire/messages.h"
 
-static const lx_frame good_frame = {.version = 1,
+static const lx_frame good_frame = {.version = 2,
                                     .type = 9,
                                     .flags = 1,
                                     .request_id = 77,
@@ -51,11 +51,23 @@ static void test_frame(void **state)
                          bit < 32 ? LYNX_ERR_PROTOCOL : LYNX_ERR_CORRUPT);
         bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
-    assert_int_equal(decode_changed(4, 2), LYNX_ERR_VERSION);  /* F-7 */
+    assert_int_equal(decode_changed(4, 1), LYNX_ERR_VERSION);  /* F-7 */
     assert_int_equal(decode_changed(6, 2), LYNX_ERR_PROTOCOL); /* F-8 */
     assert_int_equal(decode_changed(7, 1), LYNX_ERR_PROTOCOL);
     assert_int_equal(decode_changed(20, 1), LYNX_ERR_PROTOCOL);
     assert_int_equal(decode_changed(19, 5), LYNX_ERR_PROTOCOL);
+}
+
+/* A count, so many entries and nothing behind them. */
+static lynx_status decode_resume(lynx_bytes payload)
+{
+    lx_reader reader = lx_reader_of(payload.data, payload.size);
+    lx_resume_entry entry;
+    uint32_t count = 0, serial;
+    lynx_status status = lx_resume_decode_count(&reader, &count, &serial);
+    for (uint32_t i = 0; i < count && status == LYNX_OK; i++)
+        status = lx_resume_decode_entry(&reader, &entry);
+    return status == LYNX_OK && lx_reader_left(&reader) ? LYNX_ERR_PROTOCOL : status;
 }
 
 static lynx_status decode_any(uint32_t kind, lynx_bytes payload)
@@ -65,6 +77,7 @@ static lynx_status decode_any(uint32_t kind, lynx_bytes payload)
     lx_reason reason;
     lx_token_message token;
     lx_page_message page;
+    lx_flow_message flow;
     uint32_t done;
     switch (kind) {
     case 0:
@@ -77,10 +90,25 @@ static lynx_status decode_any(uint32_t kind, lynx_bytes payload)
         return lx_token_decode(payload, &token);
     case 4:
         return lx_progress_decode(payload, &done);
+    case 6:
+        return lx_flow_decode(payload, &flow);
+    case 7:
+        return decode_resume(payload);
     default:
         return payload.size == LX_PAGE_FIXED_BYTES ? lx_page_decode_header(payload.data, &page)
                                                    : LYNX_ERR_PROTOCOL;
     }
+}
+
+static void encode_resume(lx_writer *writer)
+{
+    static const uint8_t held[3] = {0x81, 0, 1};
+    lx_resume_entry entry = {.request_id = 5, .next_token = 1, .flags = 3, .held = {held, 3}};
+    memset(entry.ticket, 0xAB, LYNX_ID_BYTES);
+    lx_resume_encode_count(writer, 2, 77);
+    lx_resume_encode_entry(writer, &entry);
+    entry.held.size = 0;
+    lx_resume_encode_entry(writer, &entry);
 }
 
 static size_t encode_any(uint32_t kind, uint8_t bytes[512])
@@ -109,6 +137,10 @@ static size_t encode_any(uint32_t kind, uint8_t bytes[512])
         lx_token_encode(&writer, &(lx_token_message){3, -1});
     else if (kind == 4)
         lx_progress_encode(&writer, 9);
+    else if (kind == 6)
+        lx_flow_encode(&writer, &(lx_flow_message){1, {2, UINT64_MAX}});
+    else if (kind == 7)
+        encode_resume(&writer);
     else
         lx_page_encode_header(&writer, &page);
     assert_false(writer.ran_out);
@@ -119,8 +151,8 @@ static size_t encode_any(uint32_t kind, uint8_t bytes[512])
 static void test_lengths(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {84, 96, 11, 8, 4, 32};
-    for (uint32_t kind = 0; kind < 6; kind++) {
+    static const size_t sizes[] = {100, 100, 11, 8, 4, 32, 24, 91};
+    for (uint32_t kind = 0; kind < 8; kind++) {
         uint8_t bytes[512] = {0};
         const size_t size = encode_any(kind, bytes);
         assert_int_equal(size, sizes[kind]);
@@ -141,23 +173,27 @@ static void refuses(uint32_t kind, uint32_t offset, uint8_t value)
 static void test_illegal_fields(void **state)
 {
     (void)state;
-    refuses(0, 0, 2);  /* role */
-    refuses(0, 3, 1);  /* zero */
-    refuses(0, 77, 3); /* name of 772 bytes */
-    refuses(1, 0, 4);  /* profile */
-    refuses(1, 2, 2);  /* booleans */
+    refuses(0, 0, 2);              /* F-13: role */
+    refuses(0, 3, LYNX_LANES_MAX); /* lane */
+    refuses(0, 93, 3);             /* name of 772 bytes */
+    refuses(1, 0, 4);              /* profile */
+    refuses(1, 2, 2);              /* booleans */
     refuses(1, 3, 2);
-    refuses(1, 64, 16); /* flags */
-    refuses(1, 68, 0);  /* answer tokens */
-    refuses(1, 72, 0);  /* token count */
-    refuses(1, 75, 2);  /* more than 2^24 tokens */
-    refuses(1, 76, 1);  /* zero */
-    refuses(1, 87, 1);
-    refuses(2, 5, 9);    /* a text of 2307 bytes */
-    refuses(5, 6, 2);    /* side */
-    refuses(5, 7, 8);    /* plane */
-    refuses(5, 12, 101); /* offset behind the plane */
-    refuses(5, 31, 1);   /* zero */
+    refuses(1, 64, 16);                   /* flags */
+    refuses(1, 68, 0);                    /* answer tokens */
+    refuses(1, 72, 0);                    /* token count */
+    refuses(1, 75, 2);                    /* more than 2^24 tokens */
+    refuses(2, 5, 9);                     /* a text of 2307 bytes */
+    refuses(5, 6, 2);                     /* side */
+    refuses(5, 7, 8);                     /* plane */
+    refuses(5, 12, 101);                  /* offset behind the plane */
+    refuses(5, 31, 1);                    /* zero */
+    refuses(7, 0, LYNX_REQUESTS_MAX + 1); /* more entries than requests */
+    refuses(7, 8, 0);                     /* request id */
+    refuses(7, 36, 4);                    /* flags of an entry */
+    refuses(7, 40, 200);                  /* a bitmap of 200 bytes */
+    refuses(7, 43, 0xFF);                 /* a length bomb */
+    refuses(7, 44, 1);                    /* zero */
 }
 
 static void test_values_come_back(void **state)
@@ -191,6 +227,28 @@ static void test_values_come_back(void **state)
     assert_int_equal(lx_ack_decode_entry(&reader, &ack), LYNX_ERR_PROTOCOL);
 }
 
+static void test_resume_and_flow_come_back(void **state)
+{
+    (void)state;
+    uint8_t bytes[512];
+    lx_resume_entry entry;
+    lx_flow_message flow;
+    uint32_t count, serial;
+    lx_reader reader = lx_reader_of(bytes, encode_any(7, bytes));
+    assert_int_equal(lx_resume_decode_count(&reader, &count, &serial), LYNX_OK);
+    assert_true(count == 2 && serial == 77);
+    assert_int_equal(lx_resume_decode_entry(&reader, &entry), LYNX_OK);
+    assert_true(entry.request_id == 5 && entry.next_token == 1 &&
+                entry.flags == (LX_RESUME_STARTED | LX_RESUME_ASKED) &&
+                entry.ticket[15] == 0xAB && entry.held.size == 3 && entry.held.data[2] == 1);
+    assert_int_equal(lx_resume_decode_entry(&reader, &entry), LYNX_OK);
+    assert_int_equal(entry.held.size, 0);
+    assert_int_equal(lx_reader_left(&reader), 0);
+    const size_t size = encode_any(6, bytes);
+    assert_int_equal(lx_flow_decode((lynx_bytes){bytes, size}, &flow), LYNX_OK);
+    assert_true(flow.received == 1 && flow.limits[0] == 2 && flow.limits[1] == UINT64_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +256,7 @@ int main(void)
         cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_illegal_fields),
         cmocka_unit_test(test_values_come_back),
+        cmocka_unit_test(test_resume_and_flow_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* remote.h - what a run needs of a remote. */
+#ifndef LX_RUNTIME_REMOTE_H
+#define LX_RUNTIME_REMOTE_H
+
+#include "lynx/runtime.h"
+
+/* The receiver is used with the pump's lock held. Both live as long as the remote. */
+lynx_receiver *lx_remote_receiver(lynx_remote *remote);
+lynx_pump *lx_remote_pump(lynx_remote *remote);
+
+/* Fill 'bytes' from the system's source of secrets; LYNX_ERR_SYSTEM when it fails. */
+lynx_status lx_random(void *bytes, size_t size);
+
+#endif

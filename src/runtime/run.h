@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * run.h - one prompt on a decode node: what its three files share.
+ *
+ *     run_pages.c     what arrives: events, planes into the engine's cache
+ *     run_tokens.c    what is computed: drafts, the verification pass, plain decoding
+ *     decode_node.c   the methods, the remotes, and what to do when they are lost
+ */
+#ifndef LX_RUNTIME_RUN_H
+#define LX_RUNTIME_RUN_H
+
+#include "lynx/runtime.h"
+#include "lynx/speculate.h"
+#include "runtime/page_pass.h"
+#include "runtime/pump.h"
+
+typedef struct lx_run {
+    const lynx_run_options *options;
+    lynx_run_result *result;
+    lynx_engine *engine;
+    const lynx_model *model;
+    const lynx_allocator *memory;
+    lx_page_pass pass;
+    char *text;
+    lynx_time_ns zero;
+
+    /* The remote in use. */
+    lynx_receiver *receiver; /* with the pump's lock held */
+    lynx_pump *pump;
+    uint64_t request_id;
+    uint64_t bytes_before; /* that had come when the request was made */
+    bool is_ready, has_first, is_finished, is_over, is_flipped;
+    lynx_status over_status;
+
+    /* Prompt, answer and drafts in one row; the answer's first token is at 'prompt_tokens'. */
+    lynx_token *history;
+    size_t history_room;
+    lynx_time_ns *draft_times;
+    lynx_token_clock clock;
+
+    /* Counted from events, because the map runs ahead of the events that are taken. */
+    uint64_t pages_needed, planes_seen[LYNX_PLANES_MAX];
+    lynx_page_id *pending; /* a plane of these pages arrived and is not in the cache yet */
+    size_t pending_count, pending_room;
+} lx_run;
+
+void lx_run_emit(lx_run *run, lynx_moment moment);
+bool lx_run_is_stopped(const lx_run *run);
+
+/* ---- run_pages.c --------------------------------------------------------------------- */
+
+/* The remote can do no more for this request: the first reason counts. */
+void lx_run_over(lx_run *run, lynx_status status, const char *text);
+
+/* Take events without waiting, or, if there are none, wait for some. */
+void lx_run_poll(lx_run *run);
+lynx_status lx_run_wait(lx_run *run);
+
+/* Take all events, with the pump's lock held. */
+void lx_run_take_events(lx_run *run);
+
+/* Every page has planes 0 .. 'plane', and the events that say so were taken. */
+bool lx_run_has_plane(const lx_run *run, uint32_t plane);
+
+/* Decode what has arrived into the engine's cache. */
+lynx_status lx_run_apply_pages(lx_run *run);
+
+/* Fill the digest of the prompt's cache, if it is asked for. */
+lynx_status lx_run_digest(lx_run *run);
+
+/* ---- run_tokens.c -------------------------------------------------------------------- */
+
+bool lx_run_is_answered(const lx_run *run);
+uint32_t lx_run_answer_left(const lx_run *run);
+bool lx_run_is_end(const lx_run *run, lynx_token token);
+
+/* A valid token, produced at 'time'. It stands in the history already or is put there. */
+void lx_run_add_token(lx_run *run, lynx_token token, lynx_time_ns time);
+
+/* Note that this node has produced a token, if it is the first. */
+void lx_run_note_own_token(lx_run *run);
+
+/* Plain decoding to the end of the answer; the engine holds all tokens but the last. */
+lynx_status lx_run_decode(lx_run *run);
+
+lynx_status lx_run_draft_one(lx_run *run);
+
+/* One pass over the drafts on what is in the cache (and what is pending). */
+lynx_status lx_run_verify(lx_run *run);
+
+/* Take the drafts for valid tokens. */
+void lx_run_accept_unverified(lx_run *run);
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/* run_pages.c - what arrives for a prompt; see run.h. */
+#include <stdio.h>
+
+#include "base/check.h"
+#include "runtime/run.h"
+
+static const uint64_t poll_ns = 200000000;
+
+/* ---- events -------------------------------------------------------------------------- */
+
+void lx_run_over(lx_run *r, lynx_status status, const char *text)
+{
+    if (r->is_over)
+        return;
+    r->is_over = true;
+    r->over_status = status;
+    snprintf(r->text, LYNX_TEXT_MAX, "%s", text ? text : lynx_status_text(status));
+}
+
+/* Every page has planes 0 .. 'plane', and the events that say so were taken. */
+bool lx_run_has_plane(const lx_run *r, uint32_t plane)
+{
+    bool is_complete = r->pages_needed > 0;
+    for (uint32_t i = 0; i <= plane; i++)
+        is_complete = is_complete && r->planes_seen[i] == r->pages_needed;
+    return is_complete;
+}
+
+static void on_plane(lx_run *r, const lynx_event *event)
+{
+    lynx_bytes planes[LYNX_PLANES_MAX];
+    uint32_t count = 0;
+    size_t bytes = 0;
+    if (lynx_receiver_planes(r->receiver, r->request_id, event->page, planes, &count) ==
+            LYNX_OK &&
+        event->plane < count)
+        bytes = planes[event->plane].size;
+    if (r->pending_count < r->pending_room)
+        r->pending[r->pending_count++] = event->page;
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_PLANE,
+                                 .time = event->time,
+                                 .plane = event->plane,
+                                 .bytes = bytes});
+
+    r->planes_seen[event->plane]++;
+    if (event->plane == 0 && lx_run_has_plane(r, 0)) {
+        r->result->anchor_ns = event->time - r->zero;
+        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_ANCHOR, .time = event->time});
+    }
+    if (r->result->complete_ns == 0 && lx_run_has_plane(r, r->pass.plane_count - 1)) {
+        r->result->complete_ns = event->time - r->zero;
+        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_COMPLETE, .time = event->time});
+    }
+}
+
+static void on_token(lx_run *r, const lynx_event *event)
+{
+    if (event->count != r->result->token_count || lx_run_is_answered(r))
+        return; /* only the first token is wanted, or all of them in order */
+    if (event->count > 0 && r->options->method != LYNX_METHOD_TOKENS)
+        return;
+    if (event->token < 0 || (uint32_t)event->token >= r->model->vocabulary) {
+        lx_run_over(r, LYNX_ERR_PROTOCOL,
+                    "the prefill node sent a token outside the vocabulary");
+        return;
+    }
+    r->has_first = true;
+    lx_run_add_token(r, event->token, event->time);
+}
+
+static void on_event(lx_run *r, const lynx_event *event)
+{
+    switch (event->type) {
+    case LYNX_EVENT_PROGRESS:
+        if (event->count == r->options->prompt_tokens && r->result->prefill_ns == 0)
+            r->result->prefill_ns = event->time > r->zero ? event->time - r->zero : 0;
+        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_PREFILL,
+                                     .time = event->time,
+                                     .count = event->count,
+                                     .total = r->options->prompt_tokens});
+        break;
+    case LYNX_EVENT_READY:
+        r->is_ready = true;
+        break;
+    case LYNX_EVENT_TOKEN:
+        on_token(r, event);
+        break;
+    case LYNX_EVENT_PLANE:
+        on_plane(r, event);
+        break;
+    case LYNX_EVENT_FINISH:
+        r->is_finished = true;
+        break;
+    case LYNX_EVENT_REFUSE:
+        /* What is here already stays usable: only a missing part makes it an error. */
+        lx_run_over(r, event->status, event->text);
+        break;
+    case LYNX_EVENT_NONE:
+    case LYNX_EVENT_OPENED:
+    case LYNX_EVENT_CLOSED:
+    case LYNX_EVENT_REQUEST:
+    case LYNX_EVENT_CANCEL:
+    case LYNX_EVENT_DELIVERED:
+    case LYNX_EVENT_ACCEPT:
+        break;
+    }
+}
+
+/* Take all events. Called with the lock held. */
+void lx_run_take_events(lx_run *r)
+{
+    lynx_event event;
+    while (lynx_receiver_next_event(r->receiver, r->request_id, &event))
+        on_event(r, &event);
+}
+
+/* A deadline that has passed counts as a loss of the remote. */
+static void watch_deadline(lx_run *r, uint64_t deadline_ns, bool is_met, const char *what)
+{
+    char text[96];
+    if (deadline_ns == 0 || is_met || lx_now() - r->zero < deadline_ns)
+        return;
+    snprintf(text, sizeof(text), "%s was not complete after %.1f s", what,
+             (double)deadline_ns / 1e9);
+    lx_run_over(r, LYNX_ERR_TIMEOUT, text);
+}
+
+static void watch_deadlines(lx_run *r)
+{
+    if (r->options->method == LYNX_METHOD_TOKENS)
+        return;
+    watch_deadline(r, r->options->anchor_deadline_ns, lx_run_has_plane(r, 0), "the anchor");
+    watch_deadline(r, r->options->complete_deadline_ns,
+                   lx_run_has_plane(r, r->pass.plane_count - 1), "the cache");
+}
+
+/* Take events; when there are none, wait for some. */
+lynx_status lx_run_wait(lx_run *r)
+{
+    lynx_pump_lock(r->pump);
+    lx_run_take_events(r);
+    if (!r->is_over)
+        lynx_pump_wait(r->pump, lx_now() + poll_ns);
+    lx_run_take_events(r);
+    lynx_pump_unlock(r->pump);
+    watch_deadlines(r);
+    LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
+    return LYNX_OK;
+}
+
+void lx_run_poll(lx_run *r)
+{
+    lynx_pump_lock(r->pump);
+    lx_run_take_events(r);
+    lynx_pump_unlock(r->pump);
+}
+
+/* ---- pages --------------------------------------------------------------------------- */
+
+/* MUTATION CHECK ONLY: damage one bit behind the anchor, after its checksum was right. */
+static void flip_residual_bit(lx_run *r, const lynx_bytes *planes, uint32_t count)
+{
+    if (r->is_flipped || count < 2 || planes[1].size == 0)
+        return;
+    ((uint8_t *)(uintptr_t)planes[1].data)[0] ^= 1;
+    r->is_flipped = true;
+}
+
+/* Decode what is here of one page into the cache; free its planes when that is all of it. */
+static lynx_status apply_page(lx_run *r, lynx_page_id id)
+{
+    lynx_bytes planes[LYNX_PLANES_MAX];
+    uint32_t count = 0;
+    lynx_pump_lock(r->pump);
+    const lynx_status known =
+        lynx_receiver_planes(r->receiver, r->request_id, id, planes, &count);
+    lynx_pump_unlock(r->pump);
+    if (known != LYNX_OK)
+        return LYNX_OK; /* applied in full already */
+
+    if (r->options->flip_residual_bit)
+        flip_residual_bit(r, planes, count);
+    const lynx_status status =
+        lx_page_decode(&r->pass, id, r->options->prompt_tokens, planes, count);
+    if (status != LYNX_OK) {
+        snprintf(r->text, LYNX_TEXT_MAX, "page %u of layer %u cannot be decoded: %s", id.page,
+                 id.layer, lynx_status_text(status));
+        return status;
+    }
+    if (count == r->pass.plane_count) {
+        lynx_pump_lock(r->pump);
+        lynx_receiver_release_page(r->receiver, r->request_id, id);
+        lynx_pump_unlock(r->pump);
+    }
+    return LYNX_OK;
+}
+
+lynx_status lx_run_digest(lx_run *r)
+{
+    if (!r->options->digest_cache)
+        return LYNX_OK;
+    return lx_page_pass_digest(&r->pass, r->options->prompt_tokens, &r->result->cache_digest);
+}
+
+lynx_status lx_run_apply_pages(lx_run *r)
+{
+    if (r->pending_count == 0)
+        return LYNX_OK;
+    const lynx_time_ns start = lx_now();
+    for (size_t i = 0; i < r->pending_count; i++)
+        LX_TRY(apply_page(r, r->pending[i]));
+    r->pending_count = 0;
+    LX_TRY(r->engine->ops->commit_pages(r->engine));
+    r->result->decode_cache_ns += lx_now() - start;
+    return LYNX_OK;
+}

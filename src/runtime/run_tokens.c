@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* run_tokens.c - what is computed for a prompt; see run.h. */
+#include "base/check.h"
+#include "runtime/run.h"
+
+bool lx_run_is_end(const lx_run *r, lynx_token token)
+{
+    return !r->options->ignore_end && r->engine->ops->token_is_end(r->engine, token);
+}
+
+uint32_t lx_run_answer_left(const lx_run *r)
+{
+    return r->options->answer_tokens_max - r->result->token_count;
+}
+
+bool lx_run_is_answered(const lx_run *r)
+{
+    return r->result->has_ended || lx_run_answer_left(r) == 0;
+}
+
+/* A valid token, produced at 'time'. It stands in the history already or is put there. */
+void lx_run_add_token(lx_run *r, lynx_token token, lynx_time_ns time)
+{
+    lynx_run_result *result = r->result;
+    const uint32_t index = result->token_count;
+    r->history[r->options->prompt_tokens + index] = token;
+    result->tokens[index] = token;
+    lynx_token_clock_add(&r->clock, time > r->zero ? time - r->zero : 0);
+    result->token_count++;
+    result->has_ended = lx_run_is_end(r, token);
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_TOKEN,
+                                 .time = time,
+                                 .count = index,
+                                 .total = r->options->answer_tokens_max,
+                                 .token = token});
+}
+
+void lx_run_note_own_token(lx_run *r)
+{
+    if (r->result->first_own_ns == 0)
+        r->result->first_own_ns = lx_now() - r->zero;
+}
+
+/* ---- tokens -------------------------------------------------------------------------- */
+
+/* Plain decoding to the end of the answer; the engine holds all tokens but the last. */
+lynx_status lx_run_decode(lx_run *r)
+{
+    lynx_run_result *result = r->result;
+    while (!lx_run_is_answered(r)) {
+        LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
+        const uint32_t count = r->options->prompt_tokens + result->token_count;
+        lynx_token token;
+        LX_TRY(r->engine->ops->step(r->engine, r->history[count - 1]));
+        LX_TRY(r->engine->ops->sample(r->engine, 0, &r->options->sampling, r->history, count,
+                                      &token));
+        lx_run_note_own_token(r);
+        lx_run_add_token(r, token, lx_now());
+    }
+    return LYNX_OK;
+}
+
+lynx_status lx_run_draft_one(lx_run *r)
+{
+    lynx_run_result *result = r->result;
+    const uint32_t count = r->options->prompt_tokens + 1 + result->drafted;
+    LX_TRY(r->engine->ops->step(r->engine, r->history[count - 1]));
+    LX_TRY(r->engine->ops->sample(r->engine, 0, &r->options->sampling, r->history, count,
+                                  &r->history[count]));
+    lx_run_note_own_token(r);
+    r->draft_times[result->drafted] = lx_now();
+    result->drafted++;
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT,
+                                 .count = result->drafted,
+                                 .token = r->history[count]});
+    return LYNX_OK;
+}
+
+/* Run [first token, drafts] through the model in batches; '*accepted' drafts agree, and
+ * '*follower' is the token behind them if 'has_follower' rows reach that far. */
+static lynx_status check_drafts(lx_run *r, uint32_t rows, uint32_t *accepted,
+                                lynx_token *follower)
+{
+    const uint32_t first = r->options->prompt_tokens; /* history index of the first token */
+    const uint32_t drafted = r->result->drafted;
+    *accepted = 0;
+    for (uint32_t done = 0; done < rows;) {
+        const uint32_t left = rows - done;
+        const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
+        LX_TRY(r->engine->ops->batch(r->engine, r->history + first + done, count));
+        for (uint32_t row = 0; row < count; row++) {
+            const uint32_t index = done + row;
+            LX_TRY(r->engine->ops->sample(r->engine, row, &r->options->sampling, r->history,
+                                          first + 1 + index, follower));
+            if (index >= drafted)
+                return LYNX_OK; /* all drafts stand, this one is the bonus */
+            if (lynx_accept_count(&r->history[first + 1 + index], follower, 1) == 0)
+                return LYNX_OK; /* the correction */
+            (*accepted)++;
+        }
+        done += count;
+    }
+    return LYNX_OK;
+}
+
+lynx_status lx_run_verify(lx_run *r)
+{
+    lynx_run_result *result = r->result;
+    const uint32_t prompt = r->options->prompt_tokens;
+    const uint32_t drafted = result->drafted;
+    const bool ends = lx_run_is_end(r, r->history[prompt + drafted]);
+    const bool has_bonus = !ends && lx_run_answer_left(r) > drafted;
+    const uint32_t rows = drafted + (has_bonus ? 1 : 0);
+
+    const lynx_time_ns start = lx_now();
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .time = start, .total = drafted});
+    LX_TRY(r->engine->ops->rewind(r->engine, prompt));
+    LX_TRY(lx_run_apply_pages(r));
+    LX_TRY(lx_run_digest(r));
+    uint32_t accepted = drafted;
+    lynx_token follower = 0;
+    LX_TRY(check_drafts(r, rows, &accepted, &follower));
+    const lynx_time_ns end = lx_now();
+    result->verify_ns = end - start;
+    result->accepted = accepted;
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFIED,
+                                 .time = end,
+                                 .count = accepted,
+                                 .total = drafted});
+
+    for (uint32_t i = 0; i < accepted && !lx_run_is_answered(r); i++)
+        lx_run_add_token(r, r->history[prompt + 1 + i], r->draft_times[i]);
+    if (!lx_run_is_answered(r) && (accepted < drafted || has_bonus))
+        lx_run_add_token(r, follower, end);
+    /* The cache keeps what is valid and has been input: everything but the last token. */
+    const uint32_t valid = prompt + result->token_count - 1;
+    if (r->engine->ops->length(r->engine) > valid)
+        LX_TRY(r->engine->ops->rewind(r->engine, valid));
+    return LYNX_OK;
+}
+
+void lx_run_accept_unverified(lx_run *r)
+{
+    r->result->accepted = r->result->drafted;
+    for (uint32_t i = 0; i < r->result->drafted && !lx_run_is_answered(r); i++)
+        lx_run_add_token(r, r->history[r->options->prompt_tokens + 1 + i], r->draft_times[i]);
+}
