@@ -26,7 +26,7 @@ FAST := -LE 'integration|cli'
 help:
 	@echo "make demo      the main job on a real model, measured; writes build/demo"
 	@echo "make test      every test"
-	@echo "make bench     speed of the codec on this machine"
+	@echo "make bench     speed of the codec and of transfers on this machine"
 	@echo "make lint      format, layers, text, warnings of gcc and clang, headers, symbols"
 	@echo "make format    put all sources in the project's format"
 	@echo "make check     the fast tests with each preset: $(CHECKS)"
@@ -60,6 +60,7 @@ test: models
 bench: PRESET = release
 bench: build
 	$(BIN)/lynx bench codec
+	$(BIN)/lynx bench link
 
 lint: setup
 	@tools/setup.sh packages clang-14 clang clang-format-14

@@ -6,14 +6,16 @@
 #include "cli.h"
 #include "commands.h"
 
-static const char bench_help[] = "Usage: lynx bench codec [options]\n"
-                                 "\n"
-                                 "  codec  time encoding and decoding of pages\n"
-                                 "\n"
-                                 "Example:\n"
-                                 "  lynx bench codec --profile range\n"
-                                 "\n"
-                                 "'lynx bench codec --help' explains the options.\n";
+static const char bench_help[] =
+    "Usage: lynx bench codec|link [options]\n"
+    "\n"
+    "  codec  time encoding and decoding of pages\n"
+    "  link   time late anchors, throughput and idleness of a transfer\n"
+    "\n"
+    "Example:\n"
+    "  lynx bench codec --profile range\n"
+    "\n"
+    "'lynx bench codec --help' explains the options.\n";
 
 static bool is_help(const char *word)
 {
@@ -23,11 +25,14 @@ static bool is_help(const char *word)
 static int command_bench(int argc, char **argv)
 {
     if (argc < 2)
-        return cli_usage("lynx bench", "no benchmark; there is 'codec'");
+        return cli_usage("lynx bench", "no benchmark; there are 'codec' and 'link'");
     if (strcmp(argv[1], "codec") == 0)
         return lx_bench_codec(argc - 1, argv + 1);
+    if (strcmp(argv[1], "link") == 0)
+        return lx_bench_link(argc - 1, argv + 1);
     if (!is_help(argv[1]))
-        return cli_usage("lynx bench", "unknown benchmark '%s'; there is 'codec'", argv[1]);
+        return cli_usage("lynx bench", "unknown benchmark '%s'; there are 'codec' and 'link'",
+                         argv[1]);
     fputs(bench_help, stdout);
     return CLI_OK;
 }
@@ -40,7 +45,7 @@ static const struct {
     {"run", lx_command_run, "answer one prompt, with the cache from a prefill node"},
     {"demo", lx_command_demo, "measure every way to move a cache, side by side"},
     {"eval", lx_command_eval, "tell what a codec costs: KL, top-1, accepted drafts"},
-    {"bench", command_bench, "measure speed (codec)"},
+    {"bench", command_bench, "measure speed (codec, link)"},
     {"inspect", lx_command_inspect, "put a recorded exchange in words"},
     {"keys", lx_command_keys, "make and renew the keys by which nodes know each other"},
     {"requantize", lx_command_requantize, "write a GGUF in another weight type"},
