@@ -50,6 +50,7 @@ prefix=$(tools/setup.sh llama)
 check format tools/format.sh --check
 check layers python3 tools/check_layers.py
 check text python3 tools/check_text.py
+check rules python3 tools/check_rules.py
 check scripts scripts
 check headers tools/check_headers.sh
 check bare bare

@@ -273,7 +273,8 @@ static void digests_are_those_of_version_1(void **state)
             }
 }
 
-/* Every split of eight bits: full precision does not depend on it, and error is half a step. */
+/* P-5. Every split of eight bits: full precision does not depend on it, and error is half a
+ * step. */
 static void splits_give_the_same_full_values(void **state)
 {
     (void)state;
@@ -339,7 +340,8 @@ static void raw_tokens_are_exact(void **state)
     lynx_codec_destroy(codec);
 }
 
-/* What cannot be carried faithfully travels raw, is said to, and comes back bit for bit. */
+/* P-3. What cannot be carried faithfully travels raw, is said to, and comes back bit for bit.
+ */
 static void odd_pages_travel_raw(void **state)
 {
     (void)state;
@@ -389,7 +391,7 @@ static void constant_channels_are_exact(void **state)
     }
 }
 
-/* Random and damaged planes: refused or decoded, never read or written out of bounds
+/* P-4. Random and damaged planes: refused or decoded, never read or written out of bounds
  * (sanitizers). */
 static void foreign_planes_are_safe(void **state)
 {
@@ -555,6 +557,7 @@ static void bfloats_match_all_patterns(void **state)
     assert_int_equal(lx_bfloat_of_float(3.4e38f), 0x7F80); /* beyond the largest */
 }
 
+/* P-8 */
 static void own_functions_match_libm(void **state)
 {
     (void)state;

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+/* The bytes of planes, read by a second decoder that follows docs/format-codec.md alone. */
+#include <math.h>
+
+#include "support/cmocka_all.h"
+
+#include "base/half.h"
+#include "lynx/codec.h"
+#include "support/rng.h"
+
+enum { CHANNELS = 32, HEAD = 16, TOKENS = 100, HEAD_RAW = 4, TAIL_RAW = 3 };
+enum {
+    CODED = TOKENS - HEAD_RAW - TAIL_RAW,
+    ROW = (CODED + 7) / 8,
+    CHUNKS = (CODED + 31) / 32
+};
+
+static const lynx_side_shape plain_shape = {.channels = CHANNELS, .head_channels = HEAD};
+static const lynx_page_span whole_span = {0, TOKENS, TOKENS};
+
+/* A page in rows of tokens, and its planes. */
+typedef struct coded {
+    uint16_t values[TOKENS * CHANNELS];
+    uint8_t room[LYNX_PLANES_MAX][TOKENS * CHANNELS * 2 + 256];
+    size_t bytes[LYNX_PLANES_MAX];
+    lynx_bytes views[LYNX_PLANES_MAX];
+    bool is_raw;
+} coded;
+
+static lynx_tile tile_of(uint16_t *values)
+{
+    return (lynx_tile){values, LYNX_ELEMENT_F16, CHANNELS * 2, 2};
+}
+
+static void fill(coded *c, uint64_t seed)
+{
+    test_rng rng = test_rng_of(seed);
+    for (uint32_t i = 0; i < TOKENS * CHANNELS; i++)
+        c->values[i] = lx_half_of_float((float)(int32_t)test_rng_below(&rng, 4001) / 500.0f -
+                                        (float)(i % CHANNELS));
+}
+
+static lynx_codec_spec spec_of(const char *name)
+{
+    lynx_codec_spec spec;
+    assert_int_equal(lynx_codec_spec_named(&spec, name), LYNX_OK);
+    spec.undo_rope = false;
+    if (spec.profile != LYNX_PROFILE_RAW) {
+        spec.head_raw_tokens = HEAD_RAW;
+        spec.tail_raw_tokens = TAIL_RAW;
+    }
+    return spec;
+}
+
+static lynx_codec *codec_of(const lynx_codec_spec *spec)
+{
+    lynx_codec_options options;
+    lynx_codec *codec = NULL;
+    lynx_codec_options_init(&options);
+    options.spec = *spec;
+    options.channels_max = CHANNELS;
+    assert_int_equal(lynx_codec_create(&codec, &options), LYNX_OK);
+    return codec;
+}
+
+static void encode(const lynx_codec_spec *spec, const lynx_side_shape *shape, lynx_side side,
+                   const lynx_page_span *span, coded *c)
+{
+    uint8_t *planes[LYNX_PLANES_MAX];
+    lynx_codec *codec = codec_of(spec);
+    const lynx_tile tile = tile_of(c->values);
+    for (uint32_t i = 0; i < LYNX_PLANES_MAX; i++)
+        planes[i] = c->room[i];
+    assert_int_equal(lynx_codec_encode(codec, shape, side, span, &tile, planes, c->bytes,
+                                       &c->is_raw),
+                     LYNX_OK);
+    for (uint32_t i = 0; i < LYNX_PLANES_MAX; i++)
+        c->views[i] = (lynx_bytes){c->room[i], c->bytes[i]};
+    lynx_codec_destroy(codec);
+}
+
+static lynx_status decode(const lynx_codec_spec *spec, const coded *c, uint32_t planes,
+                          uint16_t *values)
+{
+    lynx_codec *codec = codec_of(spec);
+    const lynx_tile tile = tile_of(values);
+    const lynx_status status = lynx_codec_decode(codec, &plain_shape, LYNX_SIDE_KEYS,
+                                                 &whole_span, c->views, planes, &tile);
+    lynx_codec_destroy(codec);
+    return status;
+}
+
+/* ---- the second decoder -------------------------------------------------------------- */
+
+static float half_at(const uint8_t *bytes)
+{
+    return lx_float_of_half((uint16_t)(bytes[0] | bytes[1] << 8));
+}
+
+static size_t channel_meta(const lynx_codec_spec *spec)
+{
+    if (spec->profile == LYNX_PROFILE_TOKEN)
+        return 0;
+    if (spec->chunk_tokens == 0)
+        return 4;
+    return spec->chunk_meta_wide ? 4 * CHUNKS : 4 + 2 * CHUNKS;
+}
+
+static size_t meta_bytes(const lynx_codec_spec *spec)
+{
+    return CHANNELS * channel_meta(spec) +
+           (spec->profile == LYNX_PROFILE_TOKEN ? 4 * CODED * (CHANNELS / HEAD) : 0);
+}
+
+static const uint8_t *meta_of(const coded *c)
+{
+    return c->room[0] + 4 + (HEAD_RAW + TAIL_RAW) * CHANNELS * 2;
+}
+
+/* The bits of a code that 'planes' planes hold; '*missing' is how many are not here. */
+static uint32_t code_of(const lynx_codec_spec *spec, const coded *c, uint32_t planes,
+                        uint32_t channel, uint32_t token, uint32_t *missing)
+{
+    uint32_t code = 0;
+    *missing = 0;
+    for (uint32_t p = 0; p < lynx_codec_spec_plane_count(spec); p++) {
+        const uint32_t bits = spec->plane_bits[LYNX_SIDE_KEYS][p];
+        const uint8_t *rows = p ? c->room[p] : meta_of(c) + meta_bytes(spec);
+        for (uint32_t b = 0; b < bits && p < planes; b++) {
+            const uint8_t *row = rows + (channel * bits + b) * ROW;
+            code = code << 1 | (row[token / 8] >> token % 8 & 1u);
+        }
+        *missing += p < planes ? 0 : bits;
+    }
+    return code << *missing;
+}
+
+static float on_grid(float low, float step, uint32_t code, uint32_t missing)
+{
+    const float centre = (float)((1u << missing) - 1) / 2.0f;
+    const float shift = centre * step;
+    const float base = low + shift;
+    const float scaled = (float)code * step;
+    return base + scaled;
+}
+
+static float paper_value(const uint8_t *meta, float alpha, uint32_t code, uint32_t missing)
+{
+    const int a = (int)(code >> 4) >= 8 ? (int)(code >> 4) - 16 : (int)(code >> 4);
+    const int r = (int)(code & 15) >= 8 ? (int)(code & 15) - 16 : (int)(code & 15);
+    const int v = a < 0 ? -a - 1 : a;
+    const int i = missing == 0 ? 16 * v - r : v == 0 ? 4 : 16 * v;
+    const double mean = half_at(meta) + meta[4] / 255.0 * half_at(meta + 2);
+    const double sigma = meta[5] / 255.0 * half_at(meta + 2);
+    const double distance = sigma * (pow(1.0 + alpha, i / 120.0) - 1.0) / alpha;
+    return (float)(a < 0 ? mean - distance : mean + distance);
+}
+
+static float value_of(const lynx_codec_spec *spec, const coded *c, uint32_t planes,
+                      uint32_t channel, uint32_t token)
+{
+    uint32_t missing;
+    const uint32_t code = code_of(spec, c, planes, channel, token, &missing);
+    const uint8_t *meta = meta_of(c) + channel * channel_meta(spec);
+    const uint32_t chunk = token / 32;
+    uint32_t bits = 0;
+    for (uint32_t p = 0; p < LYNX_PLANES_MAX; p++)
+        bits += spec->plane_bits[LYNX_SIDE_KEYS][p];
+    if (spec->profile == LYNX_PROFILE_TOKEN) {
+        meta = meta_of(c) + (channel / HEAD * CODED + token) * 4;
+        return on_grid(half_at(meta), half_at(meta + 2), code, missing);
+    }
+    if (spec->profile == LYNX_PROFILE_PAPER) {
+        const uint8_t own[6] = {
+            meta[0], meta[1], meta[2], meta[3], meta[4 + 2 * chunk], meta[5 + 2 * chunk]};
+        return paper_value(own, spec->alpha, code, missing);
+    }
+    if (spec->chunk_tokens == 0)
+        return on_grid(half_at(meta), half_at(meta + 2), code, missing);
+    if (spec->chunk_meta_wide)
+        return on_grid(half_at(meta + 4 * chunk), half_at(meta + 4 * chunk + 2), code, missing);
+    const float offset = (float)meta[4 + 2 * chunk] * half_at(meta + 2);
+    const float width = (float)meta[5 + 2 * chunk] * half_at(meta + 2);
+    return on_grid(half_at(meta) + offset, width / (float)((1u << bits) - 1), code, missing);
+}
+
+static void expect_values(const lynx_codec_spec *spec, const coded *c, uint32_t planes)
+{
+    static uint16_t out[TOKENS * CHANNELS];
+    assert_int_equal(decode(spec, c, planes, out), LYNX_OK);
+    for (uint32_t t = 0; t < CODED; t++)
+        for (uint32_t channel = 0; channel < CHANNELS; channel++) {
+            const uint16_t half = out[(HEAD_RAW + t) * CHANNELS + channel];
+            const float value = value_of(spec, c, planes, channel, t);
+            if (spec->profile == LYNX_PROFILE_PAPER)
+                assert_true(fabsf(lx_float_of_half(half) - value) <=
+                            fabsf(value) / 1024 + 0.001f); /* rounding to a half */
+            else
+                assert_int_equal(half, lx_half_of_float(value));
+        }
+}
+
+/* P-2, P-5, P-7: sizes, raw tokens, unused bits, and the value of every code on each number of
+ * planes, for each built-in codec. */
+static void planes_are_laid_out_as_written(void **state)
+{
+    (void)state;
+    static coded c;
+    uint32_t tried = 0;
+    for (size_t s = 0; lynx_codec_spec_name_at(s); s++) {
+        const lynx_codec_spec spec = spec_of(lynx_codec_spec_name_at(s));
+        if (spec.profile == LYNX_PROFILE_RAW)
+            continue;
+        const uint32_t planes = lynx_codec_spec_plane_count(&spec);
+        const uint8_t *const bits = spec.plane_bits[LYNX_SIDE_KEYS];
+        fill(&c, s);
+        encode(&spec, &plain_shape, LYNX_SIDE_KEYS, &whole_span, &c);
+        assert_false(c.is_raw);
+        assert_memory_equal(c.room[0], "\0\0\0\0", 4);
+        assert_memory_equal(c.room[0] + 4, c.values, HEAD_RAW * CHANNELS * 2);
+        assert_memory_equal(c.room[0] + 4 + HEAD_RAW * CHANNELS * 2,
+                            c.values + (TOKENS - TAIL_RAW) * CHANNELS, TAIL_RAW * CHANNELS * 2);
+        const size_t front = (size_t)(meta_of(&c) - c.room[0]) + meta_bytes(&spec);
+        for (uint32_t p = 0; p < planes; p++) {
+            const size_t first = p ? 0 : front;
+            assert_int_equal(c.bytes[p], first + (size_t)CHANNELS * bits[p] * ROW);
+            for (size_t row = first; row < c.bytes[p]; row += ROW)
+                assert_int_equal(c.room[p][row + ROW - 1] >> CODED % 8, 0);
+        }
+        for (uint32_t here = 1; here <= planes; here++)
+            expect_values(&spec, &c, here);
+        tried++;
+    }
+    assert_true(tried >= 7);
+}
+
+/* P-6 */
+static void ranges_are_the_tightest(void **state)
+{
+    (void)state;
+    static coded c;
+    const lynx_codec_spec spec = spec_of("int8");
+    fill(&c, 99);
+    encode(&spec, &plain_shape, LYNX_SIDE_KEYS, &whole_span, &c);
+    for (uint32_t channel = 0; channel < CHANNELS; channel++) {
+        const uint8_t *meta = meta_of(&c) + 4 * channel;
+        const float low = half_at(meta);
+        const float step = half_at(meta + 2);
+        const uint16_t step_half = (uint16_t)(meta[2] | meta[3] << 8);
+        float least = INFINITY;
+        float most = -INFINITY;
+        for (uint32_t t = 0; t < CODED; t++) {
+            const float x = lx_float_of_half(c.values[(HEAD_RAW + t) * CHANNELS + channel]);
+            least = fminf(least, x);
+            most = fmaxf(most, x);
+        }
+        assert_true(low == least); /* a half itself, so the largest that is not above */
+        assert_true(low + 255.0f * step >= most);
+        assert_true(low + 255.0f * lx_float_of_half((uint16_t)(step_half - 1)) < most);
+        for (uint32_t t = 0; t < CODED; t++) {
+            uint32_t missing;
+            const float x = lx_float_of_half(c.values[(HEAD_RAW + t) * CHANNELS + channel]);
+            const float inverse = 1.0f / step;
+            const long code = lrintf((x - low) * inverse);
+            assert_int_equal(code_of(&spec, &c, 1, channel, t, &missing), code < 0     ? 0
+                                                                          : code > 255 ? 255
+                                                                                       : code);
+        }
+    }
+}
+
+/* P-1, P-3 */
+static void raw_pages_are_plain_values(void **state)
+{
+    (void)state;
+    static coded c;
+    for (uint32_t why = 0; why < 5; why++) {
+        lynx_codec_spec spec = spec_of(why == 0 ? "raw" : "range44");
+        lynx_page_span span = whole_span;
+        fill(&c, why);
+        if (why == 1)
+            spec.head_raw_tokens = TOKENS; /* nothing is coded */
+        if (why == 2)
+            c.values[50 * CHANNELS] = 0x7E00; /* not a number */
+        if (why == 3)
+            c.values[50 * CHANNELS] = lx_half_of_float(-30016.0f);
+        if (why == 4)
+            span = (lynx_page_span){32, HEAD_RAW, TOKENS}; /* coding would not be smaller */
+        encode(&spec, &plain_shape, LYNX_SIDE_KEYS, &span, &c);
+        const size_t size = span.token_count * CHANNELS * 2;
+        assert_int_equal(c.is_raw, why > 0); /* although the codec codes pages */
+        assert_int_equal(c.bytes[0], 4 + size);
+        assert_memory_equal(c.room[0], "\1\0\0\0", 4);
+        assert_memory_equal(c.room[0] + 4, c.values, size);
+        assert_int_equal(why == 0 ? 0 : c.bytes[1], 0);
+    }
+}
+
+/* P-4 */
+static void broken_planes_are_refused(void **state)
+{
+    (void)state;
+    static coded c;
+    static uint16_t out[TOKENS * CHANNELS];
+    for (uint32_t why = 0; why < 7; why++) {
+        lynx_codec_spec spec = spec_of("range44");
+        fill(&c, why);
+        encode(&spec, &plain_shape, LYNX_SIDE_KEYS, &whole_span, &c);
+        uint8_t *meta = c.room[0] + (meta_of(&c) - c.room[0]);
+        if (why == 0)
+            c.room[0][0] = 2; /* no mode */
+        else if (why == 1)
+            c.room[0][3] = 1;
+        else if (why == 2)
+            c.views[0].size--;
+        else if (why == 3)
+            c.views[1].size--;
+        else if (why == 4)
+            memcpy(meta, "\0\x7C", 2); /* an infinite low end */
+        else if (why == 5)
+            spec.head_raw_tokens = TOKENS; /* mode 0 without a coded run */
+        memset(out, 0x55, sizeof(out));
+        assert_int_equal(decode(&spec, &c, 2, out), why == 6 ? LYNX_OK : LYNX_ERR_CORRUPT);
+        for (uint32_t i = 0; i < TOKENS * CHANNELS && why < 6; i++)
+            assert_int_equal(out[i], 0x5555);
+    }
+}
+
+/* P-8: keys that are one vector, turned by their positions, are constant when turned back. */
+static void rotation_is_undone(void **state)
+{
+    (void)state;
+    static coded c;
+    static const lynx_rope_pairing pairings[] = {LYNX_ROPE_NEIGHBOURS, LYNX_ROPE_HALVES};
+    enum { DIMS = 6, FIRST = 512 };
+    for (uint32_t n = 0; n < 2; n++) {
+        const lynx_side_shape shape = {CHANNELS, CHANNELS, {pairings[n], DIMS, 10000.0f, 0.5f}};
+        const lynx_page_span span = {FIRST, TOKENS, FIRST + 2 * TOKENS};
+        lynx_codec_spec spec = spec_of("int8");
+        spec.undo_rope = true;
+        for (uint32_t i = 0; i < TOKENS * CHANNELS; i++)
+            c.values[i] = lx_half_of_float(7.0f); /* channels that are not turned */
+        for (uint32_t t = 0; t < TOKENS; t++)
+            for (uint32_t i = 0; i < DIMS / 2; i++) {
+                const uint32_t a = n == 0 ? 2 * i : i;
+                const uint32_t b = n == 0 ? 2 * i + 1 : i + DIMS / 2;
+                const double angle = (FIRST + t) * 0.5 * pow(10000.0, -2.0 * i / DIMS);
+                const double x = 1.0 + a;
+                const double y = 1.0 + b;
+                uint16_t *row = c.values + t * CHANNELS;
+                row[a] = lx_half_of_float((float)(x * cos(angle) - y * sin(angle)));
+                row[b] = lx_half_of_float((float)(x * sin(angle) + y * cos(angle)));
+            }
+        encode(&spec, &shape, LYNX_SIDE_KEYS, &span, &c);
+        assert_false(c.is_raw);
+        for (uint32_t channel = 0; channel < CHANNELS; channel++) {
+            const uint8_t *meta = c.room[0] + 4 + 4 * channel; /* no raw tokens here */
+            const float expected = channel < DIMS ? 1.0f + (float)channel : 7.0f;
+            assert_true(fabsf(half_at(meta) - expected) < 0.02f);
+            assert_true(255.0f * half_at(meta + 2) < 0.03f);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(planes_are_laid_out_as_written),
+        cmocka_unit_test(ranges_are_the_tightest),
+        cmocka_unit_test(raw_pages_are_plain_values),
+        cmocka_unit_test(broken_planes_are_refused),
+        cmocka_unit_test(rotation_is_undone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
