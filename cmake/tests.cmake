@@ -27,10 +27,14 @@ set(TEST_FOLDER ${CMAKE_BINARY_DIR}/tests)
 file(MAKE_DIRECTORY ${TEST_FOLDER})
 
 # Tests of programs and models have the machine for themselves: they measure time.
+set(TEST_TIMEOUT 300)
+if(CMAKE_CROSSCOMPILING_EMULATOR) # valgrind
+  set(TEST_TIMEOUT 1500)
+endif()
 function(lynx_test_properties name label)
   set_tests_properties(
-    ${name} PROPERTIES LABELS ${label} ENVIRONMENT "${TEST_ENVIRONMENT}" TIMEOUT 300
-                       SKIP_RETURN_CODE 77)
+    ${name} PROPERTIES LABELS ${label} ENVIRONMENT "${TEST_ENVIRONMENT}" TIMEOUT
+                       ${TEST_TIMEOUT} SKIP_RETURN_CODE 77)
   if(label MATCHES "^(integration|cli)$")
     set_tests_properties(${name} PROPERTIES TIMEOUT 1200 RUN_SERIAL ON)
   endif()

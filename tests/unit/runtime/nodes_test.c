@@ -7,6 +7,8 @@
 
 #include "engine/toy_engine.h"
 #include "lynx/runtime.h"
+#include "runtime/pump.h"
+#include "support/toy_nodes.h"
 
 enum { ANSWER = 24 };
 
@@ -44,7 +46,7 @@ static void *accept_peers(void *user)
 {
     prefill_thread *p = user;
     char text[LYNX_TEXT_MAX];
-    while (!p->stop) {
+    while (!lx_is_set(&p->stop)) {
         lynx_link *link = NULL;
         if (lynx_tcp_accept(p->descriptor, 20000000ull, NULL, &link, text, sizeof(text),
                             NULL) != LYNX_OK)
@@ -86,9 +88,9 @@ static void start(prefill_thread *p, const lx_toy_options *options, char address
 static void finish(prefill_thread *p)
 {
     if (!p->is_once)
-        p->stop = 1;
+        toy_set(&p->stop);
     pthread_join(p->works, NULL);
-    p->stop = 1;
+    toy_set(&p->stop);
     pthread_join(p->accepts, NULL);
     p->report = lynx_prefill_node_report(p->node);
     lynx_prefill_node_destroy(p->node);
