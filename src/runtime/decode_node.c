@@ -210,7 +210,7 @@ static lynx_status begin_remote(lx_run *r, lynx_remote *remote)
     r->receiver = lx_remote_receiver(remote);
     r->pump = lx_remote_pump(remote);
     r->request_id = 0;
-    r->is_ready = r->is_finished = r->is_over = false;
+    r->is_ready = r->is_finished = r->is_over = r->has_bad_page = false;
     r->pages_needed = 0;
     memset(r->planes_seen, 0, sizeof(r->planes_seen));
     r->pending_count = 0;
@@ -235,13 +235,18 @@ static void end_remote(lx_run *r)
     lynx_pump_unlock(r->pump);
 }
 
-/* Does the failure lie with the remote, and could another way help? */
-static bool may_recover(const lx_run *r, lynx_status status)
+/* Does the failure lie with the remote, so that another one could do better? */
+static bool is_lost(const lx_run *r, lynx_status status)
 {
-    const bool is_ours = status == LYNX_ERR_MODEL || status == LYNX_ERR_VERSION ||
-                         status == LYNX_ERR_DENIED || status == LYNX_ERR_ARGUMENT ||
-                         status == LYNX_ERR_UNSUPPORTED;
-    return status != LYNX_OK && r->is_over && status == r->over_status && !is_ours;
+    return status != LYNX_OK && r->is_over && status == r->over_status;
+}
+
+/* Does the user have to change something? To compute here instead would hide that. */
+static bool is_ours(lynx_status status)
+{
+    return status == LYNX_ERR_MODEL || status == LYNX_ERR_VERSION ||
+           status == LYNX_ERR_DENIED || status == LYNX_ERR_ARGUMENT ||
+           status == LYNX_ERR_UNSUPPORTED;
 }
 
 /* ---- local methods ------------------------------------------------------------------- */
@@ -325,7 +330,7 @@ static lynx_status keep_anchor(lx_run *r)
 
 static bool can_keep(const lx_run *r)
 {
-    return r->options->on_loss == LYNX_ON_LOSS_KEEP && r->has_first &&
+    return r->options->on_loss == LYNX_ON_LOSS_KEEP && r->has_first && !r->has_bad_page &&
            r->options->method != LYNX_METHOD_TOKENS && lx_run_has_plane(r, 0);
 }
 
@@ -339,14 +344,21 @@ static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uin
         if (status == LYNX_OK)
             status = run_over_link(r);
         end_remote(r);
-        if (!may_recover(r, status) ||
-            (i + 1 == count && r->options->on_loss == LYNX_ON_LOSS_FAIL))
+        const bool may_end =
+            i + 1 == count && (is_ours(status) || r->options->on_loss == LYNX_ON_LOSS_FAIL);
+        if (!is_lost(r, status) || may_end)
             return status;
         lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_LOST, .text = r->text});
     }
     if (count == 0)
         return status;
-    return can_keep(r) ? keep_anchor(r) : recompute(r);
+    if (can_keep(r)) {
+        status = keep_anchor(r);
+        if (!r->has_bad_page)
+            return status;
+        r->result->is_unverified = false;
+    }
+    return recompute(r);
 }
 
 /* ---- the whole ----------------------------------------------------------------------- */

@@ -30,6 +30,7 @@ typedef struct lx_run {
     uint64_t request_id;
     uint64_t bytes_before; /* that had come when the request was made */
     bool is_ready, has_first, is_finished, is_over, is_flipped;
+    bool has_bad_page; /* a page here is whole and not legal: the cache is of no use */
     lynx_status over_status;
 
     /* Prompt, answer and drafts in one row; the answer's first token is at 'prompt_tokens'. */

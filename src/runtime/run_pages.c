@@ -184,8 +184,17 @@ static lynx_status apply_page(lx_run *r, lynx_page_id id)
     const lynx_status status =
         lx_page_decode(&r->pass, id, r->options->prompt_tokens, planes, count);
     if (status != LYNX_OK) {
-        snprintf(r->text, LYNX_TEXT_MAX, "page %u of layer %u cannot be decoded: %s", id.page,
-                 id.layer, lynx_status_text(status));
+        const bool is_peers = status == LYNX_ERR_CORRUPT || status == LYNX_ERR_PROTOCOL;
+        char text[LYNX_TEXT_MAX];
+        snprintf(text, sizeof(text), "page %u of layer %u cannot be decoded: %s", id.page,
+                 id.layer,
+                 is_peers ? "it came whole, but is not a legal page"
+                          : lynx_status_text(status));
+        r->has_bad_page = is_peers;
+        if (is_peers)
+            lx_run_over(r, status, text);
+        else
+            snprintf(r->text, sizeof(text), "%s", text);
         return status;
     }
     if (count == r->pass.plane_count) {

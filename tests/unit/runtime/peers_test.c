@@ -350,11 +350,13 @@ static void free_address(char address[32])
 static void the_next_prefill_node_is_tried(void **state)
 {
     (void)state;
+    enum { NODES = 4 };
     static toy_prefill small;
+    static toy_prefill other;
     static toy_prefill good;
     char nowhere[32];
-    toy_decode nodes[3];
-    lynx_remote *remotes[3];
+    toy_decode nodes[NODES];
+    lynx_remote *remotes[NODES];
     lynx_token prompt[TOY_PROMPT_MAX];
     lynx_run_options options;
     toy_answer got;
@@ -363,10 +365,13 @@ static void the_next_prefill_node_is_tried(void **state)
     toy_prefill_init(&small);
     small.toy.context_tokens = 100; /* refuses the prompt */
     toy_prefill_start(&small);
+    toy_prefill_init(&other);
+    other.toy.weights = 7; /* another model */
+    toy_prefill_start(&other);
     toy_prefill_init(&good);
     toy_prefill_start(&good);
-    const char *const addresses[] = {nowhere, small.address, good.address};
-    for (uint32_t i = 0; i < 3; i++) {
+    const char *const addresses[NODES] = {nowhere, small.address, other.address, good.address};
+    for (uint32_t i = 0; i < NODES; i++) {
         toy_decode_init(&nodes[i], addresses[i]);
         nodes[i].remote.first_patience_ns = 200 * ms;
         toy_decode_open(&nodes[i]);
@@ -374,16 +379,129 @@ static void the_next_prefill_node_is_tried(void **state)
     }
     make_options(&options, prompt, 200, 3);
     toy_want(&want, nodes[0].engine, &options);
-    toy_run(&got, nodes[0].engine, remotes, 3, &options);
+    toy_run(&got, nodes[0].engine, remotes, NODES, &options);
     assert_int_equal(got.status, LYNX_OK);
     assert_true(toy_answers_are_equal(&got, &want));
     assert_false(got.result.is_recomputed);
-    for (uint32_t i = 0; i < 3; i++)
+    /* Alone, another model is an error: to compute here would hide it. */
+    toy_run(&got, nodes[0].engine, &remotes[2], 1, &options);
+    assert_int_equal(got.status, LYNX_ERR_MODEL);
+    for (uint32_t i = 0; i < NODES; i++)
         toy_decode_finish(&nodes[i]);
     toy_prefill_finish(&small);
+    toy_prefill_finish(&other);
     toy_prefill_finish(&good);
     assert_int_equal(small.requests, 0);
+    assert_int_equal(other.requests, 0);
     assert_int_equal(good.requests, 1);
+}
+
+/* A prefill node whose planes are whole, and nothing that a codec wrote. */
+typedef struct liar {
+    int descriptor;
+    lynx_engine *engine;
+    lynx_token token; /* the first, which is right */
+    uint8_t fill;
+    size_t plane_bytes;
+} liar;
+
+static void keep_plane(void *user, uint8_t *data, size_t size)
+{
+    (void)user;
+    (void)data;
+    (void)size;
+}
+
+static void send_lies(const liar *l, lynx_sender *sender, const lynx_event *event)
+{
+    static uint8_t data[64];
+    const lynx_shape *shape = &l->engine->ops->model(l->engine)->shape;
+    const uint32_t tokens = event->request->token_count;
+    memset(data, l->fill, sizeof(data));
+    TOY_CHECK(lynx_sender_accept(sender, event->request_id) == LYNX_OK);
+    TOY_CHECK(lynx_sender_token(sender, event->request_id, l->token) == LYNX_OK);
+    for (uint32_t page = 0; page < lynx_shape_page_count(shape, tokens); page++)
+        for (uint32_t i = 0; i < 2 * shape->layer_count; i++) {
+            const lynx_page_id id = {page, (uint16_t)(i / 2), (uint8_t)(i % 2)};
+            if (lynx_page_is_needed(shape, id, tokens))
+                TOY_CHECK(lynx_sender_plane(sender, lynx_clock_now(), event->request_id, id, 0,
+                                            data, l->plane_bytes, keep_plane, NULL) == LYNX_OK);
+        }
+}
+
+/* One connection, one request. */
+static void *lie(void *user)
+{
+    liar *l = user;
+    char text[LYNX_TEXT_MAX];
+    lynx_session_options session;
+    lynx_pump_options options;
+    lynx_sender *sender = NULL;
+    lynx_pump *pump = NULL;
+    lynx_link *link = NULL;
+    lynx_event event = {.type = LYNX_EVENT_OPENED};
+    lynx_session_options_init(&session);
+    lynx_pump_options_init(&options);
+    session.model = l->engine->ops->model(l->engine);
+    TOY_CHECK(lynx_sender_create(&sender, &session, lynx_clock_now()) == LYNX_OK);
+    TOY_CHECK(lynx_pump_create_sender(&pump, sender, &options) == LYNX_OK);
+    TOY_CHECK(lynx_tcp_accept(l->descriptor, 20 * second, NULL, &link, text, sizeof(text),
+                              NULL) == LYNX_OK);
+    TOY_CHECK(lynx_pump_attach(pump, link, 0) == LYNX_OK);
+    lynx_pump_lock(pump);
+    while (event.type != LYNX_EVENT_CLOSED) {
+        if (!lynx_sender_next_event(sender, &event))
+            lynx_pump_wait(pump, lynx_clock_now() + 10 * ms);
+        else if (event.type == LYNX_EVENT_REQUEST)
+            send_lies(l, sender, &event);
+    }
+    lynx_pump_unlock(pump);
+    lynx_pump_destroy(pump, 0);
+    lynx_sender_destroy(sender);
+    return NULL;
+}
+
+/* Digests are right, pages are not: that is a loss like any other, whatever is asked for. */
+static void pages_that_are_not_legal_are_a_loss(void **state)
+{
+    (void)state;
+    static const lynx_on_loss on_loss[] = {LYNX_ON_LOSS_RECOMPUTE, LYNX_ON_LOSS_KEEP,
+                                           LYNX_ON_LOSS_FAIL};
+    for (uint32_t i = 0; i < 6; i++) {
+        static liar l;
+        pthread_t thread;
+        toy_decode node;
+        lynx_token prompt[TOY_PROMPT_MAX];
+        lynx_run_options options;
+        toy_answer got, want;
+        char address[32], text[LYNX_TEXT_MAX];
+        uint16_t port = 0;
+        l = (liar){.fill = 0xff, .plane_bytes = i < 3 ? 64 : 0};
+        TOY_CHECK(lynx_tcp_listen("127.0.0.1:0", &l.descriptor, &port, text, sizeof(text)) ==
+                  LYNX_OK);
+        snprintf(address, sizeof(address), "127.0.0.1:%u", port);
+        toy_decode_init(&node, address);
+        toy_decode_open(&node);
+        TOY_CHECK(lx_toy_create(&l.engine, &node.toy, NULL) == LYNX_OK);
+        make_options(&options, prompt, 200, 3);
+        options.on_loss = on_loss[i % 3];
+        toy_want(&want, node.engine, &options);
+        l.token = want.tokens[0];
+        TOY_CHECK(pthread_create(&thread, NULL, lie, &l) == 0);
+        toy_run(&got, node.engine, &node.handle, 1, &options);
+        if (options.on_loss == LYNX_ON_LOSS_FAIL) {
+            assert_int_equal(got.status, LYNX_ERR_CORRUPT);
+        } else {
+            assert_int_equal(got.status, LYNX_OK);
+            assert_true(got.result.is_recomputed);
+            assert_false(got.result.is_unverified);
+            assert_true(toy_answers_are_equal(&got, &want));
+        }
+        toy_decode_finish(&node);
+        pthread_join(thread, NULL);
+        lynx_engine_destroy(l.engine);
+        close(l.descriptor);
+    }
 }
 
 /* The prefill node is killed for good when 'plane' of the prompt is here but no more. */
@@ -841,6 +959,7 @@ int main(void)
         cmocka_unit_test(anchors_of_eight_requests_fill_the_link),
         cmocka_unit_test_teardown(two_decode_nodes_fill_the_link, remove_networks),
         cmocka_unit_test(the_next_prefill_node_is_tried),
+        cmocka_unit_test(pages_that_are_not_legal_are_a_loss),
         cmocka_unit_test(a_loss_ends_as_the_options_say),
         cmocka_unit_test(a_stop_flag_ends_a_run_soon),
         cmocka_unit_test(sessions_have_a_limit),
