@@ -2,6 +2,7 @@
 #include "prefill.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -163,12 +164,36 @@ static bool write_port_file(const char *path, uint16_t port)
     return fclose(file) == 0 && is_written && rename(draft, path) == 0;
 }
 
-/* Every line of the daemon's log. */
+/* Lines of the log in one second; strangers must not fill a disk. */
+enum { LOG_LINES_PER_S = 20 };
+
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
+static lynx_time_ns log_second; /* when the lines were counted from */
+static uint32_t log_lines;
+
+/* Begin the next second when it is time. Called with the lock held. */
+static void turn_log_second(void)
+{
+    const lynx_time_ns now = lynx_clock_now();
+    if (now - log_second < 1000000000ull)
+        return;
+    if (log_lines > LOG_LINES_PER_S)
+        fprintf(stderr, "%s: %u more lines in a second, left out\n", command,
+                log_lines - LOG_LINES_PER_S);
+    log_second = now;
+    log_lines = 0;
+}
+
+/* Every line of the daemon's log, from all threads. */
 static void log_line(void *user, lynx_status status, const char *text)
 {
     (void)user;
     (void)status;
-    fprintf(stderr, "%s: %s\n", command, text);
+    pthread_mutex_lock(&log_lock);
+    turn_log_second();
+    if (++log_lines <= LOG_LINES_PER_S)
+        fprintf(stderr, "%s: %s\n", command, text);
+    pthread_mutex_unlock(&log_lock);
 }
 
 typedef struct door {
@@ -185,7 +210,7 @@ static void let_in(const door *d, lynx_link *link)
     if (status == LYNX_OK)
         return;
     log_line(NULL, status,
-             status == LYNX_BLOCKED ? "turned a peer away: too many connect in this second"
+             status == LYNX_BLOCKED ? "turned a peer away: too many connect, or are here"
                                     : lynx_status_text(status));
     lynx_link_destroy(link);
 }
@@ -215,8 +240,13 @@ static void *watch_door(void *user)
                                               &link, text, sizeof(text));
         if (status == LYNX_OK)
             let_in(d, link);
-        else if (status != LYNX_BLOCKED)
+        else if (status != LYNX_BLOCKED) {
             log_line(NULL, status, text);
+            poll(NULL, 0, 100); /* without descriptors, say, which others give back */
+        }
+        pthread_mutex_lock(&log_lock);
+        turn_log_second();
+        pthread_mutex_unlock(&log_lock);
     }
     return NULL;
 }

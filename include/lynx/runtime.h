@@ -56,8 +56,9 @@ typedef struct lynx_pump lynx_pump;
 
 typedef struct lynx_pump_options {
     size_t struct_size;
-    uint64_t greet_ns; /* a peer that says nothing for so long is dropped. Default 5 s */
-    lynx_on_log *log;  /* links that ended before a session heard of them; may be NULL */
+    uint64_t greet_ns;  /* a peer that says nothing for so long is dropped. Default 5 s */
+    uint32_t links_max; /* links at once, each with a thread. Default 4096 */
+    lynx_on_log *log;   /* links that ended before a session heard of them; may be NULL */
     void *user;
     const lynx_allocator *memory; /* kept; used from all threads */
 } lynx_pump_options;
@@ -75,8 +76,8 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_pump_create_receiver(
 LYNX_API void lynx_pump_destroy(lynx_pump *pump, uint64_t linger_ns);
 
 /* Give a link to a thread of its own. On success the pump takes it; on failure it stays with
- * the caller. 'lane' is that of a receiver, and ignored for a sender, which hears of the link
- * with its first bytes, when the peer is known. */
+ * the caller; LYNX_BLOCKED: links_max are attached. 'lane' is that of a receiver, and ignored
+ * for a sender, which hears of the link with its first bytes, when the peer is known. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_pump_attach(lynx_pump *pump, lynx_link *link,
                                                       uint32_t lane);
 

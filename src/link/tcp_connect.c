@@ -15,7 +15,7 @@
 #include "link/explain.h"
 #include "link/tcp.h"
 
-enum { HOST_MAX = 256, BACKLOG = 16 };
+enum { HOST_MAX = 256, BACKLOG = SOMAXCONN };
 
 typedef struct endpoint {
     char host[HOST_MAX]; /* empty: any address */

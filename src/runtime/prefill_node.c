@@ -23,6 +23,9 @@ static const uint64_t poll_ns = 200000000;
 static const uint64_t linger_ns = 1000000000;
 static const uint64_t second_ns = 1000000000;
 
+/* Links beyond the connections of sessions, for peers that have said nothing yet. */
+enum { GREETING_MAX = 16 };
+
 /* The prompt whose cache the engine still has. */
 typedef struct held_prompt {
     lynx_token *tokens;
@@ -506,6 +509,7 @@ static lynx_status node_init(node *n)
     lynx_pump_options pump;
     lynx_pump_options_init(&pump);
     pump.greet_ns = n->options.greet_ns;
+    pump.links_max = session.connections_max + GREETING_MAX;
     pump.log = n->options.log;
     pump.user = n->options.user;
     pump.memory = n->options.memory;

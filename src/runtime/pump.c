@@ -381,6 +381,7 @@ static void run_thread(void *user)
     pumped *p = user;
     turn(p);
     uv_run(&p->uv, UV_RUN_DEFAULT);
+    uv_loop_close(&p->uv); /* here, not when joined: its descriptors are wanted */
 }
 
 /* ---- attaching ----------------------------------------------------------------------- */
@@ -402,7 +403,6 @@ static void reap(lynx_pump *pump)
         *at = p->next;
         uv_mutex_unlock(&pump->lock);
         uv_thread_join(&p->thread);
-        uv_loop_close(&p->uv);
         free_pumped(p);
         uv_mutex_lock(&pump->lock);
         at = &pump->first;
@@ -423,13 +423,23 @@ static lynx_status open_handles(pumped *p)
     return LYNX_OK;
 }
 
+static uint32_t count_links(const lynx_pump *pump)
+{
+    uint32_t count = 0;
+    for (const pumped *p = pump->first; p; p = p->next)
+        count++;
+    return count;
+}
+
 /* The session hears of the lane, and its thread begins. */
 static lynx_status start_pumped(pumped *p, bool connects)
 {
     lynx_pump *pump = p->pump;
     lynx_pump_lock(pump);
     reap(pump);
-    lynx_status status = pump->must_stop ? LYNX_ERR_CLOSED : LYNX_OK;
+    lynx_status status = pump->must_stop                                ? LYNX_ERR_CLOSED
+                         : count_links(pump) >= pump->options.links_max ? LYNX_BLOCKED
+                                                                        : LYNX_OK;
     if (status == LYNX_OK && connects) {
         status = pump->ops->connect(pump->end, uv_hrtime(), NULL, &p->lane);
         p->has_lane = status == LYNX_OK;
@@ -479,6 +489,7 @@ void lynx_pump_options_init(lynx_pump_options *options)
     *options = (lynx_pump_options){
         .struct_size = sizeof(*options),
         .greet_ns = 5000000000ull,
+        .links_max = 4096,
     };
 }
 

@@ -135,7 +135,8 @@ static void on_lane_event(lynx_remote *r, const lynx_event *event)
         state->bytes_before = plane_bytes(r);
         return;
     }
-    snprintf(r->why, sizeof(r->why), "%s", event->text);
+    snprintf(r->why, sizeof(r->why), "%s",
+             event->text[0] ? event->text : "the prefill node ended the connection");
     if (is_final(event->status))
         give_up(r, event->status, event->text);
     plan_try(r, event->lane);

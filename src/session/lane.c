@@ -355,7 +355,9 @@ static lynx_status end_header(lx_lane *lane)
                                is_sender ? (unsigned)LX_WIRE_VERSION : lane->frame.version,
                                is_sender ? lane->frame.version : (unsigned)LX_WIRE_VERSION);
     default:
-        return lx_lane_explain(lane, status, "the peer does not speak the Lynx protocol");
+        return lx_lane_explain(lane, status,
+                               "the peer does not speak the Lynx protocol, or sent a frame "
+                               "header that is not legal");
     }
 }
 

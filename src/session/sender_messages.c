@@ -197,6 +197,7 @@ static lynx_status on_resume(lynx_sender *sender, lx_lane *lane, lynx_bytes payl
     uint32_t count = 0, serial = 0;
     LX_REQUIRE(!own->is_resumed, LYNX_ERR_PROTOCOL);
     LX_TRY(lx_resume_decode_count(&reader, &count, &serial));
+    LX_REQUIRE(serial != 0, LYNX_ERR_PROTOCOL);
     if (serial <=
         session->last_resume) /* what it does not list may have been asked for since */
         return lx_lane_explain(lane, LYNX_ERR_CLOSED,
