@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* peers_test.c - several nodes and runs at once, lost peers, limits, and nodes that idle. */
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -705,6 +707,50 @@ static void connections_have_a_rate(void **state)
     toy_prefill_finish(&p);
 }
 
+static int connect_to(const char *address)
+{
+    const struct sockaddr_in to = {.sin_family = AF_INET,
+                                   .sin_port = htons((uint16_t)atoi(strchr(address, ':') + 1)),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int descriptor = socket(AF_INET, SOCK_STREAM, 0);
+    TOY_CHECK(descriptor >= 0);
+    TOY_CHECK(connect(descriptor, (const struct sockaddr *)&to, sizeof(to)) == 0);
+    return descriptor;
+}
+
+/* Those that say nothing count too: 16 beyond the connections, then the door is shut. What they
+ * took is given back when they go, though nobody else comes. */
+static void silent_connections_have_a_limit(void **state)
+{
+    (void)state;
+    enum { CONNECTIONS = 2, ROOM = CONNECTIONS + 16 };
+    static toy_prefill p;
+    int silent[ROOM];
+    char byte;
+    toy_prefill_init(&p);
+    p.options.session.connections_max = CONNECTIONS;
+    p.options.connects_per_s = 1000;
+    p.options.greet_ns = 60 * second;
+    toy_prefill_start(&p);
+    const unsigned descriptors = toy_count_descriptors();
+    for (uint32_t i = 0; i < ROOM; i++)
+        silent[i] = connect_to(p.address);
+    const int late = connect_to(p.address);
+    struct pollfd poller = {.fd = late, .events = POLLIN};
+    assert_int_equal(poll(&poller, 1, 20000), 1);
+    assert_true(recv(late, &byte, 1, 0) <= 0);
+    close(late);
+    for (uint32_t i = 0; i < ROOM; i++)
+        assert_true(recv(silent[i], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+    for (uint32_t i = 0; i < ROOM; i++)
+        close(silent[i]);
+    const lynx_time_ns limit = lynx_clock_now() + 20 * second;
+    while (toy_count_descriptors() > descriptors && lynx_clock_now() < limit)
+        pause_for(10 * ms);
+    assert_int_equal(toy_count_descriptors(), descriptors);
+    toy_prefill_finish(&p);
+}
+
 /* It ends by itself, with what the peer said, or that the peer was lost. */
 static void one_peer_may_be_enough(void **state)
 {
@@ -965,6 +1011,7 @@ int main(void)
         cmocka_unit_test(sessions_have_a_limit),
         cmocka_unit_test(waiting_caches_have_a_limit),
         cmocka_unit_test(connections_have_a_rate),
+        cmocka_unit_test(silent_connections_have_a_limit),
         cmocka_unit_test(one_peer_may_be_enough),
         cmocka_unit_test(sessions_and_tickets_are_random),
         cmocka_unit_test(tokens_outside_the_vocabulary_are_refused),
