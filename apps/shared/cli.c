@@ -21,7 +21,7 @@ const char cli_engine_help[] =
     "      --exact MODE         strict: steps and verification agree bit for bit; rounding:\n"
     "                           fastest steps, equal up to rounding (strict)\n"
     "      --cache-access HOW   auto, tensors or blob (auto)\n"
-    "      --verbose            lines of the engine and its probe on stderr\n";
+    "      --verbose            lines of engine, probe and connections on stderr\n";
 
 const char cli_sampling_help[] =
     "Sampling (0 temperature = greedy):\n"

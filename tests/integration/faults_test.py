@@ -167,12 +167,14 @@ class Faults(unittest.TestCase):
         self.prefill = Prefill(self.network, *options)
 
     def start_run(self, *options):
+        self.errors = tempfile.TemporaryFile("w+") # a pipe that nobody reads would stop it
+        self.addCleanup(self.errors.close)
         run = subprocess.Popen(
             self.network.command(DECODE, BIN / "lynx", "run", "--prefill",
                                  f"{PREFILL_ADDRESS}:{PORT}", "--insecure-plaintext",
-                                 *self.prompt, *options),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for clean_up in (run.stdout.close, run.stderr.close, run.wait, run.kill):
+                                 "--verbose", *self.prompt, *options),
+            stdout=subprocess.PIPE, stderr=self.errors, text=True)
+        for clean_up in (run.stdout.close, run.wait, run.kill):
             self.addCleanup(clean_up)
         return run
 
@@ -184,8 +186,13 @@ class Faults(unittest.TestCase):
             self.assertLess(time.monotonic(), limit)
             time.sleep(0.01)
 
+    def outputs(self, run, timeout):
+        output, _ = run.communicate(timeout=timeout)
+        self.errors.seek(0)
+        return output, self.errors.read()
+
     def finish(self, run, timeout=60):
-        output, errors = run.communicate(timeout=timeout)
+        output, errors = self.outputs(run, timeout)
         self.assertEqual(run.returncode, 0, errors)
         got = json.loads(output)
         self.assertEqual(got["tokens"], self.want["tokens"], errors)
@@ -260,7 +267,7 @@ class Faults(unittest.TestCase):
                     got, errors = self.finish(run)
                     self.assertTrue(got["is_recomputed"])
                 else:
-                    _, errors = run.communicate(timeout=60)
+                    _, errors = self.outputs(run, 60)
                     self.assertEqual(run.returncode, code, errors)
                 self.assertIn("no connection to the prefill node for 2.0 s", errors)
                 self.network.set_black_hole(False)
