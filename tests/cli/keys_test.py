@@ -160,7 +160,8 @@ class Connections(Folder):
         self.assertIn("'prefill', not 'another'", done.stderr)
         done = self.ask("--keys", self.folder / "guest")
         self.assertEqual(done.returncode, 6, done.stderr)
-        self.assertNotEqual(self.ask().returncode, 0)
+        done = self.ask("--on-loss", "fail")
+        self.assertEqual(done.returncode, 3, done.stderr)
         # Read again: the same files serve.
         node.send_signal(signal.SIGHUP)
         self.assertEqual(self.ask(*decode).returncode, 0)
