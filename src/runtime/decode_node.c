@@ -241,14 +241,6 @@ static bool is_lost(const lx_run *r, lynx_status status)
     return status != LYNX_OK && r->is_over && status == r->over_status;
 }
 
-/* Does the user have to change something? To compute here instead would hide that. */
-static bool is_ours(lynx_status status)
-{
-    return status == LYNX_ERR_MODEL || status == LYNX_ERR_VERSION ||
-           status == LYNX_ERR_DENIED || status == LYNX_ERR_ARGUMENT ||
-           status == LYNX_ERR_UNSUPPORTED;
-}
-
 /* ---- local methods ------------------------------------------------------------------- */
 
 static bool on_local_prefill(void *user, uint32_t done, uint32_t total)
@@ -344,8 +336,9 @@ static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uin
         if (status == LYNX_OK)
             status = run_over_link(r);
         end_remote(r);
-        const bool may_end =
-            i + 1 == count && (is_ours(status) || r->options->on_loss == LYNX_ON_LOSS_FAIL);
+        /* To compute here instead would hide what the user has to change. */
+        const bool may_end = i + 1 == count && (lx_is_users_to_mend(status) ||
+                                                r->options->on_loss == LYNX_ON_LOSS_FAIL);
         if (!is_lost(r, status) || may_end)
             return status;
         lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_LOST, .text = r->text});

@@ -71,12 +71,17 @@ static void say(const lynx_remote *r, lynx_status status, const char *text)
         r->options.log(r->options.log_user, status, text);
 }
 
-/* Would another try end in the same way? */
-static bool is_final(lynx_status status)
+bool lx_is_users_to_mend(lynx_status status)
 {
     return status == LYNX_ERR_MODEL || status == LYNX_ERR_VERSION ||
            status == LYNX_ERR_DENIED || status == LYNX_ERR_ARGUMENT ||
-           status == LYNX_ERR_UNSUPPORTED || status == LYNX_ERR_PROTOCOL ||
+           status == LYNX_ERR_UNSUPPORTED;
+}
+
+/* Would another try end in the same way? */
+static bool is_final(lynx_status status)
+{
+    return lx_is_users_to_mend(status) || status == LYNX_ERR_PROTOCOL ||
            status == LYNX_ERR_CANCELLED;
 }
 

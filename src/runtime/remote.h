@@ -9,6 +9,9 @@
 lynx_receiver *lx_remote_receiver(lynx_remote *remote);
 lynx_pump *lx_remote_pump(lynx_remote *remote);
 
+/* Does somebody have to change something before another try can help? */
+bool lx_is_users_to_mend(lynx_status status);
+
 /* Fill 'bytes' from the system's source of secrets; LYNX_ERR_SYSTEM when it fails. */
 lynx_status lx_random(void *bytes, size_t size);
 
