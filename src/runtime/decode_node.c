@@ -23,7 +23,7 @@
 void lx_run_emit(lx_run *r, lynx_moment moment)
 {
     if (moment.time == 0)
-        moment.time = lx_now();
+        moment.time = lynx_clock_now();
     if (r->options->on_moment)
         r->options->on_moment(r->options->user, &moment);
 }
@@ -138,7 +138,7 @@ static lynx_status make_request(lx_run *r)
     };
     LX_TRY(lx_random(request.ticket, sizeof(request.ticket)));
     lynx_pump_lock(r->pump);
-    r->zero = lx_now();
+    r->zero = lynx_clock_now();
     r->bytes_before = lynx_receiver_counters(r->receiver).bytes_received;
     lynx_status failure;
     const char *why = lynx_receiver_failure(r->receiver, &failure);
@@ -165,7 +165,7 @@ static lynx_status ask(lx_run *r)
         LX_TRY(lx_run_wait(r));
     }
     lynx_pump_lock(r->pump);
-    r->zero = lx_now();
+    r->zero = lynx_clock_now();
     r->result->prefill_ns = 0;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
     const lynx_status status = lynx_receiver_start(r->receiver, r->request_id);
@@ -254,15 +254,15 @@ static lynx_status run_locally(lx_run *r)
 {
     const lynx_run_options *o = r->options;
     lynx_token token;
-    r->zero = lx_now();
+    r->zero = lynx_clock_now();
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
     LX_TRY(
         r->engine->ops->prefill(r->engine, o->prompt, o->prompt_tokens, on_local_prefill, r));
     LX_TRY(r->engine->ops->sample(r->engine, 0, &o->sampling, r->history, o->prompt_tokens,
                                   &token));
-    r->result->prefill_ns = lx_now() - r->zero;
+    r->result->prefill_ns = lynx_clock_now() - r->zero;
     lx_run_note_own_token(r);
-    lx_run_add_token(r, token, lx_now());
+    lx_run_add_token(r, token, lynx_clock_now());
     if (lx_run_is_answered(r))
         return LYNX_OK;
     if (o->method == LYNX_METHOD_LOCAL_FULL) {
@@ -298,7 +298,7 @@ static lynx_status recompute(lx_run *r)
         LX_TRY(r->engine->ops->sample(r->engine, 0, &o->sampling, r->history, o->prompt_tokens,
                                       &token));
         lx_run_note_own_token(r);
-        lx_run_add_token(r, token, lx_now());
+        lx_run_add_token(r, token, lynx_clock_now());
     }
     if (lx_run_is_answered(r))
         return LYNX_OK;

@@ -155,7 +155,7 @@ static void take_events(node *n)
 {
     lynx_event event;
     lynx_time_ns next;
-    lynx_sender_tick(n->sender, lx_now(), &next);
+    lynx_sender_tick(n->sender, lynx_clock_now(), &next);
     while (lynx_sender_next_event(n->sender, &event)) {
         char text[LYNX_TEXT_MAX];
         lynx_status status = LYNX_OK;
@@ -201,7 +201,7 @@ static lynx_status queue_page(node *n, lynx_page_id id)
         }
         lynx_pump_lock(n->pump);
         const lynx_status status =
-            lynx_sender_plane(n->sender, lx_now(), n->request_id, id, plane, data, size,
+            lynx_sender_plane(n->sender, lynx_clock_now(), n->request_id, id, plane, data, size,
                               release_plane, (void *)(uintptr_t)n->memory);
         lynx_pump_unlock(n->pump);
         if (status != LYNX_OK) {
@@ -217,7 +217,7 @@ static lynx_status send_pages(node *n, uint32_t done)
 {
     const lynx_shape *shape = &n->model->shape;
     const uint32_t total = n->request.token_count;
-    const lynx_time_ns start = lx_now();
+    const lynx_time_ns start = lynx_clock_now();
     for (; n->next_page < lynx_shape_page_count(shape, total); n->next_page++) {
         const lynx_page_span span =
             lynx_page_span_of(shape, (lynx_page_id){n->next_page, 0, 0}, total);
@@ -232,7 +232,7 @@ static lynx_status send_pages(node *n, uint32_t done)
                 LX_TRY(queue_page(n, id));
             }
     }
-    n->encode_ns += lx_now() - start;
+    n->encode_ns += lynx_clock_now() - start;
     return LYNX_OK;
 }
 
@@ -271,13 +271,13 @@ static lynx_status prepare_cache(node *n, uint64_t *prefill_ns)
         return status;
     }
     LX_TRY(held_prompt_set(n, request->tokens, request->token_count));
-    const lynx_time_ns start = lx_now();
+    const lynx_time_ns start = lynx_clock_now();
     LX_TRY(n->engine->ops->prefill(n->engine, held->tokens, held->count, on_prefill, n));
     LX_TRY(n->engine->ops->sample(n->engine, 0, &request->sampling, held->tokens, held->count,
                                   &held->first_token));
     held->sampling = request->sampling;
     held->is_valid = true;
-    *prefill_ns = lx_now() - start;
+    *prefill_ns = lynx_clock_now() - start;
     return LYNX_OK;
 }
 
@@ -447,7 +447,7 @@ lynx_status lynx_prefill_node_run(lynx_prefill_node *n, char *text)
             answer_request(n, &w);
             lynx_pump_lock(n->pump);
         } else {
-            lynx_pump_wait(n->pump, lx_now() + poll_ns);
+            lynx_pump_wait(n->pump, lynx_clock_now() + poll_ns);
         }
         take_events(n);
     }
@@ -461,7 +461,7 @@ lynx_status lynx_prefill_node_run(lynx_prefill_node *n, char *text)
 
 lynx_status lynx_prefill_node_connect(lynx_prefill_node *n, lynx_link *link)
 {
-    const lynx_time_ns now = lx_now();
+    const lynx_time_ns now = lynx_clock_now();
     lynx_pump_lock(n->pump);
     if (now - n->second_began >= second_ns) {
         n->second_began = now;
@@ -479,7 +479,7 @@ lynx_prefill_report lynx_prefill_node_report(lynx_prefill_node *n)
     lynx_pump_lock(n->pump);
     lynx_prefill_report report = n->report;
     report.counters = lynx_sender_counters(n->sender);
-    report.residual_age_ns = lynx_sender_residual_age(n->sender, lx_now());
+    report.residual_age_ns = lynx_sender_residual_age(n->sender, lynx_clock_now());
     lynx_pump_unlock(n->pump);
     return report;
 }
@@ -505,7 +505,7 @@ static lynx_status node_init(node *n)
     n->queue_room = (size_t)session.sessions_max * LYNX_REQUESTS_MAX * 2;
     n->queue = lx_alloc(n->memory, n->queue_room, sizeof(*n->queue));
     LX_REQUIRE(n->queue, LYNX_ERR_MEMORY);
-    LX_TRY(lynx_sender_create(&n->sender, &session, lx_now()));
+    LX_TRY(lynx_sender_create(&n->sender, &session, lynx_clock_now()));
     lynx_pump_options pump;
     lynx_pump_options_init(&pump);
     pump.greet_ns = n->options.greet_ns;

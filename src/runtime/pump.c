@@ -71,11 +71,6 @@ struct pumped {
     uint8_t buffer[RECEIVE_BYTES];
 };
 
-lynx_time_ns lx_now(void)
-{
-    return uv_hrtime();
-}
-
 lynx_time_ns lynx_clock_now(void)
 {
     return uv_hrtime();

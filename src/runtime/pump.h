@@ -28,9 +28,6 @@ extern const lx_pump_ops lx_pump_receiver;
 
 /* ---- pump.c -------------------------------------------------------------------------- */
 
-/* Monotonic nanoseconds. */
-lynx_time_ns lx_now(void);
-
 /* With the lock held: what waiters wait for may have happened. */
 void lx_pump_changed(lynx_pump *pump);
 

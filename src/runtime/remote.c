@@ -92,7 +92,7 @@ static void give_up(lynx_remote *r, lynx_status status, const char *text)
     if (r->is_given_up)
         return;
     r->is_given_up = true;
-    lynx_receiver_fail(r->receiver, lx_now(), status, text);
+    lynx_receiver_fail(r->receiver, lynx_clock_now(), status, text);
     lx_pump_changed(r->pump); /* the runs wait for their last events */
 }
 
@@ -109,15 +109,15 @@ static uint64_t plane_bytes(const lynx_remote *r)
  * us, and says so only after its hello. */
 static bool was_of_use(const lynx_remote *r, const lane_state *state)
 {
-    return state->is_up &&
-           (lx_now() - state->up_since >= lasting_ns || plane_bytes(r) > state->bytes_before);
+    return state->is_up && (lynx_clock_now() - state->up_since >= lasting_ns ||
+                            plane_bytes(r) > state->bytes_before);
 }
 
 /* A lane is down: when is the next try? Jitter keeps many nodes from coming back at once. */
 static void plan_try(lynx_remote *r, uint32_t lane)
 {
     lane_state *state = &r->lanes[lane];
-    const lynx_time_ns now = lx_now();
+    const lynx_time_ns now = lynx_clock_now();
     if (was_of_use(r, state)) {
         state->pause = r->options.retry_least_ns;
         r->was_connected |= lane == 0;
@@ -136,7 +136,7 @@ static void on_lane_event(lynx_remote *r, const lynx_event *event)
     if (event->type == LYNX_EVENT_OPENED) {
         lane_state *state = &r->lanes[event->lane];
         state->is_up = true;
-        state->up_since = lx_now();
+        state->up_since = lynx_clock_now();
         state->bytes_before = plane_bytes(r);
         return;
     }
@@ -168,7 +168,7 @@ static void take_events(lynx_remote *r)
 /* The lane that is to be dialled now, or LYNX_LANES_MAX; '*next' is when to look again. */
 static uint32_t lane_to_dial(const lynx_remote *r, lynx_time_ns *next)
 {
-    const lynx_time_ns now = lx_now();
+    const lynx_time_ns now = lynx_clock_now();
     *next = now + pause_ns;
     for (uint32_t i = 0; i < r->options.session.lanes && !r->is_given_up; i++) {
         const lane_state *state = &r->lanes[i];
@@ -187,7 +187,7 @@ static void watch_patience(lynx_remote *r)
     char text[LYNX_TEXT_MAX];
     const uint64_t patience =
         r->was_connected ? r->options.patience_ns : r->options.first_patience_ns;
-    if (r->lanes[0].is_up || lx_now() - r->down_since < patience)
+    if (r->lanes[0].is_up || lynx_clock_now() - r->down_since < patience)
         return;
     snprintf(text, sizeof(text), "no connection to the prefill node for %.1f s: %.600s",
              (double)patience / 1e9, r->why);
@@ -260,7 +260,7 @@ static lynx_status remote_init(lynx_remote *r)
     session.memory = r->options.memory;
     LX_TRY(lx_random(session.session_id, sizeof(session.session_id)));
     LX_TRY(lx_random(&r->random, sizeof(r->random)));
-    r->down_since = lx_now();
+    r->down_since = lynx_clock_now();
     snprintf(r->why, sizeof(r->why), "nobody answered");
     for (uint32_t i = 0; i < LYNX_LANES_MAX; i++)
         r->lanes[i].pause = r->options.retry_least_ns;

@@ -119,7 +119,7 @@ void lx_run_take_events(lx_run *r)
 static void watch_deadline(lx_run *r, uint64_t deadline_ns, bool is_met, const char *what)
 {
     char text[96];
-    if (deadline_ns == 0 || is_met || lx_now() - r->zero < deadline_ns)
+    if (deadline_ns == 0 || is_met || lynx_clock_now() - r->zero < deadline_ns)
         return;
     snprintf(text, sizeof(text), "%s was not complete after %.1f s", what,
              (double)deadline_ns / 1e9);
@@ -141,7 +141,7 @@ lynx_status lx_run_wait(lx_run *r)
     lynx_pump_lock(r->pump);
     lx_run_take_events(r);
     if (!r->is_over)
-        lynx_pump_wait(r->pump, lx_now() + poll_ns);
+        lynx_pump_wait(r->pump, lynx_clock_now() + poll_ns);
     lx_run_take_events(r);
     lynx_pump_unlock(r->pump);
     watch_deadlines(r);
@@ -216,11 +216,11 @@ lynx_status lx_run_apply_pages(lx_run *r)
 {
     if (r->pending_count == 0)
         return LYNX_OK;
-    const lynx_time_ns start = lx_now();
+    const lynx_time_ns start = lynx_clock_now();
     for (size_t i = 0; i < r->pending_count; i++)
         LX_TRY(apply_page(r, r->pending[i]));
     r->pending_count = 0;
     LX_TRY(r->engine->ops->commit_pages(r->engine));
-    r->result->decode_cache_ns += lx_now() - start;
+    r->result->decode_cache_ns += lynx_clock_now() - start;
     return LYNX_OK;
 }

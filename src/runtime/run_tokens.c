@@ -38,7 +38,7 @@ void lx_run_add_token(lx_run *r, lynx_token token, lynx_time_ns time)
 void lx_run_note_own_token(lx_run *r)
 {
     if (r->result->first_own_ns == 0)
-        r->result->first_own_ns = lx_now() - r->zero;
+        r->result->first_own_ns = lynx_clock_now() - r->zero;
 }
 
 /* ---- tokens -------------------------------------------------------------------------- */
@@ -55,7 +55,7 @@ lynx_status lx_run_decode(lx_run *r)
         LX_TRY(r->engine->ops->sample(r->engine, 0, &r->options->sampling, r->history, count,
                                       &token));
         lx_run_note_own_token(r);
-        lx_run_add_token(r, token, lx_now());
+        lx_run_add_token(r, token, lynx_clock_now());
     }
     return LYNX_OK;
 }
@@ -68,7 +68,7 @@ lynx_status lx_run_draft_one(lx_run *r)
     LX_TRY(r->engine->ops->sample(r->engine, 0, &r->options->sampling, r->history, count,
                                   &r->history[count]));
     lx_run_note_own_token(r);
-    r->draft_times[result->drafted] = lx_now();
+    r->draft_times[result->drafted] = lynx_clock_now();
     result->drafted++;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT,
                                  .count = result->drafted,
@@ -112,7 +112,7 @@ lynx_status lx_run_verify(lx_run *r)
     const bool has_bonus = !ends && lx_run_answer_left(r) > drafted;
     const uint32_t rows = drafted + (has_bonus ? 1 : 0);
 
-    const lynx_time_ns start = lx_now();
+    const lynx_time_ns start = lynx_clock_now();
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .time = start, .total = drafted});
     LX_TRY(r->engine->ops->rewind(r->engine, prompt));
     LX_TRY(lx_run_apply_pages(r));
@@ -120,7 +120,7 @@ lynx_status lx_run_verify(lx_run *r)
     uint32_t accepted = drafted;
     lynx_token follower = 0;
     LX_TRY(check_drafts(r, rows, &accepted, &follower));
-    const lynx_time_ns end = lx_now();
+    const lynx_time_ns end = lynx_clock_now();
     result->verify_ns = end - start;
     result->accepted = accepted;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFIED,
