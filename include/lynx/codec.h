@@ -50,11 +50,12 @@ typedef struct lynx_codec_spec {
      * whatever its size). Examples: {{5, 3}, {4, 4}}, {{4, 2, 2}, {4, 2, 2}}, {{8}, {8}}. */
     uint8_t plane_bits[2][LYNX_PLANES_MAX];
 
-    /* Tokens that share one range of a channel: 0 = the whole page (16-bit minimum and step);
-     * 32 = a chunk, two 8-bit numbers relative to the page's range (RANGE), or two 16-bit
-     * ones when 'chunk_meta_wide'. PAPER takes 32 only, TOKEN takes 0 only. */
+    /* Tokens that share one range of a channel: 0 = the whole page (minimum and step, 12 bits
+     * each); 32 = a chunk, two 8-bit numbers relative to the page's range (RANGE). PAPER takes
+     * 32 only, TOKEN takes 0 only. 'meta_wide' (RANGE): two 16-bit numbers instead, whatever
+     * shares them, which keep every constant channel exact. */
     uint8_t chunk_tokens;
-    bool chunk_meta_wide;
+    bool meta_wide;
 
     /* Undo the rotation of the keys before coding, where the shape describes it. */
     bool undo_rope;
@@ -68,9 +69,10 @@ typedef struct lynx_codec_spec {
 } lynx_codec_spec;
 
 /*
- * Fill 'spec' from a name: "range" (the default: see docs/algorithm.md), "range44",
- * "range-chunk", "paper" (alpha 1), "int8", "int4", "int4-chunk" (32 tokens, 16-bit
- * scales), "int8-token", "int4-token", "raw". LYNX_ERR_ARGUMENT for other names.
+ * Fill 'spec' from a name: "range" (the default: see docs/algorithm.md), "range44" (the
+ * fewest bytes: one raw token), "range-chunk", "paper" (alpha 1), "int8", "int4", "int4-chunk"
+ * (32 tokens; these three with 16-bit metadata), "int8-token", "int4-token", "raw".
+ * LYNX_ERR_ARGUMENT for other names.
  */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_codec_spec_named(lynx_codec_spec *spec,
                                                            const char *name);

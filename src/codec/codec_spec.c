@@ -18,7 +18,7 @@ static const struct {
      {.profile = LYNX_PROFILE_RANGE,
       .plane_bits = {{4, 4}, {4, 4}},
       .undo_rope = true,
-      .head_raw_tokens = 4}},
+      .head_raw_tokens = 1}},
     {"range-chunk",
      {.profile = LYNX_PROFILE_RANGE,
       .plane_bits = {{4, 4}, {4, 4}},
@@ -29,13 +29,13 @@ static const struct {
       .plane_bits = {{4, 4}, {4, 4}},
       .chunk_tokens = 32,
       .alpha = 1.0f}},
-    {"int8", {.profile = LYNX_PROFILE_RANGE, .plane_bits = {{8}, {8}}}},
-    {"int4", {.profile = LYNX_PROFILE_RANGE, .plane_bits = {{4}, {4}}}},
+    {"int8", {.profile = LYNX_PROFILE_RANGE, .plane_bits = {{8}, {8}}, .meta_wide = true}},
+    {"int4", {.profile = LYNX_PROFILE_RANGE, .plane_bits = {{4}, {4}}, .meta_wide = true}},
     {"int4-chunk",
      {.profile = LYNX_PROFILE_RANGE,
       .plane_bits = {{4}, {4}},
       .chunk_tokens = 32,
-      .chunk_meta_wide = true}},
+      .meta_wide = true}},
     {"int8-token", {.profile = LYNX_PROFILE_TOKEN, .plane_bits = {{8}, {8}}}},
     {"int4-token", {.profile = LYNX_PROFILE_TOKEN, .plane_bits = {{4}, {4}}}},
     {"raw", {.profile = LYNX_PROFILE_RAW, .plane_bits = {{16}, {16}}}},
@@ -87,9 +87,7 @@ lynx_status lynx_codec_spec_check(const lynx_codec_spec *spec)
                    spec->tail_raw_tokens <= RAW_TOKENS_MAX,
                LYNX_ERR_ARGUMENT);
     LX_REQUIRE(spec->chunk_tokens == 0 || spec->chunk_tokens == 32, LYNX_ERR_ARGUMENT);
-    LX_REQUIRE(!spec->chunk_meta_wide ||
-                   (spec->chunk_tokens && spec->profile == LYNX_PROFILE_RANGE),
-               LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(!spec->meta_wide || spec->profile == LYNX_PROFILE_RANGE, LYNX_ERR_ARGUMENT);
     if (spec->profile != LYNX_PROFILE_PAPER)
         LX_REQUIRE(spec->alpha == 0.0f, LYNX_ERR_ARGUMENT);
     switch (spec->profile) {

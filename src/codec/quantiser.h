@@ -56,9 +56,11 @@ void lx_token_decode_head(const lx_quantiser *q, const uint8_t *meta, const uint
                           size_t row, uint32_t channels, float *block);
 bool lx_token_check_head(const lx_quantiser *q, const uint8_t *meta);
 
-/* Minimum and step of codes 0 .. code_max as halves that cover [least, most]; false if there
- * are none. */
-bool lx_cover(float least, float most, uint32_t code_max, uint16_t *low, uint16_t *step);
+/* Minimum and step of codes 0 .. code_max as halves that cover [least, most], the tightest;
+ * false if there are none. Unless 'is_wide', only halves that 12 bits can say: the lowest four
+ * of 'low' and the lowest three of 'step' are zero. */
+bool lx_cover(float least, float most, uint32_t code_max, bool is_wide, uint16_t *low,
+              uint16_t *step);
 
 /* What the missing low bits add on average. */
 float lx_centre(uint32_t missing_bits);

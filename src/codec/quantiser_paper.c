@@ -98,7 +98,7 @@ bool lx_paper_encode(const lx_quantiser *q, const float *values, uint8_t *meta, 
         return false;
     uint16_t low;
     uint16_t scale;
-    if (!lx_cover(least, most, 1, &low, &scale))
+    if (!lx_cover(least, most, 1, true, &low, &scale))
         return false;
     meta[0] = (uint8_t)low;
     meta[1] = (uint8_t)(low >> 8);

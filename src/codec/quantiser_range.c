@@ -35,17 +35,26 @@ float lx_centre(uint32_t missing_bits)
     return (float)((1u << missing_bits) - 1) * 0.5f;
 }
 
-bool lx_cover(float least, float most, uint32_t code_max, uint16_t *low, uint16_t *step)
+bool lx_cover(float least, float most, uint32_t code_max, bool is_wide, uint16_t *low,
+              uint16_t *step)
 {
+    /* Low bits that are zero. */
+    const uint16_t low_zeros = is_wide ? 0 : 15;
+    const uint16_t step_zeros = is_wide ? 0 : 7;
     if (!(least >= -MAGNITUDE_MAX && most <= MAGNITUDE_MAX))
         return false;
-    *low = lx_half_below(least);
-    const float base = lx_float_of_half(*low);
+    uint16_t below = lx_half_below(least);
+    if (below & 0x8000) /* down is away from zero */
+        below = (uint16_t)(below + low_zeros);
+    below = (uint16_t)(below & ~low_zeros);
+    const float base = lx_float_of_half(below);
     uint16_t s = lx_half_above((most - base) / (float)code_max);
+    s = (uint16_t)((s + step_zeros) & ~step_zeros);
     while (base + (float)code_max * lx_float_of_half(s) < most)
-        s++;
+        s = (uint16_t)(s + step_zeros + 1);
+    *low = below;
     *step = s;
-    return half_is_finite(*low) && half_is_finite(s);
+    return half_is_finite(below) && half_is_finite(s);
 }
 
 static float inverse_of(float step)
@@ -65,9 +74,9 @@ size_t lx_channel_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens)
     if (spec->profile != LYNX_PROFILE_RANGE)
         return 0;
     if (spec->chunk_tokens == 0)
-        return 4;
-    return spec->chunk_meta_wide ? 4 * (size_t)chunk_count(tokens)
-                                 : 4 + 2 * (size_t)chunk_count(tokens);
+        return spec->meta_wide ? 4 : 3;
+    return spec->meta_wide ? 4 * (size_t)chunk_count(tokens)
+                           : 4 + 2 * (size_t)chunk_count(tokens);
 }
 
 size_t lx_head_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens)
@@ -75,17 +84,62 @@ size_t lx_head_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens)
     return spec->profile == LYNX_PROFILE_TOKEN ? 4 * (size_t)tokens : 0;
 }
 
-/* The two bytes of a narrow chunk, relative to the channel's low end and step over the page. */
-static lx_grid narrow_grid(const uint8_t *bytes, float page_low, float page_step,
-                           uint32_t code_max)
+/* A low end and a step, or a channel's range over the page that chunks are relative to. */
+typedef struct half_pair {
+    uint16_t low, step;
+} half_pair;
+
+static half_pair get_wide(const uint8_t *at)
+{
+    return (half_pair){get_half(at), get_half(at + 2)};
+}
+
+/* 12 bits each: those of 'low' above its lowest four, those of 'step' between its sign and its
+ * lowest three. */
+static half_pair get_narrow(const uint8_t *at)
+{
+    const uint32_t bits = (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16;
+    return (half_pair){(uint16_t)((bits & 0xFFF) << 4), (uint16_t)(bits >> 12 << 3)};
+}
+
+static bool pair_is_finite(half_pair pair)
+{
+    return half_is_finite(pair.low) && half_is_finite(pair.step);
+}
+
+static bool put_wide(uint8_t *at, float least, float most, uint32_t code_max)
+{
+    half_pair pair;
+    if (!lx_cover(least, most, code_max, true, &pair.low, &pair.step))
+        return false;
+    put_half(at, pair.low);
+    put_half(at + 2, pair.step);
+    return true;
+}
+
+static bool put_narrow(uint8_t *at, float least, float most, uint32_t code_max)
+{
+    half_pair pair;
+    if (!lx_cover(least, most, code_max, false, &pair.low, &pair.step))
+        return false;
+    const uint32_t bits = (uint32_t)pair.low >> 4 | (uint32_t)pair.step >> 3 << 12;
+    at[0] = (uint8_t)bits;
+    at[1] = (uint8_t)(bits >> 8);
+    at[2] = (uint8_t)(bits >> 16);
+    return true;
+}
+
+/* The two bytes of a chunk, relative to the channel's low end and step over the page. */
+static lx_grid chunk_grid(const uint8_t *bytes, float page_low, float page_step,
+                          uint32_t code_max)
 {
     const float low = page_low + (float)bytes[0] * page_step;
     const float width = (float)bytes[1] * page_step;
     return (lx_grid){low, width / (float)code_max};
 }
 
-static void encode_narrow(uint8_t *bytes, float least, float most, float page_low,
-                          float page_step)
+static void encode_chunk(uint8_t *bytes, float least, float most, float page_low,
+                         float page_step)
 {
     const float inverse = inverse_of(page_step);
     int first = (int)floorf((least - page_low) * inverse);
@@ -101,28 +155,21 @@ static void encode_narrow(uint8_t *bytes, float least, float most, float page_lo
     bytes[1] = (uint8_t)width;
 }
 
+static lx_grid grid_of_pair(half_pair pair)
+{
+    return (lx_grid){lx_float_of_half(pair.low), lx_float_of_half(pair.step)};
+}
+
 /* Grid of chunk 'chunk' from the channel's metadata. */
 static lx_grid grid_of(const lx_quantiser *q, const uint8_t *meta, uint32_t chunk)
 {
-    const uint32_t code_max = (1u << q->code_bits) - 1;
-    if (q->spec->chunk_meta_wide)
-        meta += 4 * (size_t)chunk;
-    const float low = lx_float_of_half(get_half(meta));
-    const float step = lx_float_of_half(get_half(meta + 2));
-    if (q->spec->chunk_tokens == 0 || q->spec->chunk_meta_wide)
-        return (lx_grid){low, step};
-    return narrow_grid(meta + 4 + 2 * (size_t)chunk, low, step, code_max);
-}
-
-static bool put_cover(uint8_t *meta, float least, float most, uint32_t code_max)
-{
-    uint16_t low;
-    uint16_t step;
-    if (!lx_cover(least, most, code_max, &low, &step))
-        return false;
-    put_half(meta, low);
-    put_half(meta + 2, step);
-    return true;
+    if (q->spec->meta_wide)
+        return grid_of_pair(get_wide(meta + 4 * (size_t)chunk));
+    if (q->spec->chunk_tokens == 0)
+        return grid_of_pair(get_narrow(meta));
+    const lx_grid page = grid_of_pair(get_wide(meta));
+    return chunk_grid(meta + 4 + 2 * (size_t)chunk, page.low, page.scale,
+                      (1u << q->code_bits) - 1);
 }
 
 /* Fill the metadata of a channel whose range over the page is known. */
@@ -130,21 +177,21 @@ static bool encode_meta(const lx_quantiser *q, const float *values, float least,
                         uint8_t *meta)
 {
     const uint32_t code_max = (1u << q->code_bits) - 1;
-    const bool is_narrow = q->spec->chunk_tokens && !q->spec->chunk_meta_wide;
+    const bool is_wide = q->spec->meta_wide;
     if (q->spec->chunk_tokens == 0)
-        return put_cover(meta, least, most, code_max);
-    if (is_narrow && !put_cover(meta, least, most, 255))
+        return is_wide ? put_wide(meta, least, most, code_max)
+                       : put_narrow(meta, least, most, code_max);
+    if (!is_wide && !put_wide(meta, least, most, 255))
         return false;
-    const float page_low = lx_float_of_half(get_half(meta));
-    const float page_step = lx_float_of_half(get_half(meta + 2));
+    const lx_grid page = grid_of_pair(get_wide(meta));
     for (uint32_t chunk = 0; chunk < chunk_count(q->tokens); chunk++) {
         float low;
         float high;
         if (!q->kernels->range(values + chunk * LX_CHUNK_TOKENS, LX_CHUNK_TOKENS, &low, &high))
             return false;
-        if (is_narrow)
-            encode_narrow(meta + 4 + 2 * (size_t)chunk, low, high, page_low, page_step);
-        else if (!put_cover(meta + 4 * (size_t)chunk, low, high, code_max))
+        if (!is_wide)
+            encode_chunk(meta + 4 + 2 * (size_t)chunk, low, high, page.low, page.scale);
+        else if (!put_wide(meta + 4 * (size_t)chunk, low, high, code_max))
             return false;
     }
     return true;
@@ -176,10 +223,11 @@ void lx_range_grids(const lx_quantiser *q, const uint8_t *meta, bool is_encoding
 
 bool lx_range_check(const lx_quantiser *q, const uint8_t *meta)
 {
-    const uint32_t pairs = q->spec->chunk_meta_wide ? chunk_count(q->tokens) : 1;
+    if (!q->spec->meta_wide)
+        return pair_is_finite(q->spec->chunk_tokens ? get_wide(meta) : get_narrow(meta));
+    const uint32_t pairs = q->spec->chunk_tokens ? chunk_count(q->tokens) : 1;
     for (uint32_t i = 0; i < pairs; i++)
-        if (!half_is_finite(get_half(meta + 4 * (size_t)i)) ||
-            !half_is_finite(get_half(meta + 4 * (size_t)i + 2)))
+        if (!pair_is_finite(get_wide(meta + 4 * (size_t)i)))
             return false;
     return true;
 }
@@ -201,12 +249,12 @@ bool lx_token_encode_head(const lx_quantiser *q, const float *block, size_t row,
             most = value > most ? value : most;
         }
         uint8_t *own = meta + 4 * (size_t)t;
-        if (!put_cover(own, least, most, code_max))
+        if (!put_wide(own, least, most, code_max))
             return false;
-        const float low = lx_float_of_half(get_half(own));
-        const float inverse = inverse_of(lx_float_of_half(get_half(own + 2)));
+        const lx_grid grid = grid_of_pair(get_wide(own));
+        const float inverse = inverse_of(grid.scale);
         for (uint32_t c = 0; c < channels; c++) {
-            const long code = lrintf((block[c * row + t] - low) * inverse);
+            const long code = lrintf((block[c * row + t] - grid.low) * inverse);
             const long top = (long)code_max;
             codes[c * row + t] = (uint8_t)(code < 0 ? 0 : code > top ? top : code);
         }
@@ -219,12 +267,11 @@ void lx_token_decode_head(const lx_quantiser *q, const uint8_t *meta, const uint
 {
     const float centre = lx_centre(q->missing_bits);
     for (uint32_t t = 0; t < q->tokens; t++) {
-        const uint8_t *own = meta + 4 * (size_t)t;
-        const float step = lx_float_of_half(get_half(own + 2));
-        const float shift = centre * step;
-        const float low = lx_float_of_half(get_half(own)) + shift;
+        const lx_grid grid = grid_of_pair(get_wide(meta + 4 * (size_t)t));
+        const float shift = centre * grid.scale;
+        const float low = grid.low + shift;
         for (uint32_t c = 0; c < channels; c++) {
-            const float scaled = (float)codes[c * row + t] * step;
+            const float scaled = (float)codes[c * row + t] * grid.scale;
             block[c * row + t] = low + scaled;
         }
     }
@@ -233,8 +280,7 @@ void lx_token_decode_head(const lx_quantiser *q, const uint8_t *meta, const uint
 bool lx_token_check_head(const lx_quantiser *q, const uint8_t *meta)
 {
     for (uint32_t t = 0; t < q->tokens; t++)
-        if (!half_is_finite(get_half(meta + 4 * (size_t)t)) ||
-            !half_is_finite(get_half(meta + 4 * (size_t)t + 2)))
+        if (!pair_is_finite(get_wide(meta + 4 * (size_t)t)))
             return false;
     return true;
 }

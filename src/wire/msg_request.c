@@ -6,7 +6,7 @@ static void encode_spec(lx_writer *writer, const lynx_codec_spec *spec)
 {
     lx_write_u8(writer, (uint8_t)spec->profile);
     lx_write_u8(writer, spec->chunk_tokens);
-    lx_write_u8(writer, spec->chunk_meta_wide);
+    lx_write_u8(writer, spec->meta_wide);
     lx_write_u8(writer, spec->undo_rope);
     lx_write_u16(writer, spec->head_raw_tokens);
     lx_write_u16(writer, spec->tail_raw_tokens);
@@ -27,7 +27,7 @@ static lynx_status decode_spec(lx_reader *reader, lynx_codec_spec *spec)
     LX_REQUIRE(!reader->ran_out, LYNX_ERR_PROTOCOL);
     LX_REQUIRE(profile <= LYNX_PROFILE_TOKEN && wide <= 1 && undo <= 1, LYNX_ERR_PROTOCOL);
     spec->profile = (lynx_profile)profile;
-    spec->chunk_meta_wide = wide == 1;
+    spec->meta_wide = wide == 1;
     spec->undo_rope = undo == 1;
     return LYNX_OK;
 }

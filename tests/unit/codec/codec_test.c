@@ -246,16 +246,16 @@ static uint64_t digest_all(const lynx_codec_spec *spec, const char *kernels,
     return digest;
 }
 
-/* Planes and values of many shapes never change: these digests are those of format version 1,
+/* Planes and values of many shapes never change: these digests are those of format version 2,
  * the same from every table. */
-static void digests_are_those_of_version_1(void **state)
+static void digests_are_those_of_version_2(void **state)
 {
     (void)state;
     static const struct {
         const char *name;
         uint64_t digests[3]; /* F32, F16, BF16 */
     } known[] = {
-        {"range", {0x0f20743c8ca6a2f7, 0xa4a827cc70ee757a, 0xebc225a2c993a2b3}},
+        {"range", {0xb9982fb50b4b20d6, 0xd133dad7fca8d62b, 0xff1283bca9800401}},
         {"range-chunk", {0x0cf564a1b8689f0c, 0xa2fed1764b8ae5e4, 0xd0aee3d37949d6c4}},
         {"paper", {0x5d2e7b6aca88fe50, 0x8f9e31629c5b3a80, 0xb2976ed96b8c1a3c}},
         {"int4-chunk", {0x5b77714378892ed0, 0x168488024cb45bdc, 0xbdf436d717670be4}},
@@ -387,6 +387,40 @@ static void constant_channels_are_exact(void **state)
         assert_int_equal(lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views, 1, &tile),
                          LYNX_OK);
         assert_memory_equal(out.values + 5 * TOKENS, p.values + 5 * TOKENS, TOKENS * 2);
+        lynx_codec_destroy(codec);
+    }
+}
+
+/* 12-bit metadata: exact on all planes, and near on the anchor. */
+static void constant_channels_are_near_on_narrow_metadata(void **state)
+{
+    (void)state;
+    static coded c;
+    static const uint16_t constants[] = {0x0000, 0x3C01, 0xBC0F, 0x1401, 0x9407, 0x564B};
+    const lynx_codec_spec spec = named("range");
+    for (size_t i = 0; i < sizeof(constants) / sizeof(*constants); i++) {
+        lynx_codec *codec = make_codec(&spec, NULL);
+        page p = make_page(i, true, 256, 256, 1000);
+        for (uint32_t t = 0; t < TOKENS; t++)
+            p.values[5 * TOKENS + t] = constants[i];
+        page out = p;
+        p.side = LYNX_SIDE_VALUES;
+        encode(codec, &p, &c);
+        const lynx_tile tile = tile_of(&out);
+        for (uint32_t planes = 1; planes <= 2; planes++) {
+            assert_int_equal(lynx_codec_decode(codec, &p.shape, p.side, &p.span, c.views,
+                                               planes, &tile),
+                             LYNX_OK);
+            for (uint32_t t = 0; t < 256; t++) {
+                const uint16_t value = out.values[5 * TOKENS + t];
+                const float truth = lx_float_of_half(constants[i]);
+                if (planes == 2)
+                    assert_int_equal(value, constants[i]);
+                else
+                    assert_true(fabsf(lx_float_of_half(value) - truth) <=
+                                fmaxf(fabsf(truth) / 1024, 0x1p-18f));
+            }
+        }
         lynx_codec_destroy(codec);
     }
 }
@@ -578,11 +612,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_agree),
-        cmocka_unit_test(digests_are_those_of_version_1),
+        cmocka_unit_test(digests_are_those_of_version_2),
         cmocka_unit_test(splits_give_the_same_full_values),
         cmocka_unit_test(raw_tokens_are_exact),
         cmocka_unit_test(odd_pages_travel_raw),
         cmocka_unit_test(constant_channels_are_exact),
+        cmocka_unit_test(constant_channels_are_near_on_narrow_metadata),
         cmocka_unit_test(foreign_planes_are_safe),
         cmocka_unit_test(arguments_are_checked),
         cmocka_unit_test(failed_allocations_leak_nothing),

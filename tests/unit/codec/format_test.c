@@ -97,13 +97,20 @@ static float half_at(const uint8_t *bytes)
     return lx_float_of_half((uint16_t)(bytes[0] | bytes[1] << 8));
 }
 
+/* P-9 */
+static void get_narrow(const uint8_t *bytes, uint16_t *low, uint16_t *step)
+{
+    *low = (uint16_t)((bytes[0] | (bytes[1] & 15) << 8) << 4);
+    *step = (uint16_t)((bytes[1] >> 4 | bytes[2] << 4) << 3);
+}
+
 static size_t channel_meta(const lynx_codec_spec *spec)
 {
     if (spec->profile == LYNX_PROFILE_TOKEN)
         return 0;
     if (spec->chunk_tokens == 0)
-        return 4;
-    return spec->chunk_meta_wide ? 4 * CHUNKS : 4 + 2 * CHUNKS;
+        return spec->meta_wide ? 4 : 3;
+    return spec->meta_wide ? 4 * CHUNKS : 4 + 2 * CHUNKS;
 }
 
 static size_t meta_bytes(const lynx_codec_spec *spec)
@@ -175,9 +182,15 @@ static float value_of(const lynx_codec_spec *spec, const coded *c, uint32_t plan
             meta[0], meta[1], meta[2], meta[3], meta[4 + 2 * chunk], meta[5 + 2 * chunk]};
         return paper_value(own, spec->alpha, code, missing);
     }
+    if (spec->chunk_tokens == 0 && !spec->meta_wide) {
+        uint16_t low;
+        uint16_t step;
+        get_narrow(meta, &low, &step);
+        return on_grid(lx_float_of_half(low), lx_float_of_half(step), code, missing);
+    }
     if (spec->chunk_tokens == 0)
         return on_grid(half_at(meta), half_at(meta + 2), code, missing);
-    if (spec->chunk_meta_wide)
+    if (spec->meta_wide)
         return on_grid(half_at(meta + 4 * chunk), half_at(meta + 4 * chunk + 2), code, missing);
     const float offset = (float)meta[4 + 2 * chunk] * half_at(meta + 2);
     const float width = (float)meta[5 + 2 * chunk] * half_at(meta + 2);
@@ -269,6 +282,40 @@ static void ranges_are_the_tightest(void **state)
     }
 }
 
+/* P-6, P-9: below zero and above it. */
+static void narrow_ranges_are_the_tightest(void **state)
+{
+    (void)state;
+    static coded c;
+    const lynx_codec_spec spec = spec_of("range44");
+    fill(&c, 98);
+    for (uint32_t t = 0; t < TOKENS; t++)
+        for (uint32_t channel = 0; channel < CHANNELS / 2; channel++) {
+            uint16_t *value = &c.values[t * CHANNELS + channel];
+            *value = lx_half_of_float(100.0f + lx_float_of_half(*value));
+        }
+    encode(&spec, &plain_shape, LYNX_SIDE_KEYS, &whole_span, &c);
+    for (uint32_t channel = 0; channel < CHANNELS; channel++) {
+        uint16_t low;
+        uint16_t step;
+        float least = INFINITY;
+        float most = -INFINITY;
+        get_narrow(meta_of(&c) + 3 * channel, &low, &step);
+        for (uint32_t t = 0; t < CODED; t++) {
+            const float x = lx_float_of_half(c.values[(HEAD_RAW + t) * CHANNELS + channel]);
+            least = fminf(least, x);
+            most = fmaxf(most, x);
+        }
+        const float base = lx_float_of_half(low);
+        const bool is_below_zero = (low & 0x8000) != 0;
+        const uint16_t next = (uint16_t)(is_below_zero ? low - 16 : low + 16);
+        assert_true(base <= least);
+        assert_true(lx_float_of_half(next) > least);
+        assert_true(base + 255.0f * lx_float_of_half(step) >= most);
+        assert_true(base + 255.0f * lx_float_of_half((uint16_t)(step - 8)) < most);
+    }
+}
+
 /* P-1, P-3 */
 static void raw_pages_are_plain_values(void **state)
 {
@@ -316,7 +363,7 @@ static void broken_planes_are_refused(void **state)
         else if (why == 3)
             c.views[1].size--;
         else if (why == 4)
-            memcpy(meta, "\0\x7C", 2); /* an infinite low end */
+            memcpy(meta, "\xC0\x07", 2); /* an infinite low end */
         else if (why == 5)
             spec.head_raw_tokens = TOKENS; /* mode 0 without a coded run */
         memset(out, 0x55, sizeof(out));
@@ -367,6 +414,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(planes_are_laid_out_as_written),
         cmocka_unit_test(ranges_are_the_tightest),
+        cmocka_unit_test(narrow_ranges_are_the_tightest),
         cmocka_unit_test(raw_pages_are_plain_values),
         cmocka_unit_test(broken_planes_are_refused),
         cmocka_unit_test(rotation_is_undone),

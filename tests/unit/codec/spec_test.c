@@ -51,8 +51,8 @@ static void fields_must_fit_together(void **state)
     spec = named("range");
     spec.chunk_tokens = 16;
     assert_refused(spec);
-    spec = named("range");
-    spec.chunk_meta_wide = true; /* of no chunks */
+    spec = named("int4-token");
+    spec.meta_wide = true;
     assert_refused(spec);
     spec = named("range");
     spec.alpha = 1.0f;
@@ -85,7 +85,7 @@ static void profiles_have_rules_of_their_own(void **state)
     spec.chunk_tokens = 0;
     assert_refused(spec);
     spec = named("paper");
-    spec.chunk_meta_wide = true;
+    spec.meta_wide = true;
     assert_refused(spec);
     for (uint32_t side = 0; side < 2; side++) {
         spec = named("paper");
