@@ -143,8 +143,15 @@ static bool run(bench *b)
 {
     if (transfer_run(b->state))
         return true;
+    static const char *const kinds[] = {[TRANSFER_LYNX] = "lynx",
+                                        [TRANSFER_TWO_CONNECTIONS] = "two connections",
+                                        [TRANSFER_BARE] = "bare loop"};
+    const transfer_case *task = &b->state->task;
     const char *why = b->state->text[0][0] ? b->state->text[0] : b->state->text[1];
-    snprintf(b->text, sizeof(b->text), "%s", why[0] ? why : "a transfer did not end");
+    snprintf(b->text, sizeof(b->text), "%s, %s, %.0f Mbit/s, %.1f ms%s: %.150s",
+             kinds[task->kind], task->credentials ? "TLS" : "TCP", task->link_mbps,
+             task->rtt_ms, task->is_idle ? ", idle" : "",
+             why[0] ? why : "the transfer did not end");
     return false;
 }
 
