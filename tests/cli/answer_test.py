@@ -8,11 +8,13 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import unittest
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from programs import BIN, ESCAPE, ONE_THREAD, SOURCE, Case, Node, model, run
 from terminal import Screen, run_on_terminal, shown
 
@@ -152,7 +154,7 @@ class Linked(Case):
     def setUpClass(cls):
         cls.model = model(MODEL)
         cls.node = Node(cls.model, "--link-mbps", 30)
-        cls.addClassCleanup(cls.node.__exit__)
+        cls.addClassCleanup(cls.node.close)
         cls.node_only = [*ONE_THREAD, "-m", cls.model, "--prefill", cls.node.address,
                          "--raw-prompt", "-p"]
         cls.common = [*cls.node_only, TEXT[:900]]

@@ -6,13 +6,14 @@ import os
 import pathlib
 import signal
 import stat
-import subprocess
+import sys
 import tempfile
-import time
 import unittest
 
-BIN = pathlib.Path(os.environ["LYNX_BIN"])
-MODEL = pathlib.Path(os.environ["LYNX_TEST_MODELS"]) / "smollm2-135m-f16.gguf"
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from programs import ONE_THREAD, Node, model, run
+
+MODEL = "smollm2-135m-f16.gguf"
 
 
 class Folder(unittest.TestCase):
@@ -27,8 +28,7 @@ class Folder(unittest.TestCase):
 
     def keys(self, *words, code=0, folder=True):
         where = ["--dir", str(self.folder)] if folder else []
-        done = subprocess.run([BIN / "lynx", "keys", *words, *where], capture_output=True,
-                              text=True, env=self.environment, timeout=60)
+        done = run("lynx keys", *words, *where, env=self.environment)
         self.assertEqual(done.returncode, code, done.stderr)
         return done
 
@@ -122,36 +122,22 @@ class Keys(Folder):
         self.assertTrue((pathlib.Path(self.home.name) / ".config/lynx/keys/ca.key").exists())
 
 
-@unittest.skipUnless(MODEL.exists(), "run 'make models'")
 class Connections(Folder):
     """One prefill node with keys; who may ask it?"""
 
-    def start(self, *options, address="127.0.0.1:0"):
-        port = self.folder / "port"
-        port.unlink(missing_ok=True)
-        process = subprocess.Popen(
-            [BIN / "lynxd", "prefill", "-m", MODEL, "--listen", address, "--port-file", port,
-             "-c", "512", "-t", "1", *map(str, options)], stderr=subprocess.PIPE, text=True,
-            env=self.environment)
-        self.addCleanup(process.stderr.close)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        while not port.exists():
-            self.assertIsNone(process.poll())
-            time.sleep(0.02)
-        self.address = f"127.0.0.1:{port.read_text().strip()}"
-        return process
+    def start(self, *options, **more):
+        self.node = Node(model(MODEL), "-c", 512, *options, env=self.environment, **more)
+        self.addCleanup(self.node.close)
 
     def ask(self, *options, address=None):
-        return subprocess.run(
-            [BIN / "lynx", "run", "-m", MODEL, "--prefill", address or self.address, "-c", "512", "-t", "1",
-             "-p", "One two three", "--raw-prompt", "-n", "2", "--json", *map(str, options)],
-            capture_output=True, text=True, env=self.environment, timeout=120)
+        return run("lynx run", "-m", model(MODEL), "--prefill", address or self.node.address, "-c",
+                   512, *ONE_THREAD, "-p", "One two three", "--raw-prompt", "-n", 2, "--json",
+                   *options, env=self.environment, timeout=120)
 
     def test_certificates(self):
         for words in (["init"], ["node", "prefill"], ["node", "decode"], ["node", "guest"]):
             self.keys(*words)
-        node = self.start("--keys", self.folder / "prefill", "--allow-node", "decode")
+        self.start("--keys", self.folder / "prefill", "--allow-node", "decode")
         decode = ["--keys", self.folder / "decode"]
         done = self.ask(*decode, "--peer-name", "prefill")
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -163,22 +149,20 @@ class Connections(Folder):
         done = self.ask("--on-loss", "fail")
         self.assertEqual(done.returncode, 3, done.stderr)
         # Read again: the same files serve.
-        node.send_signal(signal.SIGHUP)
+        self.node.process.send_signal(signal.SIGHUP)
         self.assertEqual(self.ask(*decode).returncode, 0)
-        node.terminate()
-        log = node.communicate(timeout=60)[1]
+        code, _, log = self.node.stop()
         self.assertIn("'guest' is not on this node's list", log)
         self.assertIn("plaintext", log)
         self.assertIn("read again", log)
-        self.assertEqual(node.returncode, 0)
+        self.assertEqual(code, 0)
 
     def test_secrets_over_a_local_socket(self):
         self.keys("psk", "one")
-        address = f"unix:{self.folder}/socket"
-        self.start("--psk", self.folder / "psk", address=address)
-        self.assertEqual(self.ask("--psk", self.folder / "psk", address=address).returncode, 0)
+        self.start("--psk", self.folder / "psk", host=f"unix:{self.folder}/socket")
+        self.assertEqual(self.ask("--psk", self.folder / "psk").returncode, 0)
         (self.folder / "psk").chmod(0o644)
-        done = self.ask("--psk", self.folder / "psk", address=address)
+        done = self.ask("--psk", self.folder / "psk")
         self.assertEqual(done.returncode, 6, done.stderr)
         self.assertIn("chmod 600", done.stderr)
 

@@ -5,9 +5,11 @@ import json
 import os
 import pathlib
 import re
+import sys
 import tempfile
 import unittest
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from programs import ESCAPE, Case, run
 
 COMMANDS = {

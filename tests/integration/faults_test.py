@@ -14,14 +14,14 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 
-BIN = pathlib.Path(os.environ["LYNX_BIN"])
-MODELS = pathlib.Path(os.environ["LYNX_TEST_MODELS"])
-SOURCE = pathlib.Path(__file__).resolve().parents[2]
-FULL = os.environ.get("LYNX_FULL") == "1"
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from programs import BIN, FULL, ONE_THREAD, SOURCE, Node, model, run
+
 MODEL = "smollm2-135m-q8_0.gguf"
 TEXT = (SOURCE / "include/lynx/session.h").read_text()[:1500]
 ROUTER, PREFILL, DECODE = ("r", "p", "d")
@@ -109,48 +109,14 @@ class Network:
             call(f"ip netns delete {name}", check=False)
 
 
-class Prefill:
-    """lynxd prefill in its namespace; its log is a file."""
-
-    def __init__(self, network, *options):
-        self.folder = tempfile.TemporaryDirectory()
-        self.log_path = pathlib.Path(self.folder.name) / "log"
-        port = pathlib.Path(self.folder.name) / "port"
-        with open(self.log_path, "w") as log:
-            self.process = subprocess.Popen(
-                network.command(PREFILL, BIN / "lynxd", "prefill", "-m", MODELS / MODEL, "-t", 1, "--listen",
-                                f"0.0.0.0:{PORT}", "--insecure-plaintext", "--port-file", port,
-                                *options), stderr=log)
-        limit = time.monotonic() + 60
-        while not port.exists():
-            if self.process.poll() is not None or time.monotonic() > limit:
-                raise RuntimeError(self.log())
-            time.sleep(0.02)
-
-    def log(self):
-        return self.log_path.read_text()
-
-    def stop(self, number=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        self.process.wait(timeout=30)
-        log = self.log()
-        self.folder.cleanup()
-        return log
-
-
 class Faults(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("tc"):
             raise unittest.SkipTest("needs root, ip and tc (package iproute2)")
-        if not (MODELS / MODEL).exists():
-            raise unittest.SkipTest(f"{MODELS / MODEL} is not there; run 'make models'")
-        # One thread: they do not wait for each other on a busy machine.
-        cls.prompt = ["-m", MODELS / MODEL, "-t", 1, "-p", TEXT, "--raw-prompt", "-n", 48, "--json",
+        cls.prompt = ["-m", model(MODEL), *ONE_THREAD, "-p", TEXT, "--raw-prompt", "-n", 48, "--json",
                       "--cache-digest"]
-        plain = subprocess.run([BIN / "lynx", "run", "--plain", *map(str, cls.prompt)],
-                               capture_output=True, text=True, timeout=120, check=True)
+        plain = run("lynx run", "--plain", *cls.prompt, timeout=120)
         cls.want = json.loads(plain.stdout)
 
     def setUp(self):
@@ -161,10 +127,11 @@ class Faults(unittest.TestCase):
 
     def kill_prefill(self):
         if self.prefill:
-            self.prefill.stop(signal.SIGKILL)
+            self.prefill.close()
 
     def start_prefill(self, *options):
-        self.prefill = Prefill(self.network, *options)
+        self.prefill = Node(model(MODEL), "--insecure-plaintext", *options,
+                            prefix=self.network.command(PREFILL), host=f"0.0.0.0:{PORT}")
 
     def start_run(self, *options):
         self.errors = tempfile.TemporaryFile("w+") # a pipe that nobody reads would stop it
@@ -203,7 +170,7 @@ class Faults(unittest.TestCase):
 
     def totals(self):
         """What the prefill node says at its end."""
-        log, self.prefill = self.prefill.stop(), None
+        _, _, log = self.prefill.stop()
         found = re.search(r"resumed (\d+), sent again (\d+) bytes", log)
         self.assertIsNotNone(found, log)
         return int(found[1]), int(found[2]), log
@@ -272,7 +239,6 @@ class Faults(unittest.TestCase):
                 self.assertIn("no connection to the prefill node for 2.0 s", errors)
                 self.network.set_black_hole(False)
                 self.kill_prefill()
-                self.prefill = None
 
     def test_rate_falls_in_mid_transfer(self):
         self.start_prefill()

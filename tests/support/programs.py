@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Programs under test: run one to its end, keep a prefill node, look at what was written."""
+"""Programs under test: run one to its end, keep a prefill node, look at what was written.
+
+LYNX_BIN is their folder, LYNX_TEST_MODELS that of the models. LYNX_FULL=1: tests take hours where
+minutes are not enough."""
 import os
 import pathlib
 import re
@@ -11,6 +14,7 @@ import unittest
 
 BIN = pathlib.Path(os.environ["LYNX_BIN"])
 MODELS = pathlib.Path(os.environ["LYNX_TEST_MODELS"])
+FULL = os.environ.get("LYNX_FULL") == "1"
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 ESCAPE = re.compile(r"\x1b")
 # Threads of the engine wait for each other in a loop: two of them on a busy machine take ten
@@ -37,36 +41,56 @@ def model(name):
 
 
 class Node:
-    """A prefill node on a free port of loopback; a context manager."""
+    """lynxd prefill until the context ends; what it writes goes to files, so that it never waits
+    for a reader. 'prefix': what starts the program, 'host': what it listens on instead of a free port
+    of loopback, 'threads': of the engine."""
 
-    def __init__(self, path, *options):
+    def __init__(self, path, *options, prefix=(), host="127.0.0.1:0", threads=1, env=None):
         self.folder = tempfile.TemporaryDirectory()
-        port = pathlib.Path(self.folder.name) / "port"
-        self.process = subprocess.Popen(
-            [BIN / "lynxd", "prefill", "-m", path, "--listen", "127.0.0.1:0", "--port-file", port,
-             *ONE_THREAD, *map(str, options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True)
-        while not port.exists():
-            if self.process.poll() is not None:
-                raise RuntimeError(self.process.stderr.read())
+        folder = pathlib.Path(self.folder.name)
+        self.log_path = folder / "log"
+        command = [*prefix, BIN / "lynxd", "prefill", "-m", path, "-t", threads, "--listen", host,
+                   "--port-file", folder / "port", *options]
+        self.output_path = folder / "output"
+        with open(self.log_path, "w") as log, open(self.output_path, "w") as output:
+            self.process = subprocess.Popen([*map(str, command)], stdin=subprocess.DEVNULL,
+                                            stdout=output, stderr=log, env=env)
+        try:
+            self.await_condition((folder / "port").exists)
+        except BaseException:
+            self.close()
+            raise
+        port = (folder / "port").read_text().strip()
+        self.address = host if host.startswith("unix:") else f"127.0.0.1:{port}"
+
+    def log(self):
+        return self.log_path.read_text()
+
+    def await_condition(self, condition, seconds=60):
+        end = time.monotonic() + seconds
+        while not condition():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"waited in vain; the node says: {self.log()}")
             time.sleep(0.02)
-        self.address = f"127.0.0.1:{port.read_text().strip()}"
 
     def stop(self, number=signal.SIGTERM):
-        """Exit code, standard output and error."""
+        """Exit code, standard output and log."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        output, errors = self.process.communicate(timeout=30)
-        return self.process.returncode, output, errors
+        self.process.wait(timeout=60)
+        return self.process.returncode, self.output_path.read_text(), self.log()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.folder.cleanup()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
-        self.folder.cleanup()
+        self.close()
 
 
 class Case(unittest.TestCase):
