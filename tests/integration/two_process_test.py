@@ -12,6 +12,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ TEXT = "\n".join((SOURCE / name).read_text() for name in ("LICENSE", "include/ly
                                                           "include/lynx/engine.h"))
 SAMPLED = ["--temp", "0.8", "--top-k", "40", "--top-p", "0.95", "--min-p", "0.05",
            "--repeat-penalty", "1.1", "--seed", "7"]
+SMOLLM2_CACHE_BYTES = 30 * 2 * 192 * 2  # of a token: layers, sides, channels, F16
 
 
 def lynx_run(*arguments):
@@ -160,6 +162,49 @@ class TwoProcesses(unittest.TestCase):
                                 want["cache_digest"])
             skipped = lynx_run("--prefill", node.address, "--skip-verify", *common)
             self.assertNotEqual(json.loads(skipped.stdout)["tokens"], want["tokens"])
+
+
+def peak_bytes(process):
+    """The most memory that it had."""
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
+
+def run_and_measure(*arguments):
+    """What 'lynx run --json' says, and the most memory that it had."""
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([BIN / "lynx", "run", "--json", *map(str, arguments)],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=errors, text=True)
+        with process.stdout:
+            output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        if process.returncode:
+            raise AssertionError(errors.read())
+    return json.loads(output), usage.ru_maxrss * 1024
+
+
+class Memory(unittest.TestCase):
+    def test_neither_side_needs_more_than_the_planes(self):
+        """Beyond the model, the engine's cache and its prefill, which plain processes have as well.
+        The link is slow, so that the prefill node has to keep most of what it made."""
+        path = model("smollm2-135m-f16.gguf")
+        common = ["-m", path, "-c", 5000, "--raw-prompt", "-n", 8]
+        prompt = ["-p", TEXT[:15000]]
+        _, plain = run_and_measure("--plain", *common, "-p", "One two three")
+        _, plain_prefill = run_and_measure("--plain", *common, *prompt)
+        with start_node(path, "-c", 5000, "--link-mbps", 30) as node:
+            got, receiver = run_and_measure("--prefill", node.address, *common, *prompt)
+            sender = peak_bytes(node.process)
+        cache = got["prompt_tokens"] * SMOLLM2_CACHE_BYTES
+        print(f"\nreceiver {(receiver - plain) / cache:.2f}, sender "
+              f"{(sender - plain_prefill) / cache:.2f} of the F16 cache ({cache >> 20} MiB) beyond "
+              f"plain processes ({plain >> 20} and {plain_prefill >> 20} MiB)", flush=True)
+        most = 0.6 * cache + (64 << 20)
+        self.assertLessEqual(receiver - plain, most)
+        self.assertLessEqual(sender - plain_prefill, most)
 
 
 class Failures(unittest.TestCase):
