@@ -52,12 +52,12 @@ typedef struct link_row {
 
 /* A page is what an anchor of a small model has on a slow link, of a large one on a fast. */
 static const link_row links[] = {
-    {10, 1, 32 << 10, 25, false},     {10, 20, 32 << 10, 25, false},
-    {50, 1, 64 << 10, 40, false},     {50, 20, 64 << 10, 40, false},
-    {100, 1, 64 << 10, 60, false},    {100, 20, 64 << 10, 60, false},
-    {1000, 1, 256 << 10, 120, false}, {1000, 1, 256 << 10, 120, true},
-    {1000, 20, 256 << 10, 60, false}, {10000, 0.4, 1 << 20, 200, false},
-    {10000, 0.4, 1 << 20, 200, true},
+    {10, 1, 32 << 10, 25, false},      {10, 20, 32 << 10, 25, false},
+    {50, 1, 64 << 10, 40, false},      {50, 20, 64 << 10, 40, false},
+    {100, 1, 64 << 10, 60, false},     {100, 20, 64 << 10, 60, false},
+    {1000, 1, 256 << 10, 120, false},  {1000, 1, 256 << 10, 120, true},
+    {1000, 20, 256 << 10, 60, false},  {5000, 0.4, 512 << 10, 200, false},
+    {10000, 0.4, 1 << 20, 200, false}, {10000, 0.4, 1 << 20, 200, true},
 };
 
 enum { ROUNDS = 3 };

@@ -434,15 +434,20 @@ lynx_status cli_tokenize(lynx_engine *engine, const char *text, size_t size, boo
 lynx_status cli_chat_prompt(lynx_engine *engine, const char *template_name, const char *system,
                             const char *user, char **text, size_t *size)
 {
+    lynx_chat_turn turns[2];
+    size_t count = 0;
     size_t needed = 0;
+    if (system)
+        turns[count++] = (lynx_chat_turn){"system", system};
+    turns[count++] = (lynx_chat_turn){"user", user};
     lynx_status status =
-        engine->ops->chat_prompt(engine, template_name, system, user, NULL, 0, &needed);
+        engine->ops->chat_prompt(engine, template_name, turns, count, NULL, 0, &needed);
     if (status != LYNX_OK && status != LYNX_ERR_LIMIT)
         return status;
     *text = malloc(needed + 1);
     if (!*text)
         return LYNX_ERR_MEMORY;
-    status = engine->ops->chat_prompt(engine, template_name, system, user, *text, needed, size);
+    status = engine->ops->chat_prompt(engine, template_name, turns, count, *text, needed, size);
     if (status != LYNX_OK) {
         free(*text);
         *text = NULL;

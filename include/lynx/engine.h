@@ -80,6 +80,12 @@ typedef struct lynx_engine lynx_engine;
  * thread; false stops the prefill with LYNX_ERR_CANCELLED. May read pages (map_page). */
 typedef bool lynx_prefill_progress(void *user, uint32_t done, uint32_t total);
 
+/* What one side said; both terminated. */
+typedef struct lynx_chat_turn {
+    const char *role; /* "system", "user", "assistant" */
+    const char *text;
+} lynx_chat_turn;
+
 typedef struct lynx_engine_ops {
     void (*destroy)(lynx_engine *engine);
     const lynx_model *(*model)(const lynx_engine *engine);
@@ -95,10 +101,11 @@ typedef struct lynx_engine_ops {
     lynx_status (*token_text)(lynx_engine *engine, lynx_token token, char *text,
                               size_t capacity, size_t *size);
     bool (*token_is_end)(const lynx_engine *engine, lynx_token token);
-    /* The prompt of a one-turn chat; 'system' and 'template_name' may be NULL. '*size' as in
-     * tokenize. LYNX_ERR_UNSUPPORTED: the model's template is not known; pass a name. */
+    /* The prompt of a chat whose next turn is the model's; 'template_name' may be NULL (the
+     * model's own). '*size' as in tokenize. LYNX_ERR_UNSUPPORTED: the template is not known;
+     * pass a name. */
     lynx_status (*chat_prompt)(lynx_engine *engine, const char *template_name,
-                               const char *system, const char *user, char *text,
+                               const lynx_chat_turn *turns, size_t count, char *text,
                                size_t capacity, size_t *size);
 
     /* Cache. prefill: empties it, runs all tokens (count >= 1) in pieces, leaves the logits

@@ -195,7 +195,7 @@ typedef enum lynx_on_loss {
 typedef enum lynx_moment_type {
     LYNX_MOMENT_REQUEST,  /* clock zero of the run */
     LYNX_MOMENT_PREFILL,  /* 'count' of 'total' prompt tokens are prefilled */
-    LYNX_MOMENT_PLANE,    /* a plane arrived: 'plane', 'bytes' of it */
+    LYNX_MOMENT_PLANE,    /* a plane arrived: 'page', 'plane', 'bytes' of it */
     LYNX_MOMENT_ANCHOR,   /* the anchor is complete */
     LYNX_MOMENT_COMPLETE, /* every plane is here */
     LYNX_MOMENT_DRAFT,    /* 'token' was drafted at answer index 'count' */
@@ -210,6 +210,7 @@ typedef struct lynx_moment {
     lynx_moment_type type;
     lynx_time_ns time;
     uint32_t count, total;
+    lynx_page_id page;
     uint32_t plane;
     size_t bytes;
     lynx_token token;

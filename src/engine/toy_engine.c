@@ -184,16 +184,19 @@ static bool toy_token_is_end(const lynx_engine *engine, lynx_token token)
 }
 
 static lynx_status toy_chat_prompt(lynx_engine *engine, const char *template_name,
-                                   const char *system, const char *user, char *text,
+                                   const lynx_chat_turn *turns, size_t count, char *text,
                                    size_t capacity, size_t *size)
 {
     (void)engine;
     (void)template_name;
-    (void)system;
-    *size = strlen(user);
-    LX_REQUIRE(*size <= capacity, LYNX_ERR_LIMIT);
-    memcpy(text, user, *size);
-    return LYNX_OK;
+    *size = 0;
+    for (size_t i = 0; i < count; i++) {
+        const size_t length = strlen(turns[i].text);
+        if (*size + length <= capacity)
+            memcpy(text + *size, turns[i].text, length);
+        *size += length;
+    }
+    return *size <= capacity ? LYNX_OK : LYNX_ERR_LIMIT;
 }
 
 static lynx_status check_tokens(const lynx_token *tokens, uint32_t count)

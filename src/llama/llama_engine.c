@@ -205,15 +205,10 @@ static const char *family_template(const lx_llama *e)
 }
 
 static lynx_status chat_prompt(lynx_engine *engine, const char *template_name,
-                               const char *system, const char *user, char *text,
+                               const lynx_chat_turn *turns, size_t count, char *text,
                                size_t capacity, size_t *size)
 {
     lx_llama *e = lx_llama_of(engine);
-    struct llama_chat_message messages[2];
-    size_t count = 0;
-    if (system)
-        messages[count++] = (struct llama_chat_message){"system", system};
-    messages[count++] = (struct llama_chat_message){"user", user};
     const char *known = template_name;
     if (!known)
         known = llama_model_chat_template(e->model, NULL);
@@ -221,7 +216,12 @@ static lynx_status chat_prompt(lynx_engine *engine, const char *template_name,
         known = family_template(e);
     LX_REQUIRE(known, LYNX_ERR_UNSUPPORTED);
     const int32_t room = capacity > INT32_MAX ? INT32_MAX : (int32_t)capacity;
+    struct llama_chat_message *messages = lx_alloc(e->memory, count, sizeof(*messages));
+    LX_REQUIRE(messages, LYNX_ERR_MEMORY);
+    for (size_t i = 0; i < count; i++)
+        messages[i] = (struct llama_chat_message){turns[i].role, turns[i].text};
     const int32_t result = llama_chat_apply_template(known, messages, count, true, text, room);
+    lx_free(e->memory, messages, count, sizeof(*messages));
     LX_REQUIRE(result >= 0, LYNX_ERR_UNSUPPORTED);
     *size = (size_t)result;
     return (size_t)result > capacity ? LYNX_ERR_LIMIT : LYNX_OK;

@@ -40,6 +40,7 @@ static void on_plane(lx_run *r, const lynx_event *event)
         r->pending[r->pending_count++] = event->page;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_PLANE,
                                  .time = event->time,
+                                 .page = event->page,
                                  .plane = event->plane,
                                  .bytes = bytes});
 
