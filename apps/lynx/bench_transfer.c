@@ -157,8 +157,17 @@ static pid_t start_side(transfer_state *state, int side)
     _exit(run_side(state, side) ? 0 : 1);
 }
 
+/* Did it end well? A crash is named. */
+static bool judge(transfer_state *state, int side, int status)
+{
+    if (WIFSIGNALED(status))
+        return transfer_fail(state, side, side == 0 ? "sender" : "receiver",
+                             strsignal(WTERMSIG(status)));
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 /* Wait for both; the first that fails, an interruption or too long a time ends the other. */
-static bool wait_for(pid_t ids[2])
+static bool wait_for(transfer_state *state, pid_t ids[2])
 {
     const struct timespec pause = {0, 5000000};
     const lynx_time_ns give_up_at = lynx_clock_now() + patience_ns;
@@ -173,7 +182,7 @@ static bool wait_for(pid_t ids[2])
                 kill(ids[i], SIGKILL);
             if (waitpid(ids[i], &status, WNOHANG) != ids[i])
                 continue;
-            is_good = is_good && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+            is_good = is_good && judge(state, i, status);
             ids[i] = 0;
         }
         nanosleep(&pause, NULL);
@@ -189,5 +198,5 @@ bool transfer_run(transfer_state *state)
     if (state->task.space && !net_space_run(state->task.space))
         for (int i = 0; i < 2; i++)
             kill(ids[i], SIGKILL);
-    return wait_for(ids);
+    return wait_for(state, ids);
 }
