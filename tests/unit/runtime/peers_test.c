@@ -125,8 +125,12 @@ static void await_all(toy_decode *node, const uint64_t ids[], uint32_t count,
         lynx_event event;
         uint32_t whole = 0;
         for (uint32_t i = 0; i < count; i++) {
-            while (lynx_receiver_next_event(receiver, ids[i], &event))
+            while (lynx_receiver_next_event(receiver, ids[i], &event)) {
+                if (event.type == LYNX_EVENT_REFUSE)
+                    fprintf(stderr, "request %u: %s\n", i, event.text);
+                TOY_CHECK(event.type != LYNX_EVENT_REFUSE);
                 seen += type != LYNX_EVENT_PLANE && event.type == type;
+            }
             whole += lynx_page_map_is_complete(lynx_receiver_map(receiver, ids[i]), 0);
         }
         if (type == LYNX_EVENT_PLANE)
@@ -175,6 +179,7 @@ static void open_wide(toy_decode *node, const toy_prefill *p, int network)
     toy_decode_init(node, p->address);
     node->toy = p->toy;
     node->network = network;
+    node->remote.first_patience_ns = 20 * second; /* a link that was just made loses packets */
     toy_decode_open(node);
 }
 
