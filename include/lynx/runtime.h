@@ -34,6 +34,7 @@
 #include "lynx/link.h"
 #include "lynx/memory.h"
 #include "lynx/session.h"
+#include "lynx/speculate.h"
 #include "lynx/status.h"
 
 #ifdef __cplusplus
@@ -229,12 +230,14 @@ typedef struct lynx_run_options {
     uint32_t answer_tokens_max; /* tokens of the answer, the end token counted. Default 64 */
     bool ignore_end;            /* go on behind an end token (benchmarks). Default false */
     uint32_t draft_count_max;   /* bound of the drafts. Default 62 */
-    lynx_codec_spec spec;       /* Default "range" */
-    lynx_sampling sampling;     /* Default greedy */
-    bool is_stored;             /* the peer finishes (or still holds) the cache first; the clock
-                                   starts when it is asked to send. Default false */
-    bool after_prefill;         /* no page leaves before the prefill ended. Default false */
-    lynx_on_loss on_loss;       /* Default RECOMPUTE */
+    lynx_pace *pace; /* what drafting brought in earlier runs on this engine; read and renewed
+                        by one run at a time. NULL (default): draft up to the bound */
+    lynx_codec_spec spec;   /* Default "range" */
+    lynx_sampling sampling; /* Default greedy */
+    bool is_stored;         /* the peer finishes (or still holds) the cache first; the clock
+                               starts when it is asked to send. Default false */
+    bool after_prefill;     /* no page leaves before the prefill ended. Default false */
+    lynx_on_loss on_loss;   /* Default RECOMPUTE */
     uint64_t anchor_deadline_ns;   /* from the request (or START) to the complete anchor */
     uint64_t complete_deadline_ns; /* ... to the complete cache. 0 (default): no deadline; else
                                       the remote counts as lost for this prompt */

@@ -34,6 +34,29 @@ LYNX_API uint32_t lynx_accept_count(const lynx_token *drafts, const lynx_token *
 LYNX_API uint32_t lynx_draft_limit(uint32_t draft_count_max, uint32_t answer_left,
                                    uint32_t context_left);
 
+/*
+ * What drafting has brought so far on one engine, so that the next answer drafts no more than
+ * pays. A draft that stands saves a step; each costs a row of the pass, whether it stands or
+ * not. With p the chance that a draft stands if those before it do, draft n is worth
+ * p^n * step - row. Zero it to begin; older observations count less and less.
+ */
+typedef struct lynx_pace {
+    double step_ns;      /* of one draft; 0: not known */
+    double row_ns;       /* of a verification pass by its rows; 0: not known */
+    double hits, misses; /* drafts that stood; passes that found a wrong one */
+} lynx_pace;
+
+/* Drafts that are made whatever was seen, so that better times are noticed. */
+enum { LYNX_PACE_LEAST = 4 };
+
+/* A step took so long; a pass over 'rows' tokens, 'drafted' of them drafts, took so long. */
+LYNX_API void lynx_pace_step(lynx_pace *pace, uint64_t step_ns);
+LYNX_API void lynx_pace_verify(lynx_pace *pace, uint32_t rows, uint64_t verify_ns,
+                               uint32_t drafted, uint32_t accepted);
+
+/* How many drafts pay, at most 'limit'; 'limit' while nothing is known. */
+LYNX_API uint32_t lynx_pace_limit(const lynx_pace *pace, uint32_t limit);
+
 /* Clock of valid tokens: when the k-th token of the answer was produced, if it turned out
  * valid. A draft counts at the time when it was drafted, a correction when its pass ended. */
 typedef struct lynx_token_clock {

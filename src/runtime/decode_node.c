@@ -69,8 +69,10 @@ static lynx_status speculate(lx_run *r)
     result->bytes_before_first_draft = bytes_received(r);
 
     const uint32_t context_left = r->model->context_tokens - r->options->prompt_tokens - 1;
-    const uint32_t limit =
+    uint32_t limit =
         lynx_draft_limit(r->options->draft_count_max, lx_run_answer_left(r), context_left);
+    if (r->options->pace)
+        limit = lynx_pace_limit(r->options->pace, limit);
     while (!lx_run_has_plane(r, last)) {
         LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
         const lynx_token newest = r->history[r->options->prompt_tokens + result->drafted];

@@ -64,11 +64,14 @@ lynx_status lx_run_draft_one(lx_run *r)
 {
     lynx_run_result *result = r->result;
     const uint32_t count = r->options->prompt_tokens + 1 + result->drafted;
+    const lynx_time_ns start = lynx_clock_now();
     LX_TRY(r->engine->ops->step(r->engine, r->history[count - 1]));
     LX_TRY(r->engine->ops->sample(r->engine, 0, &r->options->sampling, r->history, count,
                                   &r->history[count]));
     lx_run_note_own_token(r);
     r->draft_times[result->drafted] = lynx_clock_now();
+    if (r->options->pace)
+        lynx_pace_step(r->options->pace, r->draft_times[result->drafted] - start);
     result->drafted++;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT,
                                  .count = result->drafted,
@@ -119,8 +122,11 @@ lynx_status lx_run_verify(lx_run *r)
     LX_TRY(lx_run_digest(r));
     uint32_t accepted = drafted;
     lynx_token follower = 0;
+    const lynx_time_ns pass_start = lynx_clock_now();
     LX_TRY(check_drafts(r, rows, &accepted, &follower));
     const lynx_time_ns end = lynx_clock_now();
+    if (r->options->pace)
+        lynx_pace_verify(r->options->pace, rows, end - pass_start, drafted, accepted);
     result->verify_ns = end - start;
     result->accepted = accepted;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFIED,

@@ -199,6 +199,42 @@ static void tokens_equal_plain_decoding(void **state)
     assert_true(drafted > accepted);
 }
 
+/* Where earlier runs found that drafting does not pay, few are made; and each run is learnt
+ * from. */
+static void drafts_follow_the_pace(void **state)
+{
+    (void)state;
+    lx_toy_options toy;
+    lx_toy_options_init(&toy);
+    toy.step_ns = 300000;
+    prefill_thread p = {.rate = 1000000};
+    char address[32];
+    lynx_token prompt[300];
+    uint32_t drafted[2];
+    start(&p, &toy, address);
+    for (uint32_t i = 0; i < 2; i++) {
+        outcome o;
+        lynx_pace pace = {.step_ns = 1, .row_ns = i == 0 ? 1e-9 : 1e9, .hits = 3.3, .misses = 5};
+        const lynx_pace before = pace;
+        lynx_run_options options;
+        lynx_run_options_init(&options);
+        options.prompt = prompt;
+        options.prompt_tokens = 300;
+        options.ignore_end = true;
+        options.pace = &pace;
+        make_prompt(prompt, 300, i);
+        run(&o, address, &toy, &options);
+        assert_int_equal(o.status, LYNX_OK);
+        drafted[i] = o.result.drafted;
+        assert_true(pace.step_ns > before.step_ns);
+        assert_true(pace.row_ns != before.row_ns);
+        assert_true(pace.hits != before.hits);
+    }
+    finish(&p);
+    assert_true(drafted[0] > LYNX_PACE_LEAST);
+    assert_int_equal(drafted[1], LYNX_PACE_LEAST);
+}
+
 static void every_method_works(void **state)
 {
     (void)state;
@@ -377,6 +413,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_equal_plain_decoding),
+        cmocka_unit_test(drafts_follow_the_pace),
         cmocka_unit_test(every_method_works),
         cmocka_unit_test(other_models_are_refused),
         cmocka_unit_test(prompts_that_do_not_fit_are_refused),
