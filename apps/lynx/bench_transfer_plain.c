@@ -188,7 +188,7 @@ static bool send_anchors(transfer_state *state, const plain *end, uint8_t *data)
 
 bool transfer_plain_send(transfer_state *state)
 {
-    plain ends[CONNECTIONS];
+    static plain ends[CONNECTIONS]; /* the thread has it when this function returns */
     pthread_t thread;
     uint8_t *data = calloc(1, state->task.page_bytes);
     if (!data || !accept_all(state, ends) || !start_tls(&ends[0], 0))
@@ -226,7 +226,7 @@ static void *receive_anchors(void *user)
 bool transfer_plain_receive(transfer_state *state)
 {
     const struct timespec pause = {0, 1000000};
-    plain ends[CONNECTIONS];
+    static plain ends[CONNECTIONS]; /* as above */
     pthread_t threads[CONNECTIONS];
     transfer_meter meter = {0};
     if (!connect_all(state, ends) || !start_tls(&ends[0], 1))

@@ -214,7 +214,10 @@ static void drafts_follow_the_pace(void **state)
     start(&p, &toy, address);
     for (uint32_t i = 0; i < 2; i++) {
         outcome o;
-        lynx_pace pace = {.step_ns = 1, .row_ns = i == 0 ? 1e-9 : 1e9, .hits = 3.3, .misses = 5};
+        lynx_pace pace = {.step_ns = 1,
+                          .row_ns = i == 0 ? 1e-9 : 1e9,
+                          .hits = 3.3,
+                          .misses = 5};
         const lynx_pace before = pace;
         lynx_run_options options;
         lynx_run_options_init(&options);
