@@ -25,7 +25,8 @@ enum {
     ANSWER = 40,
     HISTORY = PROMPT_MAX + ANSWER,
     CONTEXT = 1024,
-    TEXT_BYTES = 512
+    TEXT_BYTES = 512,
+    CANCELS = 80
 };
 
 static char generated[64];
@@ -161,6 +162,7 @@ static uint64_t cache_digest(lynx_engine *engine, uint32_t tokens)
 typedef struct story {
     lynx_engine *engine;
     uint32_t seed, prompt_tokens;
+    bool is_short; /* for models that take their time */
     bool by_pages; /* the cache is reserved and written, roughly, then right */
     lynx_sampling sampling;
     const pages *source;
@@ -246,13 +248,14 @@ static void *tell(void *user)
     const lynx_engine_ops *ops = s->engine->ops;
     fill_cache(s);
     for (uint32_t i = 0; i < ANSWER; i++) {
-        const uint32_t count = s->prompt_tokens + i;
-        AGAIN(s, ops->step(s->engine, s->history[count - 1]));
-        s->history[count] = choose(s, 0, count);
+        const uint32_t at = s->prompt_tokens + i;
+        AGAIN(s, ops->step(s->engine, s->history[at - 1]));
+        s->history[at] = choose(s, 0, at);
         CHECK(!ops->logits(s->engine, 1));
     }
-    for (uint32_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
-        verify(s, sizes[(i + s->seed) % (sizeof(sizes) / sizeof(*sizes))]);
+    const uint32_t count = sizeof(sizes) / sizeof(*sizes);
+    for (uint32_t i = 0; i < (s->is_short ? 2 : count); i++)
+        verify(s, sizes[(i + s->seed) % count]);
     CHECK(ops->length(s->engine) == s->prompt_tokens - 1 + ANSWER);
     /* Behind blobs only the prompt has pages. */
     const bool has_all = ops->model(s->engine)->can_refine;
@@ -263,9 +266,10 @@ static void *tell(void *user)
 static void story_init(story *s, uint32_t seed, uint32_t vocabulary)
 {
     test_rng rng = test_rng_of(seed);
-    *s = (story){.seed = seed};
-    s->prompt_tokens = seed % 2 ? 40 + (uint32_t)test_rng_below(&rng, 200)
-                                : 500 + (uint32_t)test_rng_below(&rng, PROMPT_MAX - 500);
+    *s = (story){.seed = seed, .is_short = vocabulary > 1000};
+    const uint32_t most = s->is_short ? 300 : PROMPT_MAX;
+    const uint32_t least = seed % 2 ? 40 : most - 40;
+    s->prompt_tokens = least + (uint32_t)test_rng_below(&rng, seed % 2 ? 60 : most - least);
     for (uint32_t i = 0; i < s->prompt_tokens; i++)
         s->history[i] = (lynx_token)(3 + test_rng_below(&rng, vocabulary - 3));
     lynx_sampling_init(&s->sampling);
@@ -302,7 +306,8 @@ static void *cancel_at_random(void *user)
 {
     canceller *c = user;
     test_rng rng = test_rng_of(5);
-    while (!atomic_load(&c->is_over)) {
+    /* A bounded number, because a call that is cancelled again and again never ends. */
+    for (int i = 0; i < CANCELS && !atomic_load(&c->is_over); i++) {
         lynx_engine *engine = c->engines[test_rng_below(&rng, SLOTS)];
         engine->ops->cancel(engine);
         usleep((useconds_t)test_rng_below(&rng, 20000));
@@ -353,8 +358,9 @@ static void destroy_all(lynx_engine *engines[], uint32_t count, uint32_t first)
         lynx_engine_destroy(engines[(first + i) % count]);
 }
 
-/* On one model: quietly, then with cancels. */
-static void check_model(const char *path, lynx_cache_access access, uint32_t seed)
+/* On one model: quietly, then perhaps with cancels. */
+static void check_model(const char *path, lynx_cache_access access, uint32_t seed,
+                        bool is_cancelled)
 {
     static story want[SLOTS];
     pages caches[SLOTS];
@@ -369,7 +375,8 @@ static void check_model(const char *path, lynx_cache_access access, uint32_t see
     atomic_store(&most_sequences, 0);
     tell_beside(engines, want, caches, false);
     assert_true(atomic_load(&most_sequences) > 1);
-    tell_beside(engines, want, caches, true);
+    if (is_cancelled)
+        tell_beside(engines, want, caches, true);
     destroy_all(engines, SLOTS, seed % SLOTS);
     for (uint32_t i = 0; i < SLOTS; i++)
         free(caches[i].bytes);
@@ -388,7 +395,7 @@ static void generated_models_agree(void **state)
     };
     for (uint32_t i = 0; i < 2; i++) {
         assert_true(gguf_write_attention(generated, &shapes[i]));
-        check_model(generated, LYNX_CACHE_TENSORS, 10 + i);
+        check_model(generated, LYNX_CACHE_TENSORS, 10 + i, true);
     }
 }
 
@@ -396,7 +403,7 @@ static void caches_behind_blobs_agree(void **state)
 {
     (void)state;
     assert_true(gguf_write_attention(generated, &small));
-    check_model(generated, LYNX_CACHE_BLOB, 21);
+    check_model(generated, LYNX_CACHE_BLOB, 21, true);
 }
 
 /* One that was downloaded; left out where there is none. */
@@ -407,7 +414,7 @@ static void check_real(const char *name, uint32_t seed)
     snprintf(path, sizeof(path), "%s/%s", folder ? folder : "", name);
     if (!folder || access(path, R_OK) != 0)
         skip();
-    check_model(path, LYNX_CACHE_TENSORS, seed);
+    check_model(path, LYNX_CACHE_TENSORS, seed, false);
 }
 
 static void smollm2_f16_agrees(void **state)
