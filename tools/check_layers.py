@@ -21,7 +21,7 @@ PUBLIC_OF_BASE = {"export", "limits", "memory", "status", "version"}
 PUBLIC_OF_LINK = {"keys", "tls"}
 
 # What only some modules may know.
-KNOWS_SYSTEM = {"link", "runtime", "cuda", "llama", "serve"}
+KNOWS_SYSTEM = {"link", "runtime", "cuda", "llama", "serve", "slots"}
 FOREIGN = {"llama.h": {"llama"}, "gguf.h": {"llama"}, "uv.h": {"runtime"},
            "xxhash.h": {"base", "llama"}, "xxh_x86dispatch.h": {"base"},
            "immintrin.h": {"codec"}}

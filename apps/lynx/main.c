@@ -7,10 +7,11 @@
 #include "commands.h"
 
 static const char bench_help[] =
-    "Usage: lynx bench codec|link [options]\n"
+    "Usage: lynx bench codec|engine|link [options]\n"
     "\n"
-    "  codec  time encoding and decoding of pages\n"
-    "  link   time late anchors, throughput and idleness of a transfer\n"
+    "  codec   time encoding and decoding of pages\n"
+    "  engine  time several slots that decode at the same time\n"
+    "  link    time late anchors, throughput and idleness of a transfer\n"
     "\n"
     "Example:\n"
     "  lynx bench codec --profile range\n"
@@ -22,17 +23,20 @@ static bool is_help(const char *word)
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
+static const char bench_names[] = "there are 'codec', 'engine' and 'link'";
+
 static int command_bench(int argc, char **argv)
 {
     if (argc < 2)
-        return cli_usage("lynx bench", "no benchmark; there are 'codec' and 'link'");
+        return cli_usage("lynx bench", "no benchmark; %s", bench_names);
     if (strcmp(argv[1], "codec") == 0)
         return lx_bench_codec(argc - 1, argv + 1);
+    if (strcmp(argv[1], "engine") == 0)
+        return lx_bench_engine(argc - 1, argv + 1);
     if (strcmp(argv[1], "link") == 0)
         return lx_bench_link(argc - 1, argv + 1);
     if (!is_help(argv[1]))
-        return cli_usage("lynx bench", "unknown benchmark '%s'; there are 'codec' and 'link'",
-                         argv[1]);
+        return cli_usage("lynx bench", "unknown benchmark '%s'; %s", argv[1], bench_names);
     fputs(bench_help, stdout);
     return CLI_OK;
 }
@@ -45,7 +49,7 @@ static const struct {
     {"run", lx_command_run, "answer one prompt, with the cache from a prefill node"},
     {"demo", lx_command_demo, "measure every way to move a cache, side by side"},
     {"eval", lx_command_eval, "tell what a codec costs: KL, top-1, accepted drafts"},
-    {"bench", command_bench, "measure speed (codec, link)"},
+    {"bench", command_bench, "measure speed (codec, engine, link)"},
     {"inspect", lx_command_inspect, "put a recorded exchange in words"},
     {"keys", lx_command_keys, "make and renew the keys by which nodes know each other"},
     {"requantize", lx_command_requantize, "write a GGUF in another weight type"},

@@ -343,6 +343,11 @@ static const char *cache_folder(void)
 
 int cli_load_engine(const cli_options *options, lynx_engine **engine)
 {
+    return cli_load_slots(options, engine, 1);
+}
+
+int cli_load_slots(const cli_options *options, lynx_engine *engines[], uint32_t count)
+{
     if (!options->engine.model_path)
         return cli_usage(options->command, "no model; pass one with -m model.gguf");
     lynx_llama_options engine_options = options->engine;
@@ -352,13 +357,14 @@ int cli_load_engine(const cli_options *options, lynx_engine **engine)
         engine_options.log = on_engine_log;
         engine_options.log_user = stderr;
     }
-    const lynx_status status = lynx_llama_create(engine, &engine_options, text, sizeof(text));
+    const lynx_status status =
+        lynx_llama_create_slots(engines, count, &engine_options, text, sizeof(text));
     if (status != LYNX_OK) {
         const int code = cli_fail(options->command, status, text);
         return code == CLI_USAGE ? CLI_USAGE : CLI_FAILED;
     }
     if (options->is_verbose)
-        fprintf(stderr, "%s\n", lynx_llama_probe_report(*engine));
+        fprintf(stderr, "%s\n", lynx_llama_probe_report(engines[0]));
     return CLI_OK;
 }
 

@@ -180,6 +180,8 @@ int cli_take_option(cli_options *options, int option, const char *value);
 
 /* Load the model; CLI_OK or an exit code after the message. */
 int cli_load_engine(const cli_options *options, lynx_engine **engine);
+/* The same with 'count' slots. */
+int cli_load_slots(const cli_options *options, lynx_engine *engines[], uint32_t count);
 
 /* Wrap 'link' in a pacer when a rate or delay was asked for. Takes 'link' in any case. */
 lynx_status cli_pace(const cli_options *options, lynx_link **link);

@@ -6,7 +6,8 @@
  * dense: 'length' tokens are in the cache, the next one gets position 'length'. Applications
  * plug an engine in by this table; lynx/llama.h gives one on llama.cpp.
  *
- * Threads: all calls come from one thread at a time, but cancel(), which may come from any.
+ * Threads: all calls of one engine come from one thread at a time, but cancel(), which may come
+ * from any. Engines that share a model (slots) are used from different threads at once.
  * No call prints, exits or aborts; an error is explained by error_text().
  *
  * The functions below the table are the way to call it: they check the state so that each

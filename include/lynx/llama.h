@@ -44,19 +44,19 @@ typedef void lynx_log(void *user, int severity, const char *text);
 
 typedef struct lynx_llama_options {
     size_t struct_size;
-    const char *model_path;               /* GGUF file. No default */
-    uint32_t context_tokens;              /* --ctx-size; 0 = the model's own. Default 4608 */
-    int32_t threads;                      /* --threads; 0 = number of cores. Default 0 */
-    int32_t threads_batch;                /* --threads-batch; 0 = as 'threads'. Default 0 */
-    int32_t gpu_layers;                   /* --gpu-layers. Default 0 */
-    lynx_element element;                 /* --cache-type: F16, BF16 or F32. Default F16 */
+    const char *model_path;  /* GGUF file. No default */
+    uint32_t context_tokens; /* --ctx-size, of each slot; 0 = the model's own. Default 4608 */
+    int32_t threads;         /* --threads; 0 = number of cores. Default 0 */
+    int32_t threads_batch;   /* --threads-batch; 0 = as 'threads'. Default 0 */
+    int32_t gpu_layers;      /* --gpu-layers. Default 0 */
+    lynx_element element;    /* --cache-type: F16, BF16 or F32. Default F16 */
     lynx_flash_attention flash_attention; /* --flash-attn. Default AUTO */
     lynx_exact_mode exact;                /* --exact. Default STRICT */
     lynx_cache_access cache_access;       /* Default AUTO */
     uint32_t
         prefill_piece_tokens; /* tokens of one prefill piece, a multiple of 256. Default 512 */
     const char *cache_folder; /* where weight digests are remembered; NULL = nowhere */
-    lynx_log *log;            /* lines of llama.cpp and of the probe; may be NULL */
+    lynx_log *log; /* lines of llama.cpp and of the probe, from any thread; may be NULL */
     void *log_user;
     const lynx_allocator *memory;
 } lynx_llama_options;
@@ -72,8 +72,25 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_llama_create(lynx_engine **engine,
                                                        const lynx_llama_options *options,
                                                        char *text, size_t text_size);
 
+enum { LYNX_LLAMA_SLOTS_MAX = 16 };
+
+/*
+ * The same with 'count' slots, [1, LYNX_LLAMA_SLOTS_MAX]: 'engines' gets as many engines of one
+ * model, each with a sequence of 'context_tokens' of its own in one context. Several slots have
+ * one more thread, which computes for all of them: what waits goes into one batch, so slots
+ * that decode at the same time share their passes over the weights. Each slot is used as an
+ * engine of its own, from one thread at a time, different slots from different threads; their
+ * tokens do not depend on each other. End each with lynx_engine_destroy, in any order, from any
+ * thread; the last frees the model. Returns as lynx_llama_create, and LYNX_ERR_UNSUPPORTED when
+ * what one slot computes depends on the others; 'engines' is untouched then.
+ */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_llama_create_slots(lynx_engine *engines[],
+                                                             uint32_t count,
+                                                             const lynx_llama_options *options,
+                                                             char *text, size_t text_size);
+
 /* What the probe found, in words: one line for each check, "\n" between; borrowed from the
- * engine. 'engine' must come from lynx_llama_create. */
+ * engine. 'engine' must come from lynx_llama_create or lynx_llama_create_slots. */
 LYNX_API const char *lynx_llama_probe_report(const lynx_engine *engine);
 
 /* Version of the llama.cpp library in use. */

@@ -85,9 +85,9 @@ static lynx_status digest_file(lx_llama *e, uint8_t digest[16])
     if (file)
         fclose(file);
     free(block);
-    return status == LYNX_OK
-               ? LYNX_OK
-               : lx_llama_fail(e, status, "cannot read '%s'", e->options.model_path);
+    return status == LYNX_OK ? LYNX_OK
+                             : lx_llama_fail(e->slots[0]->error, status, "cannot read '%s'",
+                                             e->options.model_path);
 }
 
 /* Path of the remembered digest; false when nothing is to be remembered. */

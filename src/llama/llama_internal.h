@@ -6,16 +6,20 @@
 #include <ggml-backend.h>
 #include <ggml.h>
 #include <llama.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "lynx/llama.h"
+#include "slots/slot_queue.h"
 
 enum {
     LX_PARTS_MAX = 2, /* full attention, sliding window */
     LX_ERROR_TEXT = 512,
     LX_REPORT_TEXT = 4096,
-    LX_BATCH_TOKENS = 63, /* 64 queries take another path of flash attention */
-    LX_PIECE_TOKENS_MAX = 2048
+    LX_BATCH_TOKENS = 63,      /* 64 queries take another path of flash attention */
+    LX_BATCH_TOKENS_EVEN = 62, /* of several slots, whose columns are even (llama_batch.c) */
+    LX_PIECE_TOKENS_MAX = 2048,
+    LX_PROBE_TOKENS = 48 /* of the context of the exactness probe */
 };
 
 /* Where the rows of one layer and side lie in a state blob. */
@@ -42,12 +46,14 @@ typedef struct lx_state {
     lx_state_part parts[LX_PARTS_MAX];
 } lx_state;
 
+typedef struct lx_slot lx_slot;
+
+/* What the slots of one model share. */
 typedef struct lx_llama {
-    lynx_engine base;
     const lynx_allocator *memory;
     lynx_llama_options options;
     struct llama_model *model;
-    struct llama_context *context;
+    struct llama_context *context; /* touched in jobs only */
     const struct llama_vocab *vocab;
     struct llama_batch batch; /* room for a prefill piece */
     bool has_batch;
@@ -65,6 +71,35 @@ typedef struct lx_llama {
 
     /* Which part and which place in it a layer has. */
     uint32_t *part_of, *place_of;
+    lx_state layout; /* of a blob that the probe saw: what every blob is built like */
+
+    lx_slot *slots[LX_SLOTS_MAX]; /* for creation alone: each may end any time later */
+    uint32_t slot_count;
+    atomic_uint live_slots;
+
+    /* Several slots: the thread that computes, and the jobs for it. */
+    lx_slot_queue queue;
+    pthread_t thread;
+    bool has_queue, has_thread;
+    lx_slot *running[LX_SLOTS_MAX]; /* whose tokens are in llama_decode */
+    uint32_t running_count;
+
+    float *saved_logits; /* for the probe */
+    char report[LX_REPORT_TEXT];
+} lx_llama;
+
+/* One sequence: an engine. */
+struct lx_slot {
+    lynx_engine base;
+    lx_llama *shared;
+    uint32_t index; /* sequence and stream of llama.cpp */
+    uint32_t length;
+    atomic_bool is_cancelled;
+
+    /* Rows of the last decode: of one slot they stay in the context, at 'first_row' of its
+     * batch; of several each has a copy. */
+    uint32_t first_row, row_count, row_room;
+    float *rows;
 
     /* Blob access: the whole state; or a skeleton while cells are reserved. */
     uint8_t *blob;
@@ -81,45 +116,84 @@ typedef struct lx_llama {
     bool is_mapped_write;
 
     llama_token_data *candidates; /* 'vocabulary' of them */
-    float *saved_logits;          /* for the probe */
-    uint32_t length;
-    atomic_bool is_cancelled;
     char error[LX_ERROR_TEXT];
-    char report[LX_REPORT_TEXT];
-} lx_llama;
+};
 
-lx_llama *lx_llama_of(lynx_engine *engine);
+lx_slot *lx_slot_of(lynx_engine *engine);
 
-/* Explain in 'error' and return 'status'. */
-lynx_status lx_llama_fail(lx_llama *e, lynx_status status, const char *format, ...)
+/* Explain in 'error' (LX_ERROR_TEXT bytes) and return 'status'. */
+lynx_status lx_llama_fail(char *error, lynx_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Append a line to the probe's report. */
 void lx_llama_note(lx_llama *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* ---- llama_batch.c ------------------------------------------------------------------- */
+
+/* A slot's tokens for the end of its cache, with logits of all (STEP) or of the last (PIECE).
+ */
+typedef struct lx_decode_job {
+    lx_job base;
+    lx_slot *slot;
+    const lynx_token *tokens;
+    uint32_t count;
+} lx_decode_job;
+
+void lx_decode_job_init(lx_decode_job *job, lx_slot *slot, lx_job_kind kind,
+                        const lynx_token *tokens, uint32_t count);
+
+/* Decode a group as one batch; each job gets its status. On the thread that may touch the
+ * context. */
+void lx_decode_group(lx_llama *e, lx_decode_job *jobs[], uint32_t count);
+
+/* Room for the logits of 'count' tokens. */
+lynx_status lx_slot_make_rows(lx_slot *s, uint32_t count);
+
+/* Decode 'tokens', with those of other slots if there are any. */
+lynx_status lx_slot_decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
+                           uint32_t count);
+
+/* Run 'call' where and when nothing else touches the context. */
+typedef lynx_status lx_slot_call(lx_slot *s, void *user);
+lynx_status lx_slot_run(lx_slot *s, lx_slot_call *call, void *user);
+
+/* Stop decoding when all slots of the batch are cancelled. */
+bool lx_batch_should_abort(void *user);
+
+lynx_status lx_batch_start_thread(lx_llama *e);
+void lx_batch_stop_thread(lx_llama *e);
+
 /* ---- llama_engine.c ------------------------------------------------------------------ */
 
-/* Decode tokens at the end of the cache; logits of all of them, or of the last alone. */
-lynx_status lx_llama_decode(lx_llama *e, const lynx_token *tokens, uint32_t count,
-                            bool all_logits);
-lynx_status lx_llama_step(lynx_engine *engine, lynx_token token);
-lynx_status lx_llama_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
-lynx_status lx_llama_rewind(lynx_engine *engine, uint32_t length);
-lynx_status lx_llama_clear(lx_llama *e);
+extern const lynx_engine_ops lx_slot_ops;
+
+lynx_status lx_slot_step(lynx_engine *engine, lynx_token token);
+lynx_status lx_slot_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
+lynx_status lx_slot_rewind(lynx_engine *engine, uint32_t length);
+lynx_status lx_slot_clear(lx_slot *s);
+
+/* ---- llama_create.c ------------------------------------------------------------------ */
+
+/* Of the engine's table: the last slot frees what all share. */
+void lx_slot_destroy(lynx_engine *engine);
+
+/* Shape of one side of a layer; the head size is that of the file. */
+void lx_llama_set_channels(lx_llama *e, uint32_t layer, uint32_t side, uint32_t channels);
 
 /* ---- llama_state.c ------------------------------------------------------------------- */
 
-/* Parse a whole blob; LYNX_ERR_UNSUPPORTED with a sentence when it is not as known. */
-lynx_status lx_state_parse(lx_llama *e, const uint8_t *blob, size_t size, lx_state *state);
-void lx_state_fini(lx_llama *e, lx_state *state);
+/* Parse a whole blob of the slot; LYNX_ERR_UNSUPPORTED with a sentence when it is not as
+ * known. */
+lynx_status lx_state_parse(lx_slot *s, const uint8_t *blob, size_t size, lx_state *state);
+void lx_state_fini(const lx_llama *e, lx_state *state);
 
-/* Make a blob like 'like' with cells for positions 0 .. tokens - 1 in every part and zeros as
- * content. '*blob' is the caller's (free()). */
-lynx_status lx_state_build(const lx_state *like, uint32_t tokens, uint8_t **blob, size_t *size);
+/* Make a blob for the slot with cells for positions 0 .. tokens - 1 in every part and zeros
+ * as content. '*blob' is the caller's (free()). */
+lynx_status lx_state_build(const lx_slot *s, uint32_t tokens, uint8_t **blob, size_t *size);
 
-/* Read the context's blob into '*blob' (malloc). */
-lynx_status lx_state_get(lx_llama *e, uint8_t **blob, size_t *size);
-lynx_status lx_state_set(lx_llama *e, const uint8_t *blob, size_t size);
+/* Read the slot's blob into '*blob' (malloc); put one in the place of what the slot has. */
+lynx_status lx_state_get(lx_slot *s, uint8_t **blob, size_t *size);
+lynx_status lx_state_set(lx_slot *s, const uint8_t *blob, size_t size);
 
 /* ---- llama_cache.c ------------------------------------------------------------------- */
 
@@ -130,18 +204,16 @@ lynx_status lx_cache_map(lynx_engine *engine, lynx_page_id id, uint32_t prompt_t
 lynx_status lx_cache_unmap(lynx_engine *engine);
 lynx_status lx_cache_commit(lynx_engine *engine);
 /* Tile of 'count' cells from 'first' of a side, wherever it lies. */
-lynx_status lx_cache_tile(lx_llama *e, uint32_t layer, uint32_t side, uint32_t first,
+lynx_status lx_cache_tile(lx_slot *s, uint32_t layer, uint32_t side, uint32_t first,
                           uint32_t count, bool is_write, lynx_tile *tile);
 
 /* ---- others -------------------------------------------------------------------------- */
 
 lynx_status lx_llama_probe(lx_llama *e);
+lynx_status lx_llama_probe_exactness(lx_llama *e);
 lynx_status lx_llama_fingerprint(lx_llama *e);
-lynx_status lx_llama_sample(lynx_engine *engine, uint32_t row, const lynx_sampling *sampling,
-                            const lynx_token *history, uint32_t history_count,
-                            lynx_token *token);
-
-/* Shape of one side of a layer; the head size is that of the file. */
-void lx_llama_set_channels(lx_llama *e, uint32_t layer, uint32_t side, uint32_t channels);
+lynx_status lx_slot_sample(lynx_engine *engine, uint32_t row, const lynx_sampling *sampling,
+                           const lynx_token *history, uint32_t history_count,
+                           lynx_token *token);
 
 #endif

@@ -2,23 +2,21 @@
 /*
  * llama_probe.c - checks at start-up of every fact that the adapter builds on; docs/llama.md.
  *
- * The probe decodes a few tokens in the real context and leaves it empty.
+ * The probe decodes a few tokens in the real context and leaves it empty. Here: what lies
+ * where in the cache. Exactness: llama_exact.c.
  */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/alloc.h"
 #include "base/check.h"
 #include "base/half.h"
 #include "codec/rope.h"
 #include "llama/llama_internal.h"
 
 enum {
-    SAME_TOKENS = 40,    /* identical tokens for the rotation test */
-    CONTEXT_TOKENS = 48, /* of the exactness test */
-    STEP_TOKENS = 5,
+    SAME_TOKENS = 40, /* identical tokens for the rotation test */
     HEAD_CHANNELS_MAX = 1024
 };
 
@@ -69,8 +67,9 @@ static bool tile_is_equal(const lynx_tile *a, const lynx_tile *b, uint32_t token
 }
 
 /* Types, sizes and counts of the blob against the shape. */
-static lynx_status check_layout(lx_llama *e, const lx_state *state)
+static lynx_status check_layout(lx_slot *s, const lx_state *state)
 {
+    lx_llama *e = s->shared;
     const size_t bytes = lynx_element_bytes(e->description.shape.element);
     static const int32_t types[] = {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16};
     uint32_t layers = 0;
@@ -80,27 +79,29 @@ static lynx_status check_layout(lx_llama *e, const lx_state *state)
     for (uint32_t l = 0; is_right && l < e->layer_count; l++) {
         const lx_state_part *part = &state->parts[e->part_of[l]];
         for (uint32_t side = 0; side < (part->has_values ? 2u : 1u); side++) {
-            const lx_state_side *s = &part->sides[2 * e->place_of[l] + side];
-            const uint64_t channels = s->is_transposed ? s->channels : s->row_bytes / bytes;
+            const lx_state_side *rows = &part->sides[2 * e->place_of[l] + side];
+            const uint64_t channels =
+                rows->is_transposed ? rows->channels : rows->row_bytes / bytes;
             /* llama.cpp gives all transposed values the room of its widest layer. */
-            if (s->is_transposed && channels < e->layers[l].sides[side].channels)
+            if (rows->is_transposed && channels < e->layers[l].sides[side].channels)
                 lx_llama_set_channels(e, l, side, (uint32_t)channels);
-            is_right = is_right && s->type == types[e->description.shape.element] &&
+            is_right = is_right && rows->type == types[e->description.shape.element] &&
                        channels == e->layers[l].sides[side].channels &&
-                       s->is_transposed == (side == 1 && !e->is_flash);
+                       rows->is_transposed == (side == 1 && !e->is_flash);
         }
     }
     return is_right
                ? LYNX_OK
-               : lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
+               : lx_llama_fail(s->error, LYNX_ERR_UNSUPPORTED,
                                "the cache of '%s' has %u layers in %u parts whose types or "
                                "sizes are not those of its tensors",
                                e->architecture, layers, state->part_count);
 }
 
 /* Find for each layer the part and place whose keys are its tensor's keys. */
-static lynx_status find_places(lx_llama *e, const uint8_t *blob, const lx_state *state)
+static lynx_status find_places(lx_slot *s, const uint8_t *blob, const lx_state *state)
 {
+    lx_llama *e = s->shared;
     uint32_t next[LX_PARTS_MAX] = {0};
     for (uint32_t l = 0; l < e->layer_count; l++) {
         bool is_found = false;
@@ -108,29 +109,29 @@ static lynx_status find_places(lx_llama *e, const uint8_t *blob, const lx_state 
             const lx_state_part *part = &state->parts[p];
             if (next[p] >= part->layer_count)
                 continue;
-            const lx_state_side *s = &part->sides[2 * next[p]];
             lynx_tile own;
-            const lynx_tile there = blob_side_tile(e, blob, part, s);
-            LX_TRY(lx_cache_tile(e, l, 0, (uint32_t)part->first_position, part->cell_count,
+            const lynx_tile there = blob_side_tile(e, blob, part, &part->sides[2 * next[p]]);
+            LX_TRY(lx_cache_tile(s, l, 0, (uint32_t)part->first_position, part->cell_count,
                                  false, &own));
             is_found =
                 tile_is_equal(&own, &there, part->cell_count, e->layers[l].sides[0].channels);
-            LX_TRY(lx_cache_unmap(&e->base));
+            LX_TRY(lx_cache_unmap(&s->base));
             if (is_found) {
                 e->part_of[l] = p;
                 e->place_of[l] = next[p]++;
             }
         }
         if (!is_found)
-            return lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
+            return lx_llama_fail(s->error, LYNX_ERR_UNSUPPORTED,
                                  "the cache tensor of layer %u is not where the state has it",
                                  l);
     }
     return LYNX_OK;
 }
 
-static lynx_status check_values(lx_llama *e, const uint8_t *blob, const lx_state *state)
+static lynx_status check_values(lx_slot *s, const uint8_t *blob, const lx_state *state)
 {
+    lx_llama *e = s->shared;
     for (uint32_t l = 0; l < e->layer_count; l++) {
         const lx_state_part *part = &state->parts[e->part_of[l]];
         const uint32_t channels = e->layers[l].sides[1].channels;
@@ -139,26 +140,26 @@ static lynx_status check_values(lx_llama *e, const uint8_t *blob, const lx_state
         lynx_tile own;
         const lynx_tile there =
             blob_side_tile(e, blob, part, &part->sides[2 * e->place_of[l] + 1]);
-        LX_TRY(lx_cache_tile(e, l, 1, (uint32_t)part->first_position, part->cell_count, false,
+        LX_TRY(lx_cache_tile(s, l, 1, (uint32_t)part->first_position, part->cell_count, false,
                              &own));
         const bool is_equal = tile_is_equal(&own, &there, part->cell_count, channels);
-        LX_TRY(lx_cache_unmap(&e->base));
+        LX_TRY(lx_cache_unmap(&s->base));
         if (!is_equal)
-            return lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
+            return lx_llama_fail(s->error, LYNX_ERR_UNSUPPORTED,
                                  "the values of layer %u are not where the state has them", l);
     }
     return LYNX_OK;
 }
 
-/* Put a blob of 'tokens' cells together from nothing but its layout, and compare it. */
-static lynx_status check_rebuilt(lx_llama *e, const uint8_t *blob, size_t size,
-                                 const lx_state *state, uint32_t tokens)
+/* Put a blob of 'tokens' cells together from nothing but its layout, compare and load it. */
+static lynx_status check_rebuilt(lx_slot *s, const uint8_t *blob, size_t size, uint32_t tokens)
 {
+    const lx_state *state = &s->shared->layout;
     uint8_t *built = NULL;
     size_t built_size = 0;
     lx_state again = {0};
-    LX_TRY(lx_state_build(state, tokens, &built, &built_size));
-    lynx_status status = lx_state_parse(e, built, built_size, &again);
+    LX_TRY(lx_state_build(s, tokens, &built, &built_size));
+    lynx_status status = lx_state_parse(s, built, built_size, &again);
     bool is_equal = status == LYNX_OK && built_size == size;
     for (uint32_t p = 0; is_equal && p < state->part_count; p++)
         for (uint32_t i = 0; i < 2 * state->parts[p].layer_count; i++) {
@@ -171,46 +172,46 @@ static lynx_status check_rebuilt(lx_llama *e, const uint8_t *blob, size_t size,
         }
     is_equal = is_equal && memcmp(built, blob, size) == 0;
     if (is_equal)
-        status = lx_state_set(e, built, built_size);
-    lx_state_fini(e, &again);
+        status = lx_state_set(s, built, built_size);
+    lx_state_fini(s->shared, &again);
     free(built);
     LX_TRY(status);
     return is_equal
                ? LYNX_OK
-               : lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
+               : lx_llama_fail(s->error, LYNX_ERR_UNSUPPORTED,
                                "a cache state put together by Lynx differs from llama.cpp's");
 }
 
-static lynx_status probe_state(lx_llama *e, uint32_t tokens)
+/* The slot's blob and where its rows are, in the shared layout. */
+static lynx_status check_blob(lx_slot *s, const uint8_t *blob, size_t size, uint32_t tokens)
+{
+    lx_state *layout = &s->shared->layout;
+    uint8_t *back = NULL;
+    size_t back_size = 0;
+    lx_state_fini(s->shared, layout);
+    LX_TRY(lx_state_parse(s, blob, size, layout));
+    LX_TRY(find_places(s, blob, layout));
+    LX_TRY(check_layout(s, layout));
+    LX_TRY(check_values(s, blob, layout));
+    LX_TRY(check_rebuilt(s, blob, size, tokens));
+    /* What was loaded must come back, and lie in the tensors at the same cells. */
+    LX_TRY(lx_state_get(s, &back, &back_size));
+    const bool is_same = back_size == size && memcmp(back, blob, size) == 0;
+    free(back);
+    if (!is_same)
+        return lx_llama_fail(s->error, LYNX_ERR_UNSUPPORTED,
+                             "a cache state that was loaded does not come back");
+    return find_places(s, blob, layout);
+}
+
+static lynx_status probe_state(lx_slot *s, uint32_t tokens)
 {
     uint8_t *blob = NULL;
-    uint8_t *back = NULL;
     size_t size = 0;
-    size_t back_size = 0;
-    LX_TRY(lx_state_get(e, &blob, &size));
-    lynx_status status = lx_state_parse(e, blob, size, &e->blob_state);
-    if (status == LYNX_OK)
-        status = find_places(e, blob, &e->blob_state);
-    if (status == LYNX_OK)
-        status = check_layout(e, &e->blob_state);
-    if (status == LYNX_OK)
-        status = check_values(e, blob, &e->blob_state);
-    if (status == LYNX_OK)
-        status = check_rebuilt(e, blob, size, &e->blob_state, tokens);
-    /* What was loaded must come back, and lie in the tensors at the same cells. */
-    if (status == LYNX_OK)
-        status = lx_state_get(e, &back, &back_size);
-    if (status == LYNX_OK && (back_size != size || memcmp(back, blob, size) != 0))
-        status = lx_llama_fail(e, LYNX_ERR_UNSUPPORTED,
-                               "a cache state that was loaded does not come back");
-    if (status == LYNX_OK)
-        status = find_places(e, blob, &e->blob_state);
+    LX_TRY(lx_state_get(s, &blob, &size));
+    const lynx_status status = check_blob(s, blob, size, tokens);
     free(blob);
-    free(back);
-    LX_TRY(status);
-    lx_llama_note(e, "state: %u part(s), parsed, rebuilt byte-identical and loaded back",
-                  e->blob_state.part_count);
-    return LYNX_OK;
+    return status;
 }
 
 /* ---- rotation ------------------------------------------------------------------------ */
@@ -251,8 +252,9 @@ static double number_of(lx_llama *e, const char *name)
 }
 
 /* The rotation of one layer's keys by trial, NONE when no candidate explains them. */
-static lynx_status probe_rope(lx_llama *e, uint32_t layer)
+static lynx_status probe_rope(lx_slot *s, uint32_t layer)
 {
+    lx_llama *e = s->shared;
     lynx_side_shape *shape = &e->layers[layer].sides[LYNX_SIDE_KEYS];
     const double bases[] = {number_of(e, "rope.freq_base"),
                             number_of(e, "rope.freq_base_swa"),
@@ -268,7 +270,7 @@ static lynx_status probe_rope(lx_llama *e, uint32_t layer)
     lynx_tile keys;
     if (type != LLAMA_ROPE_TYPE_NORM && type != LLAMA_ROPE_TYPE_NEOX)
         return LYNX_OK;
-    LX_TRY(lx_cache_tile(e, layer, 0, 0, SAME_TOKENS, false, &keys));
+    LX_TRY(lx_cache_tile(s, layer, 0, 0, SAME_TOKENS, false, &keys));
     for (size_t i = 0; i < sizeof(bases) / sizeof(*bases); i++)
         for (size_t k = 0; k < 2; k++) {
             lynx_rope rope = {
@@ -287,14 +289,15 @@ static lynx_status probe_rope(lx_llama *e, uint32_t layer)
             }
         }
     shape->rope = best;
-    return lx_cache_unmap(&e->base);
+    return lx_cache_unmap(&s->base);
 }
 
-static lynx_status probe_ropes(lx_llama *e)
+static lynx_status probe_ropes(lx_slot *s)
 {
+    lx_llama *e = s->shared;
     uint32_t found = 0;
     for (uint32_t l = 0; l < e->layer_count; l++) {
-        LX_TRY(probe_rope(e, l));
+        LX_TRY(probe_rope(s, l));
         found += e->layers[l].sides[0].rope.pairing != LYNX_ROPE_NONE;
     }
     const lynx_rope *first = &e->layers[0].sides[0].rope;
@@ -303,83 +306,40 @@ static lynx_status probe_ropes(lx_llama *e)
     return LYNX_OK;
 }
 
-/* ---- exactness ----------------------------------------------------------------------- */
-
-static float largest_difference(const float *a, const float *b, uint32_t count)
-{
-    float most = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const float difference = fabsf(a[i] - b[i]);
-        /* A NaN must not pass as equal. */
-        if (!(difference <= most))
-            most = difference;
-    }
-    return most;
-}
-
-/* Logits of the first STEP_TOKENS rows of a batch against those that were saved. */
-static lynx_status compare_batch(lx_llama *e, const lynx_token *tokens, uint32_t count,
-                                 float *error)
-{
-    const uint32_t vocabulary = e->description.vocabulary;
-    LX_TRY(lx_llama_rewind(&e->base, CONTEXT_TOKENS));
-    LX_TRY(lx_llama_batch(&e->base, tokens, count));
-    for (uint32_t row = 0; row < STEP_TOKENS && row < count; row++) {
-        const float difference =
-            largest_difference(e->base.ops->logits(&e->base, row),
-                               e->saved_logits + (size_t)row * vocabulary, vocabulary);
-        if (!(difference <= *error))
-            *error = difference;
-    }
-    return LYNX_OK;
-}
-
-static lynx_status probe_exactness(lx_llama *e)
-{
-    const uint32_t vocabulary = e->description.vocabulary;
-    static const uint32_t sizes[] = {3, 8, 20, LX_BATCH_TOKENS};
-    lynx_token tokens[CONTEXT_TOKENS + LX_BATCH_TOKENS];
-    for (uint32_t i = 0; i < CONTEXT_TOKENS + LX_BATCH_TOKENS; i++)
-        tokens[i] = (lynx_token)((i * 7919u + 13u) % vocabulary);
-    LX_TRY(lx_llama_clear(e));
-    LX_TRY(lx_llama_decode(e, tokens, CONTEXT_TOKENS, false));
-    for (uint32_t i = 0; i < STEP_TOKENS; i++) {
-        LX_TRY(lx_llama_step(&e->base, tokens[CONTEXT_TOKENS + i]));
-        memcpy(e->saved_logits + (size_t)i * vocabulary, e->base.ops->logits(&e->base, 0),
-               vocabulary * sizeof(float));
-    }
-    float error = 0;
-    for (uint32_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
-        LX_TRY(compare_batch(e, tokens + CONTEXT_TOKENS, sizes[i], &error));
-    e->description.exactness = error == 0 ? LYNX_EXACT : LYNX_EXACT_TO_ROUNDING;
-    e->description.exactness_error = error;
-    lx_llama_note(e,
-                  "exactness (%s): step against batches of 3, 8, 20, %u: %s, |difference| %g",
-                  e->options.exact == LYNX_EXACT_STRICT ? "strict" : "rounding",
-                  (unsigned)LX_BATCH_TOKENS, error == 0 ? "exact" : "up to rounding",
-                  (double)error);
-    return LYNX_OK;
-}
-
 /* ---- the whole ----------------------------------------------------------------------- */
+
+/* Identical tokens in the slot, and everything that can be seen of them. */
+static lynx_status probe_cells(lx_slot *s, lynx_token token)
+{
+    lynx_token same[SAME_TOKENS];
+    for (uint32_t i = 0; i < SAME_TOKENS; i++)
+        same[i] = token;
+    LX_TRY(lx_slot_clear(s));
+    LX_TRY(lx_slot_decode(s, LX_JOB_PIECE, same, SAME_TOKENS));
+    if (s->index == 0)
+        LX_TRY(probe_ropes(s));
+    return probe_state(s, SAME_TOKENS);
+}
 
 lynx_status lx_llama_probe(lx_llama *e)
 {
-    const size_t saved = (size_t)STEP_TOKENS * e->description.vocabulary;
-    lynx_token same[SAME_TOKENS];
-    for (uint32_t i = 0; i < SAME_TOKENS; i++)
-        same[i] = (lynx_token)(e->description.vocabulary / 2);
-    const uint32_t need = CONTEXT_TOKENS + LX_BATCH_TOKENS + 2;
+    const uint32_t vocabulary = e->description.vocabulary;
+    lx_slot *first = e->slots[0];
+    lx_slot *last = e->slots[e->slot_count - 1];
+    const uint32_t need = LX_PROBE_TOKENS + LX_BATCH_TOKENS + 2;
     if (e->description.context_tokens < need)
-        return lx_llama_fail(e, LYNX_ERR_ARGUMENT,
+        return lx_llama_fail(first->error, LYNX_ERR_ARGUMENT,
                              "a context of %u tokens is too small; use --ctx-size %u or more",
                              e->description.context_tokens, need);
-    e->saved_logits = lx_alloc(e->memory, saved, sizeof(float));
-    LX_REQUIRE(e->saved_logits, LYNX_ERR_MEMORY);
-    LX_TRY(lx_llama_clear(e));
-    LX_TRY(lx_llama_decode(e, same, SAME_TOKENS, false));
-    LX_TRY(probe_ropes(e));
-    LX_TRY(probe_state(e, SAME_TOKENS));
-    LX_TRY(probe_exactness(e));
-    return lx_llama_clear(e);
+    LX_TRY(probe_cells(first, (lynx_token)(vocabulary / 2)));
+    /* Beside a stream with other content, which still holds once this one was loaded. */
+    if (last != first) {
+        LX_TRY(probe_cells(last, (lynx_token)(vocabulary / 3)));
+        LX_TRY(probe_state(first, SAME_TOKENS));
+    }
+    lx_llama_note(e,
+                  "state: %u part(s) of %u stream(s), parsed, rebuilt byte-identical and "
+                  "loaded back",
+                  e->layout.part_count, e->slot_count);
+    return lx_llama_probe_exactness(e);
 }

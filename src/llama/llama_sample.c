@@ -76,13 +76,12 @@ static lynx_token largest(const float *logits, uint32_t count)
     return (lynx_token)best;
 }
 
-lynx_status lx_llama_sample(lynx_engine *engine, uint32_t row, const lynx_sampling *sampling,
-                            const lynx_token *history, uint32_t history_count,
-                            lynx_token *token)
+lynx_status lx_slot_sample(lynx_engine *engine, uint32_t row, const lynx_sampling *sampling,
+                           const lynx_token *history, uint32_t history_count, lynx_token *token)
 {
-    lx_llama *e = lx_llama_of(engine);
+    lx_slot *s = lx_slot_of(engine);
     const float *logits = engine->ops->logits(engine, row);
-    const uint32_t vocabulary = e->description.vocabulary;
+    const uint32_t vocabulary = s->shared->description.vocabulary;
     LX_REQUIRE(logits, LYNX_ERR_STATE);
     if (sampling->temperature <= 0.0f && !has_penalties(sampling)) {
         *token = largest(logits, vocabulary);
@@ -92,13 +91,13 @@ lynx_status lx_llama_sample(lynx_engine *engine, uint32_t row, const lynx_sampli
         make_chain(sampling, history, history_count, (int32_t)vocabulary);
     LX_REQUIRE(chain, LYNX_ERR_MEMORY);
     for (uint32_t i = 0; i < vocabulary; i++)
-        e->candidates[i] = (llama_token_data){(llama_token)i, logits[i], 0.0f};
-    llama_token_data_array array = {e->candidates, vocabulary, -1, false};
+        s->candidates[i] = (llama_token_data){(llama_token)i, logits[i], 0.0f};
+    llama_token_data_array array = {s->candidates, vocabulary, -1, false};
     llama_sampler_apply(chain, &array);
     const bool is_chosen = array.selected >= 0 && (size_t)array.selected < array.size;
     if (is_chosen)
         *token = array.data[array.selected].id;
     llama_sampler_free(chain);
     return is_chosen ? LYNX_OK
-                     : lx_llama_fail(e, LYNX_ERR_ENGINE, "the sampler chose no token");
+                     : lx_llama_fail(s->error, LYNX_ERR_ENGINE, "the sampler chose no token");
 }

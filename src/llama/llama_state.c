@@ -3,8 +3,8 @@
  * llama_state.c - the blob of llama_state_seq_get_data; docs/llama.md, section State.
  *
  *   u32 magic, i32 sequence, then parts to the end:
- *   u32 streams (1), u32 cells, cells x { i32 position, u32 1, i32 sequence },
- *   u32 transposed, u32 layers,
+ *   u32 streams, for each stream u32 cells; of the sequence's own stream, after its count:
+ *   cells x { i32 position, u32 1, i32 sequence }, u32 transposed, u32 layers,
  *   layers x { i32 type, u64 row bytes, cells x row },                    keys
  *   layers x the same, or { i32 type, u32 value bytes, u32 channels, ... } values
  *
@@ -22,11 +22,21 @@
 enum { HEADER_BYTES = 8, CELL_BYTES = 12 };
 static const uint32_t MAGIC = 0xaf143cd8u;
 
-static bool parse_cells(lx_reader *reader, lx_state_part *part)
+/* 'count' streams without cells. */
+static bool parse_empty_streams(lx_reader *reader, uint32_t count)
 {
-    const uint32_t streams = lx_read_u32(reader);
+    bool is_empty = true;
+    for (uint32_t i = 0; i < count; i++)
+        is_empty = lx_read_u32(reader) == 0 && is_empty;
+    return is_empty;
+}
+
+static bool parse_cells(const lx_slot *s, lx_reader *reader, lx_state_part *part)
+{
+    if (lx_read_u32(reader) != s->shared->slot_count || !parse_empty_streams(reader, s->index))
+        return false;
     part->cell_count = lx_read_u32(reader);
-    if (streams != 1 || part->cell_count > LYNX_PROMPT_TOKENS_MAX)
+    if (part->cell_count > LYNX_PROMPT_TOKENS_MAX)
         return false;
     for (uint32_t i = 0; i < part->cell_count; i++) {
         const int32_t position = (int32_t)lx_read_u32(reader);
@@ -59,29 +69,32 @@ static bool parse_side(lx_reader *reader, uint32_t cells, bool is_transposed,
     return lx_read_view(reader, (size_t)(bytes * cells)) != NULL;
 }
 
-static bool parse_part(lx_llama *e, lx_reader *reader, lx_state_part *part)
+static bool parse_part(const lx_slot *s, lx_reader *reader, lx_state_part *part)
 {
-    if (!parse_cells(reader, part))
+    if (!parse_cells(s, reader, part))
         return false;
     const uint32_t transposed = lx_read_u32(reader);
     part->layer_count = lx_read_u32(reader);
     if (reader->ran_out || transposed > 1 || part->layer_count < 1 ||
         part->layer_count > LYNX_LAYERS_MAX)
         return false;
-    part->sides = lx_alloc_zeroed(e->memory, part->layer_count, 2 * sizeof(*part->sides));
+    part->sides =
+        lx_alloc_zeroed(s->shared->memory, part->layer_count, 2 * sizeof(*part->sides));
     if (!part->sides)
         return false;
     for (uint32_t i = 0; i < part->layer_count; i++)
         if (!parse_side(reader, part->cell_count, false, &part->sides[2 * i]))
             return false;
-    part->has_values = lx_reader_left(reader) > 0; /* none with latent attention (MLA) */
+    /* None with latent attention (MLA). */
+    const uint32_t later = s->shared->slot_count - 1 - s->index;
+    part->has_values = lx_reader_left(reader) > later * sizeof(uint32_t);
     for (uint32_t i = 0; part->has_values && i < part->layer_count; i++)
         if (!parse_side(reader, part->cell_count, transposed == 1, &part->sides[2 * i + 1]))
             return false;
-    return true;
+    return parse_empty_streams(reader, later);
 }
 
-lynx_status lx_state_parse(lx_llama *e, const uint8_t *blob, size_t size, lx_state *state)
+lynx_status lx_state_parse(lx_slot *s, const uint8_t *blob, size_t size, lx_state *state)
 {
     lx_reader reader = lx_reader_of(blob, size);
     *state = (lx_state){0};
@@ -89,22 +102,22 @@ lynx_status lx_state_parse(lx_llama *e, const uint8_t *blob, size_t size, lx_sta
     (void)lx_read_u32(&reader);
     while (is_known && lx_reader_left(&reader) > 0) {
         is_known = state->part_count < LX_PARTS_MAX &&
-                   parse_part(e, &reader, &state->parts[state->part_count]);
+                   parse_part(s, &reader, &state->parts[state->part_count]);
         state->part_count++;
     }
     if (is_known && state->part_count > 0)
         return LYNX_OK;
     if (state->part_count > LX_PARTS_MAX)
         state->part_count = LX_PARTS_MAX;
-    lx_state_fini(e, state);
+    lx_state_fini(s->shared, state);
     return lx_llama_fail(
-        e, LYNX_ERR_UNSUPPORTED,
+        s->error, LYNX_ERR_UNSUPPORTED,
         "the cache of '%s' has a layout that this version of Lynx does not know "
         "(llama.cpp %s)",
-        e->architecture, llama_version());
+        s->shared->architecture, llama_version());
 }
 
-void lx_state_fini(lx_llama *e, lx_state *state)
+void lx_state_fini(const lx_llama *e, lx_state *state)
 {
     for (uint32_t i = 0; i < state->part_count; i++)
         lx_free(e->memory, state->parts[i].sides, state->parts[i].layer_count,
@@ -119,14 +132,17 @@ static size_t side_bytes(const lx_state_side *side, uint32_t cells)
            (size_t)side->row_bytes * (side->is_transposed ? side->channels : 1) * cells;
 }
 
-static void build_part(lx_writer *writer, const lx_state_part *part, uint32_t tokens)
+static void build_part(const lx_slot *slot, lx_writer *writer, const lx_state_part *part,
+                       uint32_t tokens)
 {
-    lx_write_u32(writer, 1);
+    lx_write_u32(writer, slot->shared->slot_count);
+    for (uint32_t i = 0; i < slot->index; i++)
+        lx_write_u32(writer, 0);
     lx_write_u32(writer, tokens);
     for (uint32_t i = 0; i < tokens; i++) {
         lx_write_u32(writer, i);
         lx_write_u32(writer, 1);
-        lx_write_u32(writer, 0);
+        lx_write_u32(writer, slot->index);
     }
     lx_write_u32(writer, part->has_values && part->sides[1].is_transposed);
     lx_write_u32(writer, part->layer_count);
@@ -142,14 +158,17 @@ static void build_part(lx_writer *writer, const lx_state_part *part, uint32_t to
             }
             writer->offset += side_bytes(s, tokens) - 12; /* zeros are there already */
         }
+    for (uint32_t i = slot->index + 1; i < slot->shared->slot_count; i++)
+        lx_write_u32(writer, 0);
 }
 
-lynx_status lx_state_build(const lx_state *like, uint32_t tokens, uint8_t **blob, size_t *size)
+lynx_status lx_state_build(const lx_slot *s, uint32_t tokens, uint8_t **blob, size_t *size)
 {
+    const lx_state *like = &s->shared->layout;
     size_t bytes = HEADER_BYTES;
     for (uint32_t i = 0; i < like->part_count; i++) {
         const lx_state_part *part = &like->parts[i];
-        bytes += 16 + (size_t)tokens * CELL_BYTES;
+        bytes += 12 + sizeof(uint32_t) * s->shared->slot_count + (size_t)tokens * CELL_BYTES;
         for (uint32_t side = 0; side < (part->has_values ? 2u : 1u); side++)
             for (uint32_t layer = 0; layer < part->layer_count; layer++)
                 bytes += side_bytes(&part->sides[2 * layer + side], tokens);
@@ -159,33 +178,57 @@ lynx_status lx_state_build(const lx_state *like, uint32_t tokens, uint8_t **blob
     LX_REQUIRE(data, LYNX_ERR_MEMORY);
     lx_writer writer = lx_writer_of(data, bytes);
     lx_write_u32(&writer, MAGIC);
-    lx_write_u32(&writer, 0);
+    lx_write_u32(&writer, s->index);
     for (uint32_t i = 0; i < like->part_count; i++)
-        build_part(&writer, &like->parts[i], tokens);
+        build_part(s, &writer, &like->parts[i], tokens);
     *blob = data;
     *size = bytes;
     return LYNX_OK;
 }
 
-lynx_status lx_state_get(lx_llama *e, uint8_t **blob, size_t *size)
+typedef struct state_bytes {
+    uint8_t *data;
+    const uint8_t *source;
+    size_t size;
+} state_bytes;
+
+static lynx_status get_state(lx_slot *s, void *user)
 {
-    const size_t bytes = llama_state_seq_get_size(e->context, 0);
-    LX_REQUIRE(bytes > 0, LYNX_ERR_ENGINE);
-    uint8_t *data = malloc(bytes);
-    LX_REQUIRE(data, LYNX_ERR_MEMORY);
-    if (llama_state_seq_get_data(e->context, data, bytes, 0) != bytes) {
-        free(data);
-        return lx_llama_fail(e, LYNX_ERR_ENGINE, "llama.cpp could not give the cache");
-    }
-    *blob = data;
-    *size = bytes;
+    state_bytes *bytes = user;
+    const llama_seq_id sequence = (llama_seq_id)s->index;
+    bytes->size = llama_state_seq_get_size(s->shared->context, sequence);
+    LX_REQUIRE(bytes->size > 0, LYNX_ERR_ENGINE);
+    bytes->data = malloc(bytes->size);
+    LX_REQUIRE(bytes->data, LYNX_ERR_MEMORY);
+    if (llama_state_seq_get_data(s->shared->context, bytes->data, bytes->size, sequence) ==
+        bytes->size)
+        return LYNX_OK;
+    free(bytes->data);
+    return lx_llama_fail(s->error, LYNX_ERR_ENGINE, "llama.cpp could not give the cache");
+}
+
+lynx_status lx_state_get(lx_slot *s, uint8_t **blob, size_t *size)
+{
+    state_bytes bytes = {0};
+    LX_TRY(lx_slot_run(s, get_state, &bytes));
+    *blob = bytes.data;
+    *size = bytes.size;
     return LYNX_OK;
 }
 
-lynx_status lx_state_set(lx_llama *e, const uint8_t *blob, size_t size)
+static lynx_status set_state(lx_slot *s, void *user)
 {
-    llama_memory_clear(llama_get_memory(e->context), false);
-    if (llama_state_seq_set_data(e->context, blob, size, 0) != size)
-        return lx_llama_fail(e, LYNX_ERR_ENGINE, "llama.cpp did not accept the cache");
+    const state_bytes *bytes = user;
+    const llama_seq_id sequence = (llama_seq_id)s->index;
+    (void)llama_memory_seq_rm(llama_get_memory(s->shared->context), sequence, -1, -1);
+    if (llama_state_seq_set_data(s->shared->context, bytes->source, bytes->size, sequence) !=
+        bytes->size)
+        return lx_llama_fail(s->error, LYNX_ERR_ENGINE, "llama.cpp did not accept the cache");
     return LYNX_OK;
+}
+
+lynx_status lx_state_set(lx_slot *s, const uint8_t *blob, size_t size)
+{
+    state_bytes bytes = {.source = blob, .size = size};
+    return lx_slot_run(s, set_state, &bytes);
 }

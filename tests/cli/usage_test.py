@@ -18,6 +18,7 @@ COMMANDS = {
     "lynx demo": [0, 1, 2, 3, 130],
     "lynx eval": [0, 1, 2],
     "lynx bench codec": [0, 1, 2],
+    "lynx bench engine": [0, 1, 2],
     "lynx inspect": [0, 1, 2, 5],
     "lynx requantize": [0, 1, 2],
     "lynxd prefill": [0, 1, 2, 3, 4, 5, 6],
@@ -94,7 +95,8 @@ class Options(Case):
     def test_options_without_their_value(self):
         for command, option in (("lynx run", "--prefill"), ("lynx run", "-m"),
                                 ("lynx demo", "--tokens"), ("lynx eval", "--codec"),
-                                ("lynx bench codec", "--mib"), ("lynxd prefill", "--listen")):
+                                ("lynx bench codec", "--mib"), ("lynx bench engine", "--slots"),
+                                ("lynxd prefill", "--listen")):
             with self.subTest(command=command):
                 self.assert_usage(run(command, option), command, f"'{option}' needs a value")
 
@@ -117,6 +119,8 @@ class Options(Case):
             "lynx demo": ["--tokens 0", "--int8-seconds 0", "--draft-max 63"],
             "lynx eval": ["--tokens 0"],
             "lynx bench codec": ["--mib 0", "--mib 4097"],
+            "lynx bench engine": ["--slots 0", "--slots 17", "--prompt 0", "--tokens 0",
+                                  "--rounds 100"],
         }
         for command, options in wrong.items():
             for option in options:
@@ -130,6 +134,7 @@ class Options(Case):
                                  ("lynx run", "--flash-attn", "x"),
                                  ("lynx run", "--cache-access", "x"),
                                  ("lynx eval", "-m", "x", "--codec", "int8,magic", "LICENSE"),
+                                 ("lynx bench engine", "--exact", "x"),
                                  ("lynx bench codec", "--profile", "magic"),
                                  ("lynx bench codec", "--kernels", "magic")):
             with self.subTest(command=command, option=option):
@@ -140,7 +145,8 @@ class Options(Case):
                 ("lynx run", "--local"), ("lynx run", "-m", "x"), ("lynx run", "--local", "extra"),
                 ("lynx run", "--local", "--prefill", "127.0.0.1:1"),
                 ("lynx run", "--local", "--record", "x"), ("lynxd prefill", "extra"),
-                ("lynxd prefill",), ("lynx eval",), ("lynx eval", "-m", "x"), ("lynx inspect",),
+                ("lynxd prefill",), ("lynx bench engine",),
+                ("lynx bench engine", "-m", "x", "extra"), ("lynx eval",), ("lynx eval", "-m", "x"), ("lynx inspect",),
                 ("lynx inspect", "a", "b"), ("lynx requantize", "a"),
                 ("lynx requantize", "a", "b", "f16", "d"),
                 ("lynx demo", "--full", "a", "b")):

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * llama_batch.c - everything that touches the context: decoding for one slot or for several in
+ * one batch, and calls. With one slot it runs on the caller's thread, else on the model's.
+ *
+ * llama.cpp cuts a batch of several sequences into parts in which each brings equally many
+ * tokens. Exact logits need at least two of each in every part, so with several slots every
+ * slot's columns are even: differences of even numbers are none or at least two.
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "llama/llama_internal.h"
+
+/* A batch of steps waits this long for the slots of the batch before it. A slot needs a few
+ * tenths to choose its token; a batch that goes without it costs all slots tens of these. */
+static const uint64_t PATIENCE_NS = 1000000;
+
+bool lx_batch_should_abort(void *user)
+{
+    const lx_llama *e = user;
+    for (uint32_t i = 0; i < e->running_count; i++)
+        if (!atomic_load(&e->running[i]->is_cancelled))
+            return false;
+    return e->running_count > 0;
+}
+
+/* ---- a batch ------------------------------------------------------------------------- */
+
+/* Strict: never one column alone, because other kernels would compute it. */
+static uint32_t columns_of(const lx_llama *e, lx_job_kind kind, uint32_t count)
+{
+    if (kind == LX_JOB_PIECE || e->options.exact == LYNX_EXACT_ROUNDING)
+        return count;
+    return count == 1 || e->slot_count > 1 ? count + count % 2 : count;
+}
+
+void lx_decode_job_init(lx_decode_job *job, lx_slot *slot, lx_job_kind kind,
+                        const lynx_token *tokens, uint32_t count)
+{
+    *job = (lx_decode_job){.base = {.kind = kind,
+                                    .slot = slot->index,
+                                    .columns = columns_of(slot->shared, kind, count)},
+                           .slot = slot,
+                           .tokens = tokens,
+                           .count = count};
+}
+
+/* The job's tokens, the last of them again as a dummy where the columns are more. */
+static void add_to_batch(lx_llama *e, const lx_decode_job *job)
+{
+    struct llama_batch *batch = &e->batch;
+    const bool all_logits = job->base.kind == LX_JOB_STEP;
+    for (uint32_t i = 0; i < job->base.columns; i++) {
+        const int32_t at = batch->n_tokens++;
+        batch->token[at] = job->tokens[i < job->count ? i : job->count - 1];
+        batch->pos[at] = (llama_pos)(job->slot->length + i);
+        batch->n_seq_id[at] = 1;
+        batch->seq_id[at][0] = (llama_seq_id)job->slot->index;
+        batch->logits[at] = all_logits || i + 1 == job->base.columns;
+    }
+}
+
+static bool drop_from(const lx_slot *s, uint32_t length)
+{
+    return llama_memory_seq_rm(llama_get_memory(s->shared->context), (llama_seq_id)s->index,
+                               (llama_pos)length, -1);
+}
+
+/* Logits rows of a job whose columns begin at 'first' in the batch. */
+static bool keep_rows(lx_llama *e, const lx_decode_job *job, uint32_t first)
+{
+    lx_slot *s = job->slot;
+    const bool all_logits = job->base.kind == LX_JOB_STEP;
+    s->first_row = all_logits ? first : first + job->count - 1;
+    s->row_count = all_logits ? job->count : 1;
+    for (uint32_t row = 0; e->slot_count > 1 && row < s->row_count; row++) {
+        const float *from = llama_get_logits_ith(e->context, (int32_t)(s->first_row + row));
+        if (!from)
+            return false;
+        memcpy(s->rows + (size_t)row * e->description.vocabulary, from,
+               e->description.vocabulary * sizeof(float));
+    }
+    return true;
+}
+
+/* The status of a job whose batch was computed; what it appended is dropped unless it is OK. */
+static lynx_status finish_job(lx_llama *e, const lx_decode_job *job, uint32_t first)
+{
+    lx_slot *s = job->slot;
+    const bool is_kept = keep_rows(e, job, first);
+    const bool is_cancelled = atomic_load(&s->is_cancelled);
+    const uint32_t length = s->length + (is_kept && !is_cancelled ? job->count : 0);
+    if ((length < s->length + job->base.columns && !drop_from(s, length)) || !is_kept)
+        return lx_llama_fail(s->error, LYNX_ERR_ENGINE,
+                             "llama.cpp cannot drop the last tokens");
+    s->length = length;
+    return is_cancelled ? LYNX_ERR_CANCELLED : LYNX_OK;
+}
+
+/* llama_decode of all jobs; 0 when each has its status, else its result and no job has
+ * changed. */
+static int32_t decode_all(lx_llama *e, lx_decode_job *jobs[], uint32_t count)
+{
+    e->batch.n_tokens = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        add_to_batch(e, jobs[i]);
+        e->running[i] = jobs[i]->slot;
+    }
+    e->running_count = count;
+    const int32_t result = llama_decode(e->context, e->batch);
+    e->running_count = 0;
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < count; first += jobs[i++]->base.columns)
+        if (result == 0)
+            jobs[i]->base.status = finish_job(e, jobs[i], first);
+        else /* parts of the batch may have been computed */
+            (void)drop_from(jobs[i]->slot, jobs[i]->slot->length);
+    return result;
+}
+
+static void decode_alone(lx_llama *e, lx_decode_job *job)
+{
+    const int32_t result = decode_all(e, &job, 1);
+    if (result == 2)
+        job->base.status = LYNX_ERR_CANCELLED;
+    else if (result != 0)
+        job->base.status = lx_llama_fail(job->slot->error, LYNX_ERR_ENGINE,
+                                         "llama.cpp could not decode (%d)", result);
+}
+
+static uint32_t drop_cancelled(lx_decode_job *jobs[], uint32_t count)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (atomic_load(&jobs[i]->slot->is_cancelled))
+            jobs[i]->base.status = LYNX_ERR_CANCELLED;
+        else
+            jobs[left++] = jobs[i];
+    return left;
+}
+
+void lx_decode_group(lx_llama *e, lx_decode_job *jobs[], uint32_t count)
+{
+    count = drop_cancelled(jobs, count);
+    if (count > 1 && decode_all(e, jobs, count) == 0)
+        return;
+    /* One alone; or each by itself, so that only those fail that cause it. */
+    count = drop_cancelled(jobs, count);
+    for (uint32_t i = 0; i < count; i++)
+        decode_alone(e, jobs[i]);
+}
+
+/* ---- the caller's side --------------------------------------------------------------- */
+
+typedef struct call_job {
+    lx_job base;
+    lx_slot *slot;
+    lx_slot_call *call;
+    void *user;
+} call_job;
+
+static void run_group(lx_llama *e, lx_job *group[], uint32_t count)
+{
+    lx_decode_job *jobs[LX_SLOTS_MAX];
+    if (group[0]->kind != LX_JOB_CALL) {
+        for (uint32_t i = 0; i < count; i++)
+            jobs[i] = (lx_decode_job *)(void *)group[i];
+        lx_decode_group(e, jobs, count);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        call_job *job = (call_job *)(void *)group[i];
+        job->base.status = job->call(job->slot, job->user);
+    }
+}
+
+/* Here, or where the model's thread is. */
+static lynx_status run_job(lx_llama *e, lx_job *job)
+{
+    if (e->has_thread) {
+        lx_slot_queue_put(&e->queue, job);
+        lx_slot_queue_wait(&e->queue, job);
+    } else {
+        run_group(e, &job, 1);
+    }
+    return job->status;
+}
+
+lynx_status lx_slot_run(lx_slot *s, lx_slot_call *call, void *user)
+{
+    call_job job = {{.kind = LX_JOB_CALL, .slot = s->index}, s, call, user};
+    return run_job(s->shared, &job.base);
+}
+
+lynx_status lx_slot_make_rows(lx_slot *s, uint32_t count)
+{
+    const lx_llama *e = s->shared;
+    const size_t row_bytes = e->description.vocabulary * sizeof(float);
+    if (e->slot_count == 1 || count <= s->row_room)
+        return LYNX_OK;
+    lx_free(e->memory, s->rows, s->row_room, row_bytes);
+    s->row_room = 0;
+    s->row_count = 0;
+    s->rows = lx_alloc(e->memory, count, row_bytes);
+    LX_REQUIRE(s->rows, LYNX_ERR_MEMORY);
+    s->row_room = count;
+    return LYNX_OK;
+}
+
+lynx_status lx_slot_decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
+                           uint32_t count)
+{
+    lx_decode_job job;
+    LX_REQUIRE(count >= 1 && count <= s->shared->piece_tokens, LYNX_ERR_ARGUMENT);
+    for (uint32_t i = 0; i < count; i++)
+        LX_REQUIRE(tokens[i] >= 0 && (uint32_t)tokens[i] < s->shared->description.vocabulary,
+                   LYNX_ERR_ARGUMENT);
+    LX_TRY(lx_slot_make_rows(s, kind == LX_JOB_STEP ? count : 1));
+    lx_decode_job_init(&job, s, kind, tokens, count);
+    return run_job(s->shared, &job.base);
+}
+
+/* ---- the model's thread -------------------------------------------------------------- */
+
+static void *compute(void *user)
+{
+    lx_llama *e = user;
+    lx_job *group[LX_SLOTS_MAX];
+    uint32_t count;
+    while ((count = lx_slot_queue_take(&e->queue, group)) > 0) {
+        run_group(e, group, count);
+        lx_slot_queue_finish(&e->queue, group, count);
+    }
+    return NULL;
+}
+
+lynx_status lx_batch_start_thread(lx_llama *e)
+{
+    LX_TRY(lx_slot_queue_init(&e->queue, e->slot_count, e->piece_tokens, PATIENCE_NS));
+    e->has_queue = true;
+    LX_REQUIRE(pthread_create(&e->thread, NULL, compute, e) == 0, LYNX_ERR_SYSTEM);
+    e->has_thread = true;
+    return LYNX_OK;
+}
+
+void lx_batch_stop_thread(lx_llama *e)
+{
+    if (e->has_thread) {
+        lx_slot_queue_close(&e->queue);
+        pthread_join(e->thread, NULL);
+    }
+    if (e->has_queue)
+        lx_slot_queue_fini(&e->queue);
+    e->has_thread = false;
+    e->has_queue = false;
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * llama_exact.c - the probe of exactness: a token's logits alone, in batches of its own
+ * sequence, and beside other sequences.
+ *
+ * A sequence's logits must not depend on its stream, so all slots hold the same tokens and are
+ * held to the same steps of the first slot alone.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "llama/llama_internal.h"
+
+enum {
+    STEP_TOKENS = 5,
+    NEIGHBOURS = 4,     /* slots of a batch of the test, at most */
+    LONG_TOKENS = 2000, /* of a neighbour whose cache is much longer */
+    TOKENS = LX_PROBE_TOKENS + LX_BATCH_TOKENS
+};
+
+static float largest_difference(const float *a, const float *b, uint32_t count)
+{
+    float most = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const float difference = fabsf(a[i] - b[i]);
+        /* A NaN must not pass as equal. */
+        if (!(difference <= most))
+            most = difference;
+    }
+    return most;
+}
+
+/* The first rows of a slot's batch against the steps that were saved. */
+static void compare_rows(const lx_llama *e, lx_slot *s, uint32_t count, float *error)
+{
+    const uint32_t vocabulary = e->description.vocabulary;
+    for (uint32_t row = 0; row < STEP_TOKENS && row < count; row++) {
+        const float *logits = s->base.ops->logits(&s->base, row);
+        const float difference =
+            largest_difference(logits, e->saved_logits + (size_t)row * vocabulary, vocabulary);
+        if (!(difference <= *error))
+            *error = difference;
+    }
+}
+
+static lynx_status save_steps(lx_llama *e, const lynx_token *tokens)
+{
+    const uint32_t vocabulary = e->description.vocabulary;
+    lx_slot *s = e->slots[0];
+    for (uint32_t i = 0; i < STEP_TOKENS; i++) {
+        LX_TRY(lx_slot_step(&s->base, tokens[i]));
+        memcpy(e->saved_logits + (size_t)i * vocabulary, s->base.ops->logits(&s->base, 0),
+               vocabulary * sizeof(float));
+    }
+    return LYNX_OK;
+}
+
+static lynx_status compare_batches(lx_llama *e, const lynx_token *tokens, float *error)
+{
+    const uint32_t sizes[] = {3, 8, 20, e->description.batch_tokens};
+    lx_slot *s = e->slots[0];
+    for (uint32_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+        LX_TRY(lx_slot_rewind(&s->base, LX_PROBE_TOKENS));
+        LX_TRY(lx_slot_batch(&s->base, tokens, sizes[i]));
+        compare_rows(e, s, sizes[i], error);
+    }
+    return LYNX_OK;
+}
+
+/* ---- several slots ------------------------------------------------------------------- */
+
+/* One batch of 'count' slots from 'first', slot i with sizes[i] tokens. */
+static lynx_status decode_beside(lx_llama *e, const lynx_token *tokens, uint32_t count,
+                                 const uint32_t *sizes)
+{
+    lx_decode_job jobs[NEIGHBOURS];
+    lx_decode_job *group[NEIGHBOURS];
+    for (uint32_t i = 0; i < count; i++) {
+        LX_TRY(lx_slot_make_rows(e->slots[i], sizes[i]));
+        lx_decode_job_init(&jobs[i], e->slots[i], LX_JOB_STEP, tokens, sizes[i]);
+        group[i] = &jobs[i];
+    }
+    lx_decode_group(e, group, count);
+    for (uint32_t i = 0; i < count; i++)
+        LX_TRY(jobs[i].base.status);
+    return LYNX_OK;
+}
+
+/* Steps and batches of mixed sizes in one batch, each slot with each size in turn. */
+static lynx_status compare_mixed(lx_llama *e, const lynx_token *tokens, uint32_t count,
+                                 float *error)
+{
+    static const uint32_t mixed[NEIGHBOURS] = {1, 40, 3, 2};
+    uint32_t sizes[NEIGHBOURS];
+    for (uint32_t turn = 0; turn < count; turn++) {
+        for (uint32_t i = 0; i < count; i++)
+            sizes[i] = mixed[(i + turn) % count];
+        LX_TRY(decode_beside(e, tokens, count, sizes));
+        for (uint32_t i = 0; i < count; i++) {
+            compare_rows(e, e->slots[i], sizes[i], error);
+            LX_TRY(lx_slot_rewind(&e->slots[i]->base, LX_PROBE_TOKENS));
+        }
+    }
+    return LYNX_OK;
+}
+
+/* Beside a cache that is much longer, so that more cells are computed for all. */
+static lynx_status compare_long(lx_llama *e, const lynx_token *tokens, float *error)
+{
+    static const uint32_t steps[2] = {1, 1};
+    const uint32_t most = e->description.context_tokens - 2;
+    LX_TRY(lx_cache_reserve(&e->slots[1]->base, most < LONG_TOKENS ? most : LONG_TOKENS));
+    LX_TRY(decode_beside(e, tokens, 2, steps));
+    compare_rows(e, e->slots[0], 1, error);
+    return LYNX_OK;
+}
+
+static lynx_status probe_neighbours(lx_llama *e, const lynx_token *tokens)
+{
+    const uint32_t count = e->slot_count < NEIGHBOURS ? e->slot_count : NEIGHBOURS;
+    float error = 0;
+    LX_TRY(lx_slot_rewind(&e->slots[0]->base, LX_PROBE_TOKENS));
+    for (uint32_t i = 1; i < count; i++) {
+        LX_TRY(lx_slot_clear(e->slots[i]));
+        LX_TRY(lx_slot_decode(e->slots[i], LX_JOB_PIECE, tokens, LX_PROBE_TOKENS));
+    }
+    LX_TRY(compare_mixed(e, tokens + LX_PROBE_TOKENS, count, &error));
+    LX_TRY(compare_long(e, tokens + LX_PROBE_TOKENS, &error));
+    lx_llama_note(e,
+                  "slots: %u of %u in one batch (1, 40, 3, 2 tokens; a longer cache beside) "
+                  "against one alone: %s, |difference| %g",
+                  count, e->slot_count, error == 0 ? "exact" : "up to rounding", (double)error);
+    if (error != 0 && e->description.exactness == LYNX_EXACT &&
+        e->options.exact == LYNX_EXACT_STRICT)
+        return lx_llama_fail(e->slots[0]->error, LYNX_ERR_UNSUPPORTED,
+                             "the logits of '%s' depend on what else is in a batch (by %g); "
+                             "use one slot, or --exact rounding",
+                             e->architecture, (double)error);
+    if (!(error <= e->description.exactness_error))
+        e->description.exactness_error = error;
+    if (error != 0)
+        e->description.exactness = LYNX_EXACT_TO_ROUNDING;
+    return LYNX_OK;
+}
+
+/* ---- the whole ----------------------------------------------------------------------- */
+
+lynx_status lx_llama_probe_exactness(lx_llama *e)
+{
+    const uint32_t vocabulary = e->description.vocabulary;
+    lynx_token tokens[TOKENS];
+    float error = 0;
+    for (uint32_t i = 0; i < TOKENS; i++)
+        tokens[i] = (lynx_token)((i * 7919u + 13u) % vocabulary);
+    e->saved_logits = lx_alloc(e->memory, (size_t)STEP_TOKENS * vocabulary, sizeof(float));
+    LX_REQUIRE(e->saved_logits, LYNX_ERR_MEMORY);
+    LX_TRY(lx_slot_clear(e->slots[0]));
+    LX_TRY(lx_slot_decode(e->slots[0], LX_JOB_PIECE, tokens, LX_PROBE_TOKENS));
+    LX_TRY(save_steps(e, tokens + LX_PROBE_TOKENS));
+    LX_TRY(compare_batches(e, tokens + LX_PROBE_TOKENS, &error));
+    e->description.exactness = error == 0 ? LYNX_EXACT : LYNX_EXACT_TO_ROUNDING;
+    e->description.exactness_error = error;
+    lx_llama_note(e,
+                  "exactness (%s): step against batches of 3, 8, 20, %u: %s, |difference| %g",
+                  e->options.exact == LYNX_EXACT_STRICT ? "strict" : "rounding",
+                  e->description.batch_tokens, error == 0 ? "exact" : "up to rounding",
+                  (double)error);
+    if (e->slot_count > 1)
+        LX_TRY(probe_neighbours(e, tokens));
+    for (uint32_t i = 0; i < e->slot_count; i++)
+        LX_TRY(lx_slot_clear(e->slots[i]));
+    return LYNX_OK;
+}
