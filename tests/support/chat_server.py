@@ -166,7 +166,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def reply(self, status, kind, body, **headers):
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": len(body), **headers}.items():
+        self.close_connection = True
+        headers = {"Content-Type": kind, "Content-Length": len(body), "Connection": "close",
+                   **headers}
+        for name, value in headers.items():
             self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
         self.wfile.write(body)
@@ -204,11 +207,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             headers = {"Retry_After": 2} if status == 429 else {}
             self.error(status, kind, message, **headers)
             return
+        self.close_connection = True
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
-        self.close_connection = True
         try:
             self.play_script(play, SCRIPTS.get(name, good)())
         except OSError:
