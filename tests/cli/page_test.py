@@ -418,13 +418,13 @@ class Access(PageCase):
         self.assertEqual(browser.js("return document.querySelector('#prompt').value"), "")
         browser.type("enter")
         self.assertEqual(len(server.bodies), 1)
-        browser.js("document.querySelector('.skip').focus()")
+        browser.js("document.querySelector('#new').focus()")
         order = []
-        for _ in range(6):
+        for _ in range(5):
             order.append(browser.js("return document.activeElement.id || "
                                     "document.activeElement.className"))
             browser.type("tab")
-        self.assertEqual(order, ["skip", "new", "tune", "log", "prompt", "send"])
+        self.assertEqual(order, ["new", "tune", "log", "prompt", "send"])
 
     def test_dialog(self):
         browser.js("document.querySelector('#tune').focus()")
@@ -521,7 +521,7 @@ class Access(PageCase):
     def assert_fits(self, width):
         self.assertEqual(browser.js("return document.documentElement.scrollWidth"), width)
         self.assertEqual(browser.js("""return [...document.body.querySelectorAll('*')]
-            .filter((node) => node.checkVisibility() && !node.closest('.sr, .skip'))
+            .filter((node) => node.checkVisibility() && !node.closest('.sr'))
             .filter((node) => node.getBoundingClientRect().right > innerWidth + .5)
             .map((node) => node.outerHTML.slice(0, 60))"""), [])
 

@@ -7,8 +7,9 @@ import pathlib
 import threading
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "src/serve/page.html"
-POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-          "connect-src 'self'; img-src data:")
+POLICY = ("default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+          "img-src data:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
+          "frame-ancestors 'none'")
 KEY = "right key"
 PLANE_BYTES = (9000, 9500)  # of a full page, anchor and residual
 WORDS = ("The cache of your prompt is on its way , and what you read here was drafted on its "
