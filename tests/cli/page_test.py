@@ -537,7 +537,15 @@ class Access(PageCase):
         self.finish()
 
     def test_without_scripts(self):
-        self.assertIn("This page needs JavaScript", browser.text("noscript"))
+        browser.devtools("Emulation.setScriptExecutionDisabled", value=True)
+        try:
+            browser.open(server.url)
+            shown = browser.js("const node = document.querySelector('noscript');"
+                               "return [node.checkVisibility(), node.innerText]")
+        finally:
+            browser.devtools("Emulation.setScriptExecutionDisabled", value=False)
+        self.assertTrue(shown[0])
+        self.assertIn("This page needs JavaScript.", shown[1])
 
 
 if __name__ == "__main__":

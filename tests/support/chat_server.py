@@ -10,7 +10,7 @@ PAGE = pathlib.Path(__file__).resolve().parents[2] / "src/serve/page.html"
 POLICY = ("default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
           "img-src data:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
           "frame-ancestors 'none'")
-KEY = "right key"
+KEY = "right-key"
 PLANE_BYTES = (9000, 9500)  # of a full page, anchor and residual
 WORDS = ("The cache of your prompt is on its way , and what you read here was drafted on its "
          "anchor . Each page has a coarse anchor that comes first and a fine residual that comes "
