@@ -4,6 +4,7 @@ names one. A script's steps are chunks, pauses in seconds and names of gates, wh
 import http.server
 import json
 import pathlib
+import socket
 import threading
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "src/serve/page.html"
@@ -162,6 +163,17 @@ REFUSALS = {"busy": (429, "rate_limit_error", "the queue is full"),
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def setup(self):
+        super().setup()
+        self.server.play.connections.add(self.connection)
+
+    def finish(self):
+        self.server.play.connections.discard(self.connection)
+        try:
+            super().finish()
+        except OSError:
+            pass  # the browser has left
+
     def log_message(self, *_):
         pass
 
@@ -241,6 +253,7 @@ class ChatServer:
     'reached': events set as scripts come there; 'is_slow': pauses are kept."""
 
     def __init__(self):
+        self.connections = set()
         self.opened = threading.Event()
         self.opened.set()
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -266,3 +279,9 @@ class ChatServer:
         self.http.shutdown()
         self.thread.join()
         self.http.server_close()
+        # A browser connects ahead of its requests: a thread may wait for one.
+        for connection in list(self.connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has ended by itself
