@@ -195,6 +195,24 @@ class Answers(PageCase):
         self.assertIn("The prefill node was lost, so the prompt was prefilled here; 1.30\xa0s.",
                       browser.text(".answer .status"))
 
+    def test_another_prefill_node_takes_over(self):
+        server.reset(gates=["anchor", "lost"])
+        self.ask("relay")
+        self.reach("anchor")
+        browser.wait(f"{LAST}.querySelector('.drafts').textContent === ' astray astray astray'")
+        self.assertEqual(browser.text("#anchors"), "60 / 60")
+        server.gates["anchor"].set()
+        self.reach("lost")
+        browser.wait(f"{LAST}.querySelector('.drafts').textContent === ''")
+        self.await_text("#anchors", "1 / 60")
+        self.finish()
+        self.assertEqual(self.solid(), ANSWER)
+        self.assertEqual(browser.text("#wholes"), "60 / 60")
+        self.assertEqual(browser.js("return [turn.transfer.drafts, turn.transfer.withdrawn].map("
+                                    "(times) => times.length)"), [0, 3])
+        self.assertIn("Waited for the whole cache of 1.11\xa0MB; 0.20\xa0s.",
+                      browser.text(".answer .status"))
+
     def test_text_is_never_html(self):
         self.ask("html <i>mine</i>")
         self.finish()
@@ -355,6 +373,15 @@ class Failures(PageCase):
         self.assertEqual(self.error(), "The server cannot answer now. The model is being loaded. "
                                        "Try again in a moment.")
         self.again()
+
+    def test_another_model(self):
+        browser.js("showModel('a')")
+        self.ask("renamed")
+        self.assertEqual(self.error(), "The server has another model now. There is no model 'a'. "
+                                       "Try again.")
+        self.await_text("#model", "smollm2-135m")
+        self.again()
+        self.assertEqual([body["model"] for body in server.bodies], ["a", "smollm2-135m"])
 
     def test_refused(self):
         self.ask("long")

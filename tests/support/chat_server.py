@@ -122,6 +122,27 @@ def lost():
     yield last(is_recomputed=True, bytes=540000, total_ms=1300)
 
 
+def relay():
+    """The first node is lost while its cache is drafted on; another one sends it all again."""
+    yield event("start", 0, method="speculate", prompt_tokens=250, pages=1, layers=30, planes=2)
+    yield from token(10, 0, TOKENS[0])
+    yield event("planes", 20, bytes=540000, list=batches(1, 30, 0, 1)[0])
+    yield event("anchor", 20)
+    for index in (1, 2, 3):
+        yield event("draft", 20 + index, index=index, text=" astray")
+    yield "anchor"
+    yield event("lost", 30, text="127.0.0.1:7600 closed the connection")
+    yield event("planes", 40, bytes=9000, list=[[0, 0, 0, 0]])
+    yield "lost"
+    yield event("planes", 50, bytes=1110000, list=batches(1, 30, 0, 1)[0][1:] +
+                batches(1, 30, 1, 1)[0])
+    yield event("anchor", 50)
+    yield event("complete", 50)
+    for index, text in enumerate(TOKENS[1:], 1):
+        yield from token(50 + index, index, text)
+    yield last(bytes=1110000, total_ms=200)
+
+
 def local():
     yield event("start", 0, method="local", prompt_tokens=12, pages=1, layers=30, planes=2)
     yield event("prefill", 20, done=12, total=12)
@@ -154,8 +175,9 @@ def failing():
 
 
 SCRIPTS = {script.__name__: script for script in
-           (good, withdrawn, lost, local, html, big, cut, failing)}
+           (good, withdrawn, lost, relay, local, html, big, cut, failing)}
 REFUSALS = {"busy": (429, "rate_limit_error", "the queue is full"),
+            "renamed": (404, "invalid_request_error", "there is no model 'a'"),
             "loading": (503, "server_error", "the model is being loaded"),
             "long": (400, "invalid_request_error", "the prompt has 9000 tokens, 8192 fit")}
 
