@@ -21,7 +21,7 @@ CHAT = "/v1/chat/completions"
 
 def import_openai():
     """The package, or None."""
-    sys.path.append(str(CLIENTS))
+    sys.path.insert(0, str(CLIENTS))  # the versions that it was tried with
     try:
         import openai
         return openai
