@@ -56,6 +56,7 @@ demo: models
 
 test: models
 	@tools/setup.sh browser
+	@tools/setup.sh clients >/dev/null
 	$(CTEST) build/$(PRESET) $(TEST_OPTIONS)
 
 bench: PRESET = release
