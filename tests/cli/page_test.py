@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The page of the decode node in headless Chromium, against a server that plays scripts."""
+"""The page of the decode node in headless Chromium: against a server that plays scripts, and a real
+one."""
 import pathlib
 import sys
 import unittest
@@ -8,6 +9,8 @@ import unittest
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from browser import Browser
 from chat_server import KEY, TOKENS, ChatServer
+from programs import SOURCE, Node, model
+from serving import DecodeNode
 
 ANSWER = "".join(TOKENS).lstrip()
 LAST = "[...document.querySelectorAll('.answer')].at(-1)"
@@ -573,6 +576,55 @@ class Access(PageCase):
             browser.devtools("Emulation.setScriptExecutionDisabled", value=False)
         self.assertTrue(shown[0])
         self.assertIn("This page needs JavaScript.", shown[1])
+
+
+class Real(unittest.TestCase):
+    """Two daemons, a slow link between them, a real model."""
+
+    @classmethod
+    def setUpClass(cls):
+        path = model("smollm2-135m-q8_0.gguf")
+        cls.node = cls.enterClassContext(Node(path, "--link-mbps", "5"))
+        cls.decode = cls.enterClassContext(DecodeNode(path, "--prefill", cls.node.address))
+        cls.text = (SOURCE / "LICENSE").read_text().strip() + "\n\nWhat does this permit?"
+
+    def setUp(self):
+        browser.emulate(width=1280)
+        browser.open(f"http://127.0.0.1:{self.decode.port}/")
+        browser.wait("document.querySelector('#model').textContent")
+        browser.js("""document.querySelector('#temperature').value = 0;
+            document.querySelector('#max_tokens').value = 40;
+            document.querySelector('#prompt').value = arguments[0];
+            window.seen = [];
+            new MutationObserver(() => seen.push(document.querySelector('.drafts')?.textContent))
+                .observe(document.querySelector('#log'), {subtree: true, childList: true});
+            document.querySelector('#send').click();""", self.text)
+
+    def tearDown(self):
+        self.assertEqual(browser.logs("browser"), [])
+
+    def test_answer(self):
+        browser.wait(f"{LAST} && !{LAST}.matches('.busy')", seconds=300)
+        self.assertIsNone(browser.text(".error"))
+        alone = self.decode.ask(self.text, max_tokens=40)
+        self.assertEqual(browser.text(".answer .solid"),
+                         alone["choices"][0]["message"]["content"].lstrip())
+        self.assertGreater(len({text for text in browser.js("return seen") if text}), 1)
+        self.assertRegex(browser.text(".answer .status"), r"^First own token after \d+\xa0% of the "
+                         r"bytes; \d+ of \d+ drafts? stood; \d+\.\d\d\xa0s\.")
+        pages, layers = browser.js("return [turn.transfer.start.pages, turn.transfer.start.layers]")
+        self.assertEqual(layers, 30)
+        self.assertEqual(browser.text("#anchors"), f"{60 * pages} / {60 * pages}")
+        self.assertEqual(browser.text("#wholes"), browser.text("#anchors"))
+        times = browser.js("return [...turn.transfer.tokens]")
+        self.assertEqual(times, sorted(times))
+        self.assertGreaterEqual(len(times), 30)
+
+    def test_stop(self):
+        browser.wait("turn.transfer.here[0] > 0", seconds=300)
+        browser.type("escape")
+        browser.wait(f"!{LAST}.matches('.busy')")
+        self.decode.await_condition(lambda: "cancelled" in self.decode.log())
 
 
 if __name__ == "__main__":
