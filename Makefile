@@ -55,6 +55,8 @@ demo: models
 	$(BIN)/lynx demo $(DEMO_OPTIONS)
 
 test: models
+	@tools/setup.sh browser
+	@tools/setup.sh clients >/dev/null
 	$(CTEST) build/$(PRESET) $(TEST_OPTIONS)
 
 bench: PRESET = release
