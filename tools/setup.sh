@@ -41,7 +41,8 @@ GEMMA_SHA256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 PACKAGES=(
     build-essential:c++ cmake:cmake ninja-build:ninja pkg-config:pkg-config python3:python3
     python3-pip: python3-venv: libcmocka-dev:cmocka.pc libuv1-dev:libuv.pc
-    libxxhash-dev:libxxhash.pc libjansson-dev:jansson.pc libssl-dev:openssl.pc iproute2:ip)
+    libxxhash-dev:libxxhash.pc libjansson-dev:jansson.pc libssl-dev:openssl.pc iproute2:ip
+    libmicrohttpd-dev:libmicrohttpd.pc)
 
 case ${XDG_CACHE_HOME:-} in
 /*) CACHE=$XDG_CACHE_HOME/lynx ;;

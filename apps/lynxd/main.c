@@ -4,15 +4,18 @@
 #include <string.h>
 
 #include "cli.h"
+#include "decode.h"
 #include "prefill.h"
 
 static const char help[] =
-    "Usage: lynxd prefill -m model.gguf [options]\n"
+    "Usage: lynxd COMMAND -m model.gguf [options]\n"
     "\n"
     "  prefill    prefill prompts for decode nodes and send them the caches\n"
+    "  decode     answer clients of OpenAI's API, with caches from prefill nodes\n"
     "\n"
     "Example:\n"
     "  lynxd prefill -m model.gguf --listen 127.0.0.1:7600\n"
+    "  lynxd decode -m model.gguf --prefill 127.0.0.1:7600 --http 127.0.0.1:8080\n"
     "\n"
     "'lynxd COMMAND --help' explains the options of a command.\n";
 
@@ -24,6 +27,8 @@ static int run_command(int argc, char **argv)
     }
     if (strcmp(argv[1], "prefill") == 0)
         return lynxd_prefill(argc - 1, argv + 1);
+    if (strcmp(argv[1], "decode") == 0)
+        return lynxd_decode(argc - 1, argv + 1);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         fputs(help, stdout);
         return CLI_OK;

@@ -151,19 +151,6 @@ static int parse(prefill_options *o, int argc, char **argv)
     return -1;
 }
 
-/* Announce the port in a file that appears only when it is complete. */
-static bool write_port_file(const char *path, uint16_t port)
-{
-    char draft[4096];
-    if (snprintf(draft, sizeof(draft), "%s.%ld", path, (long)getpid()) >= (int)sizeof(draft))
-        return false;
-    FILE *file = fopen(draft, "w");
-    if (!file)
-        return false;
-    const bool is_written = fprintf(file, "%u\n", port) > 0;
-    return fclose(file) == 0 && is_written && rename(draft, path) == 0;
-}
-
 /* Lines of the log in one second; strangers must not fill a disk. */
 enum { LOG_LINES_PER_S = 20 };
 
@@ -321,7 +308,7 @@ int lynxd_prefill(int argc, char **argv)
         lynx_tcp_listen(o.address, &descriptor, &port, text, sizeof(text));
     if (status != LYNX_OK) {
         code = cli_fail(command, status, text);
-    } else if (o.port_file && !write_port_file(o.port_file, port)) {
+    } else if (o.port_file && !cli_write_port_file(o.port_file, port)) {
         code = cli_error(command, "cannot write the port file '%s': %s", o.port_file,
                          strerror(errno));
     } else {

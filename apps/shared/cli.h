@@ -204,6 +204,9 @@ lynx_status cli_dial(const cli_options *options, const char *address, lynx_link 
 lynx_status cli_accept(const cli_options *options, int descriptor, uint64_t timeout_ns,
                        lynx_link **link, char *text, size_t text_size);
 
+/* Announce a port in a file that appears only when it is complete; false with errno. */
+bool cli_write_port_file(const char *path, uint16_t port);
+
 /* ---- prompts ------------------------------------------------------------------------- */
 
 /* Whole file, or stdin for "-", terminated; the caller frees. NULL after a message. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -213,4 +214,16 @@ lynx_status cli_accept(const cli_options *options, int descriptor, uint64_t time
     const lynx_status status = lynx_tcp_accept(descriptor, timeout_ns, &options->security.tcp,
                                                link, text, text_size, NULL);
     return status == LYNX_OK ? dress(options, LYNX_TLS_SERVER, link, text, text_size) : status;
+}
+
+bool cli_write_port_file(const char *path, uint16_t port)
+{
+    char draft[4096];
+    if (snprintf(draft, sizeof(draft), "%s.%ld", path, (long)getpid()) >= (int)sizeof(draft))
+        return false;
+    FILE *file = fopen(draft, "w");
+    if (!file)
+        return false;
+    const bool is_written = fprintf(file, "%u\n", port) > 0;
+    return fclose(file) == 0 && is_written && rename(draft, path) == 0;
 }
