@@ -2,10 +2,12 @@
 #include "decode.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -233,10 +235,32 @@ static int read_text(const char *path, char **text)
     return *text ? CLI_OK : CLI_FAILED;
 }
 
+/* The same of a file that nobody else may read. */
+static int read_secret(const char *path, char **text)
+{
+    char opened[32];
+    struct stat found;
+    if (!path)
+        return CLI_OK;
+    const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0 || fstat(descriptor, &found) != 0)
+        return cli_error(command, "cannot open '%s': %s", path, strerror(errno));
+    int code = CLI_FAILED;
+    if (found.st_mode & (S_IRWXG | S_IRWXO)) {
+        fprintf(stderr, "%s: others may read '%s'; please run: chmod 600 '%s'\n", command, path,
+                path);
+    } else {
+        snprintf(opened, sizeof(opened), "/dev/fd/%d", descriptor);
+        code = read_text(opened, text);
+    }
+    close(descriptor);
+    return code;
+}
+
 static int read_keys(decode_command *c)
 {
     static const char blanks[] = " \t\r\n";
-    const int code = read_text(c->key_file, &c->key_text);
+    const int code = read_secret(c->key_file, &c->key_text);
     if (code != CLI_OK || !c->key_file)
         return code;
     char *rest = NULL;
@@ -258,7 +282,7 @@ static int read_files(decode_command *c)
     if (code == CLI_OK)
         code = read_text(c->cert_file, &c->certificate);
     if (code == CLI_OK)
-        code = read_text(c->cert_key_file, &c->certificate_key);
+        code = read_secret(c->cert_key_file, &c->certificate_key);
     c->serve.tls_certificate = c->certificate;
     c->serve.tls_key = c->certificate_key;
     return code;
