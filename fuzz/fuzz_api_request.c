@@ -41,8 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     char *body = malloc(size > 1 ? size - 1 : 1);
     must(body != NULL);
     memcpy(body, input + 1, size - 1);
-    const lynx_status status = lx_api_request_parse(&request, (lx_api_kind)(input[0] % 3), body,
-                                                    size - 1, &fault);
+    const lynx_status status =
+        lx_api_request_parse(&request, (lx_api_kind)(input[0] % 3), body, size - 1, &fault);
     if (status == LYNX_OK) {
         check_taken(&request);
     } else {

@@ -115,9 +115,9 @@ static void metrics_are_counted_and_told(void **state)
     static lx_metrics metrics;
     lx_buffer out = {0};
     assert_true(lx_histogram_mean(&metrics.ttft) < 1e-9);
-    lx_histogram_add(&metrics.ttft, 500000);        /* below all bounds */
-    lx_histogram_add(&metrics.ttft, 1000000000);    /* a bound is inclusive */
-    lx_histogram_add(&metrics.ttft, 600000000000);  /* above all */
+    lx_histogram_add(&metrics.ttft, 500000);       /* below all bounds */
+    lx_histogram_add(&metrics.ttft, 1000000000);   /* a bound is inclusive */
+    lx_histogram_add(&metrics.ttft, 600000000000); /* above all */
     lx_metrics_lost(&metrics, LYNX_ERR_TIMEOUT);
     atomic_store(&metrics.requests[LX_ROUTE_CHAT][LX_OUTCOME_GONE], 3);
     atomic_store(&metrics.tokens_out, 99);

@@ -66,9 +66,10 @@ static void parts_of_a_content_are_joined(void **state)
     (void)state;
     lx_api_request r;
     lx_api_fault fault;
-    const char body[] = "{\"messages\":[{\"role\":\"developer\",\"content\":[{\"type\":\"text\","
-                        "\"text\":\"a\"},{\"type\":\"text\",\"text\":\"\xC3\xA9\"}]},"
-                        "{\"role\":\"user\",\"content\":\"b\"}]}";
+    const char body[] =
+        "{\"messages\":[{\"role\":\"developer\",\"content\":[{\"type\":\"text\","
+        "\"text\":\"a\"},{\"type\":\"text\",\"text\":\"\xC3\xA9\"}]},"
+        "{\"role\":\"user\",\"content\":\"b\"}]}";
     assert_int_equal(parse(&r, LX_API_CHAT, body, &fault), LYNX_OK);
     assert_string_equal(r.turns[0].role, "system");
     assert_string_equal(r.turns[0].text, "a\xC3\xA9");
@@ -113,7 +114,8 @@ static void what_asks_for_nothing_is_ignored(void **state)
 {
     (void)state;
     static const char *const bodies[] = {
-        CHAT(",\"user\":\"u\",\"metadata\":{\"a\":1},\"store\":false,\"service_tier\":\"auto\""),
+        CHAT(
+            ",\"user\":\"u\",\"metadata\":{\"a\":1},\"store\":false,\"service_tier\":\"auto\""),
         CHAT(",\"tools\":[],\"logit_bias\":{},\"logprobs\":false,\"tool_choice\":\"none\""),
         CHAT(",\"response_format\":{\"type\":\"text\"},\"modalities\":[\"text\"]"),
         CHAT(",\"temperature\":null,\"stop\":null,\"n\":null,\"lynx\":null,\"seed\":null"),

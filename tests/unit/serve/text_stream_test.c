@@ -36,8 +36,8 @@ static void bytes_of_no_character_are_replaced(void **state)
     } rows[] = {{"\xC3\xA9", "\xC3\xA9"},
                 {"\xFF", "\xEF\xBF\xBD"},
                 {"\xC3x", "\xEF\xBF\xBDx"},
-                {"\xC0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD"},                     /* too long */
-                {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},     /* surrogate */
+                {"\xC0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD"},                 /* too long */
+                {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"}, /* surrogate */
                 {"\xF4\x90\x80\x80z", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"
                                       "z"}, /* above U+10FFFF */
                 {"\xE2\x82\xC3\xA9", "\xEF\xBF\xBD\xEF\xBF\xBD\xC3\xA9"},
