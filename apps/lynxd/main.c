@@ -5,16 +5,23 @@
 
 #include "cli.h"
 #include "prefill.h"
+#include "settings.h"
 
 static const char help[] =
     "Usage: lynxd prefill -m model.gguf [options]\n"
+    "       lynxd --check-config FILE\n"
     "\n"
     "  prefill    prefill prompts for decode nodes and send them the caches\n"
+    "\n"
+    "      --check-config FILE  say what is wrong with a file of settings, and where\n"
+    "      --version            the version\n"
     "\n"
     "Example:\n"
     "  lynxd prefill -m model.gguf --listen 127.0.0.1:7600\n"
     "\n"
     "'lynxd COMMAND --help' explains the options of a command.\n";
+
+const lynxd_command *const lynxd_commands[] = {&lynxd_prefill, NULL};
 
 static int run_command(int argc, char **argv)
 {
@@ -22,8 +29,9 @@ static int run_command(int argc, char **argv)
         fputs(help, stderr);
         return CLI_USAGE;
     }
-    if (strcmp(argv[1], "prefill") == 0)
-        return lynxd_prefill(argc - 1, argv + 1);
+    for (const lynxd_command *const *c = lynxd_commands; *c; c++)
+        if (strcmp(argv[1], (*c)->name) == 0)
+            return (*c)->run(argc - 1, argv + 1);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         fputs(help, stdout);
         return CLI_OK;
@@ -31,6 +39,11 @@ static int run_command(int argc, char **argv)
     if (strcmp(argv[1], "--version") == 0) {
         puts("lynxd " LYNX_VERSION);
         return CLI_OK;
+    }
+    if (strcmp(argv[1], "--check-config") == 0) {
+        if (argc != 3)
+            return cli_usage("lynxd", "--check-config takes one FILE");
+        return lynxd_settings_check(argv[2]);
     }
     return cli_usage("lynxd", "unknown %s '%s'", argv[1][0] == '-' ? "option" : "command",
                      argv[1]);
