@@ -94,14 +94,16 @@ class Options(Case):
     def test_options_without_their_value(self):
         for command, option in (("lynx run", "--prefill"), ("lynx run", "-m"),
                                 ("lynx demo", "--tokens"), ("lynx eval", "--codec"),
-                                ("lynx bench codec", "--mib"), ("lynxd prefill", "--listen")):
+                                ("lynx bench codec", "--mib"), ("lynxd prefill", "--listen"),
+                                ("lynxd prefill", "--config")):
             with self.subTest(command=command):
                 self.assert_usage(run(command, option), command, f"'{option}' needs a value")
 
     def test_options_with_a_value_that_they_do_not_take(self):
         for command, option in (("lynx run", "--json=1"), ("lynx inspect", "--json=1"),
                                 ("lynx run", "--help=1"), ("lynxd prefill", "--once=1"),
-                                ("lynx run", "--verbose=1")):
+                                ("lynx run", "--verbose=1"),
+                                ("lynxd prefill", "--check-config=1")):
             with self.subTest(command=command):
                 self.assert_usage(run(command, option), command, f"'{option}' takes no value")
 
@@ -113,7 +115,8 @@ class Options(Case):
                          "--frequency-penalty 3", "--presence-penalty -3", "--repeat-last-n x",
                          "--seed 4294967296", "--draft-max 4097", "--link-mbps 0",
                          "--link-delay-ms -1", "--timeout 0", "--gpu-layers x"],
-            "lynxd prefill": ["--link-mbps 1e9", "--timeout 1s", "-c 1e3", "--threads-batch 0"],
+            "lynxd prefill": ["--link-mbps 1e9", "--timeout 1s", "-c 1e3", "--threads-batch 0",
+                              "--grace -1", "--grace x", "--max-queue 0", "--resume 0"],
             "lynx demo": ["--tokens 0", "--int8-seconds 0", "--draft-max 63"],
             "lynx eval": ["--tokens 0"],
             "lynx bench codec": ["--mib 0", "--mib 4097"],
@@ -129,6 +132,8 @@ class Options(Case):
                                  ("lynx run", "--cache-type", "q4"), ("lynx run", "--exact", "x"),
                                  ("lynx run", "--flash-attn", "x"),
                                  ("lynx run", "--cache-access", "x"),
+                                 ("lynxd prefill", "--log-level", "loud"),
+                                 ("lynxd prefill", "--log-format", "xml"),
                                  ("lynx eval", "-m", "x", "--codec", "int8,magic", "LICENSE"),
                                  ("lynx bench codec", "--profile", "magic"),
                                  ("lynx bench codec", "--kernels", "magic")):
