@@ -4,6 +4,7 @@
 #define LYNXD_COMMAND_H
 
 #include "cli.h"
+#include "log.h"
 
 typedef struct lynxd_command {
     const char *name;  /* "prefill": argument, section of the file, part of LYNX_PREFILL_... */
@@ -22,6 +23,22 @@ typedef struct lynxd_command {
 
 /* All of them; NULL behind the last. */
 extern const lynxd_command *const lynxd_commands[];
+
+/* ---- daemon.c: options that every command has ---------------------------------------- */
+
+typedef struct lynxd_daemon_options {
+    lynxd_log_options log;
+    uint64_t grace_ns; /* after SIGTERM; default 10 s */
+} lynxd_daemon_options;
+
+void lynxd_daemon_options_init(lynxd_daemon_options *options);
+
+/* As cli_take_option: CLI_OK, CLI_USAGE (said so), or -1: not one of them. */
+int lynxd_take_daemon_option(lynxd_daemon_options *options, const char *command, int option,
+                             const char *value);
+
+/* Write the log as was asked for; --verbose and the level debug are the same. */
+void lynxd_start_log(lynxd_daemon_options *options, cli_options *shared);
 
 #define LYNXD_DAEMON_OPTIONS                                                                   \
     {"config", required_argument, NULL, CLI_OPT_CONFIG},                                       \

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "cli.h"
-#include "log.h"
 #include "process.h"
 #include "settings.h"
 
@@ -64,8 +63,8 @@ typedef struct prefill_options {
     cli_options shared;
     lynx_session_options session;
     uint32_t connects_per_s, queue_mb;
-    uint64_t status_ns, grace_ns;
-    lynxd_log_options log;
+    lynxd_daemon_options daemon;
+    uint64_t status_ns;
     const char *address;
     const char *port_file;
     bool is_once;
@@ -124,25 +123,12 @@ static bool take_limit(prefill_options *o, int option, const char *value)
     }
 }
 
-/* 1: taken, 0: wrong value, -1: not one of them. */
-static int take_daemon_option(prefill_options *o, int option, const char *value)
-{
-    if (option == CLI_OPT_CONFIG || option == CLI_OPT_CHECK_CONFIG)
-        return 1; /* the settings took it */
-    if (option == CLI_OPT_GRACE)
-        return take_seconds(value, 0, &o->grace_ns);
-    return lynxd_log_take_option(&o->log, option, value);
-}
-
 static void set_defaults(prefill_options *o)
 {
-    *o = (prefill_options){.address = "127.0.0.1:7600",
-                           .connects_per_s = 50,
-                           .queue_mb = 4096,
-                           .grace_ns = 10000000000ull};
+    *o = (prefill_options){.address = "127.0.0.1:7600", .connects_per_s = 50, .queue_mb = 4096};
     cli_options_init(&o->shared, command);
     lynx_session_options_init(&o->session);
-    lynxd_log_options_init(&o->log);
+    lynxd_daemon_options_init(&o->daemon);
 }
 
 static int parse(void *target, int argc, char **argv)
@@ -153,15 +139,12 @@ static int parse(void *target, int argc, char **argv)
     while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
         if (option == '?' || option == ':')
             return cli_bad_option(command, option, argv);
-        const int taken = cli_take_option(&o->shared, option, optarg);
+        int taken = cli_take_option(&o->shared, option, optarg);
+        if (taken == -1)
+            taken = lynxd_take_daemon_option(&o->daemon, command, option, optarg);
         if (taken == CLI_USAGE)
             return CLI_USAGE;
         if (taken == CLI_OK)
-            continue;
-        const int of_daemon = take_daemon_option(o, option, optarg);
-        if (of_daemon == 0)
-            return cli_usage(command, "'%s' is not a value that this option takes", optarg);
-        if (of_daemon > 0)
             continue;
         if (option == OPT_LISTEN) {
             o->address = optarg;
@@ -231,14 +214,6 @@ static void log_status(lynx_prefill_node *node)
               (double)report.residual_age_ns / 1e9);
 }
 
-static void start_log(prefill_options *o)
-{
-    o->shared.is_verbose |= o->log.level == CLI_LEVEL_DEBUG;
-    if (o->shared.is_verbose)
-        o->log.level = CLI_LEVEL_DEBUG;
-    lynxd_log_start(command, &o->log);
-}
-
 /* SIGHUP: keys, allowed names and the log's options come into use; the rest at the next start.
  */
 static void reload(door *d)
@@ -251,7 +226,7 @@ static void reload(door *d)
         lynxd_log(CLI_LEVEL_WARNING,
                   "the old settings stay; put it right and send SIGHUP again");
     else if (cli_secure_again(&d->options->shared, &next.shared) == CLI_OK)
-        start_log(&next);
+        lynxd_start_log(&next.daemon, &next.shared);
     lynxd_settings_free(settings);
     lynxd_notify("READY=1");
 }
@@ -265,8 +240,8 @@ static void heed_signals(door *d)
     d->is_draining = true;
     lynxd_notify("STOPPING=1");
     lynxd_log(CLI_LEVEL_INFO, "stopping: nothing new begins; what is on its way has %.1f s",
-              (double)d->options->grace_ns / 1e9);
-    lynx_prefill_node_drain(d->node, d->options->grace_ns);
+              (double)d->options->daemon.grace_ns / 1e9);
+    lynx_prefill_node_drain(d->node, d->options->daemon.grace_ns);
 }
 
 static void *watch_door(void *user)
@@ -370,7 +345,7 @@ static int run(int argc, char **argv)
     int code = lynxd_settings_read(&settings, &lynxd_prefill, &o, argc, argv);
     if (code >= 0)
         return code;
-    start_log(&o);
+    lynxd_start_log(&o.daemon, &o.shared);
     lynxd_catch_signals();
 
     lynx_engine *engine = NULL;

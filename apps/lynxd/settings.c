@@ -10,14 +10,6 @@
 
 extern char **environ;
 
-const char lynxd_daemon_help[] =
-    "Daemon:\n"
-    "      --config FILE        options from this file; see lynxd.ini(5)\n"
-    "      --check-config       say what is wrong with options and files, and end\n"
-    "      --log-level LEVEL    error, warning, info or debug (info)\n"
-    "      --log-format FORMAT  text, or json: an object each line (text)\n"
-    "      --grace SECONDS      on SIGTERM, let what is on its way arrive for so long (10)\n";
-
 /* An argument that was made from a setting. */
 typedef struct setting {
     char *argument; /* "--listen=0.0.0.0:7600" */
