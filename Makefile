@@ -57,6 +57,7 @@ demo: models
 	$(BIN)/lynx demo $(DEMO_OPTIONS)
 
 test: models
+	@tools/setup.sh clients >/dev/null
 	$(CTEST) build/$(PRESET) $(TEST_OPTIONS)
 
 bench: PRESET = release

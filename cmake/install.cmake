@@ -27,7 +27,8 @@ install(TARGETS ${LYNX_INSTALLED} EXPORT lynxTargets
         RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR}
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/lynx DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-        FILES_MATCHING PATTERN "*.h")
+        FILES_MATCHING PATTERN "*.h"
+        PATTERN "serve.h" EXCLUDE) # of a library that only lynxd has
 install(EXPORT lynxTargets NAMESPACE lynx:: DESTINATION ${LYNX_CMAKE_DIR}
         FILE lynxConfig.cmake)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/lynxConfigVersion.cmake

@@ -24,7 +24,7 @@ PUBLIC_OF_LINK = {"keys", "tls"}
 KNOWS_SYSTEM = {"link", "runtime", "cuda", "llama", "serve"}
 FOREIGN = {"llama.h": {"llama"}, "gguf.h": {"llama"}, "uv.h": {"runtime"},
            "xxhash.h": {"base", "llama"}, "xxh_x86dispatch.h": {"base"},
-           "immintrin.h": {"codec"}}
+           "immintrin.h": {"codec"}, "microhttpd.h": {"serve"}, "jansson.h": {"serve"}}
 C11 = {f"{name}.h" for name in """assert complex ctype errno fenv float inttypes iso646 limits
        locale math setjmp signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib
        stdnoreturn string tgmath threads time uchar wchar wctype""".split()}

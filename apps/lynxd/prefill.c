@@ -170,19 +170,6 @@ static int parse(void *target, int argc, char **argv)
     return -1;
 }
 
-/* Announce the port in a file that appears only when it is complete. */
-static bool write_port_file(const char *path, uint16_t port)
-{
-    char draft[4096];
-    if (snprintf(draft, sizeof(draft), "%s.%ld", path, (long)getpid()) >= (int)sizeof(draft))
-        return false;
-    FILE *file = fopen(draft, "w");
-    if (!file)
-        return false;
-    const bool is_written = fprintf(file, "%u\n", port) > 0;
-    return fclose(file) == 0 && is_written && rename(draft, path) == 0;
-}
-
 typedef struct door {
     prefill_options *options; /* this thread reads the keys again */
     lynx_prefill_node *node;
@@ -325,7 +312,7 @@ static int open_door(prefill_options *o, lynx_engine *engine, int argc, char **a
         lynx_tcp_listen(o->address, &descriptor, &port, text, sizeof(text));
     if (status != LYNX_OK)
         return cli_fail(command, status, text);
-    if (o->port_file && !write_port_file(o->port_file, port)) {
+    if (o->port_file && !cli_write_port_file(o->port_file, port)) {
         code = cli_error(command, "cannot write the port file '%s': %s", o->port_file,
                          strerror(errno));
     } else {

@@ -230,6 +230,7 @@ int cli_check_address(const char *command, const char *address);
 int cli_secure(cli_options *options, const char *address);
 /* Read the keys and the list of allowed names of 'next' for connections to come; what is wrong
  * is said, and the old ones stay then. From the thread that dials or accepts. */
+int cli_reload_keys(cli_options *options); /* the same files and names; on any thread */
 int cli_secure_again(cli_options *options, const cli_options *next);
 void cli_secure_end(cli_options *options);
 
@@ -239,6 +240,9 @@ lynx_status cli_dial(const cli_options *options, const char *address, lynx_link 
                      char *text, size_t text_size);
 lynx_status cli_accept(const cli_options *options, int descriptor, uint64_t timeout_ns,
                        lynx_link **link, char *text, size_t text_size);
+
+/* Announce a port in a file that appears only when it is complete; false with errno. */
+bool cli_write_port_file(const char *path, uint16_t port);
 
 /* ---- prompts ------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -149,6 +150,21 @@ int cli_secure(cli_options *options, const char *address)
     return CLI_OK;
 }
 
+int cli_reload_keys(cli_options *options)
+{
+    char text[512];
+    lynx_credentials *credentials = options->security.credentials;
+    if (!credentials)
+        return CLI_OK;
+    const lynx_status status = lynx_credentials_reload(credentials, text, sizeof(text));
+    if (status == LYNX_OK)
+        cli_say(options->command, CLI_LEVEL_INFO,
+                "new connections use the keys that were read again");
+    else
+        cli_say(options->command, CLI_LEVEL_ERROR, "the old keys stay: %s", text);
+    return status == LYNX_OK ? CLI_OK : cli_exit_code(status);
+}
+
 int cli_secure_again(cli_options *options, const cli_options *next)
 {
     char folder[4096];
@@ -232,4 +248,16 @@ lynx_status cli_accept(const cli_options *options, int descriptor, uint64_t time
     const lynx_status status = lynx_tcp_accept(descriptor, timeout_ns, &options->security.tcp,
                                                link, text, text_size, NULL);
     return status == LYNX_OK ? dress(options, LYNX_TLS_SERVER, link, text, text_size) : status;
+}
+
+bool cli_write_port_file(const char *path, uint16_t port)
+{
+    char draft[4096];
+    if (snprintf(draft, sizeof(draft), "%s.%ld", path, (long)getpid()) >= (int)sizeof(draft))
+        return false;
+    FILE *file = fopen(draft, "w");
+    if (!file)
+        return false;
+    const bool is_written = fprintf(file, "%u\n", port) > 0;
+    return fclose(file) == 0 && is_written && rename(draft, path) == 0;
 }

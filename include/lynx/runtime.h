@@ -223,7 +223,8 @@ typedef struct lynx_moment {
     uint32_t plane;
     size_t bytes;
     lynx_token token;
-    const char *text; /* LOST: why; borrowed */
+    lynx_status status; /* LOST: the kind of failure */
+    const char *text;   /* LOST: why; borrowed */
 } lynx_moment;
 
 /* Called on the calling thread of lynx_run, in the order of time. */

@@ -343,7 +343,8 @@ static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uin
                                                 r->options->on_loss == LYNX_ON_LOSS_FAIL);
         if (!is_lost(r, status) || may_end)
             return status;
-        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_LOST, .text = r->text});
+        lx_run_emit(r,
+                    (lynx_moment){.type = LYNX_MOMENT_LOST, .status = status, .text = r->text});
     }
     if (count == 0)
         return status;

@@ -21,6 +21,7 @@ COMMANDS = {
     "lynx inspect": [0, 1, 2, 5],
     "lynx requantize": [0, 1, 2],
     "lynxd prefill": [0, 1, 2, 3, 4, 5, 6],
+    "lynxd decode": [0, 1, 2, 3, 6],
 }
 GROUPS = ["lynx", "lynx bench", "lynxd"]
 
@@ -95,7 +96,8 @@ class Options(Case):
         for command, option in (("lynx run", "--prefill"), ("lynx run", "-m"),
                                 ("lynx demo", "--tokens"), ("lynx eval", "--codec"),
                                 ("lynx bench codec", "--mib"), ("lynxd prefill", "--listen"),
-                                ("lynxd prefill", "--config")):
+                                ("lynxd prefill", "--config"),
+                                ("lynxd decode", "--http")):
             with self.subTest(command=command):
                 self.assert_usage(run(command, option), command, f"'{option}' needs a value")
 
@@ -117,6 +119,9 @@ class Options(Case):
                          "--link-delay-ms -1", "--timeout 0", "--gpu-layers x"],
             "lynxd prefill": ["--link-mbps 1e9", "--timeout 1s", "-c 1e3", "--threads-batch 0",
                               "--grace -1", "--grace x", "--max-queue 0", "--resume 0"],
+            "lynxd decode": ["--slots 0", "--slots 65", "--queue -1", "--max-connections 0",
+                             "--max-body 0", "--request-timeout -1", "--idle-timeout 0.5",
+                             "--grace x", "--draft-max 4097", "--codec x", "--http nonsense"],
             "lynx demo": ["--tokens 0", "--int8-seconds 0", "--draft-max 63"],
             "lynx eval": ["--tokens 0"],
             "lynx bench codec": ["--mib 0", "--mib 4097"],
@@ -145,6 +150,10 @@ class Options(Case):
                 ("lynx run", "--local"), ("lynx run", "-m", "x"), ("lynx run", "--local", "extra"),
                 ("lynx run", "--local", "--prefill", "127.0.0.1:1"),
                 ("lynx run", "--local", "--record", "x"), ("lynxd prefill", "extra"),
+                ("lynxd decode", "extra"), ("lynxd decode",),
+                ("lynxd decode", "-m", "x", "--http-cert", "x"),
+                ("lynxd decode", "-m", "x", *["--prefill", "127.0.0.1:1"] * 9),
+                ("lynxd decode", "-m", "x", "--prefill", "nonsense"),
                 ("lynxd prefill",), ("lynx eval",), ("lynx eval", "-m", "x"), ("lynx inspect",),
                 ("lynx inspect", "a", "b"), ("lynx requantize", "a"),
                 ("lynx requantize", "a", "b", "f16", "d"),
@@ -189,7 +198,8 @@ class Files(Case):
         }
         commands = {"lynx run": ["--local", "-p", "x"], "lynx eval": ["LICENSE"],
                     "lynx demo": ["--output", self.folder / "demo"],
-                    "lynxd prefill": ["--listen", "127.0.0.1:0"]}
+                    "lynxd prefill": ["--listen", "127.0.0.1:0"],
+                    "lynxd decode": ["--http", "127.0.0.1:0"]}
         for path, words in wrong.items():
             for command, more in commands.items():
                 with self.subTest(path=path.name, command=command):

@@ -40,18 +40,16 @@ def model(name):
     return path
 
 
-class Node:
-    """lynxd prefill until the context ends; what it writes goes to files, so that it never waits
-    for a reader. 'prefix': what starts the program, 'host': what it listens on instead of a free port
-    of loopback, 'threads': of the engine."""
+class Daemon:
+    """A lynxd until the context ends; what it writes goes to files, so that it never waits for a
+    reader. 'port_option' names the file in which it announces its port."""
 
-    def __init__(self, path, *options, prefix=(), host="127.0.0.1:0", threads=1, env=None):
+    def __init__(self, command, port_option, env=None):
         self.folder = tempfile.TemporaryDirectory()
         folder = pathlib.Path(self.folder.name)
         self.log_path = folder / "log"
-        command = [*prefix, BIN / "lynxd", "prefill", "-m", path, "-t", threads, "--listen", host,
-                   "--port-file", folder / "port", *options]
         self.output_path = folder / "output"
+        command = [*command, port_option, folder / "port"]
         with open(self.log_path, "w") as log, open(self.output_path, "w") as output:
             self.process = subprocess.Popen([*map(str, command)], stdin=subprocess.DEVNULL,
                                             stdout=output, stderr=log, env=env)
@@ -60,8 +58,7 @@ class Node:
         except BaseException:
             self.close()
             raise
-        port = (folder / "port").read_text().strip()
-        self.address = host if host.startswith("unix:") else f"127.0.0.1:{port}"
+        self.port = int((folder / "port").read_text())
 
     def log(self):
         return self.log_path.read_text()
@@ -91,6 +88,16 @@ class Node:
 
     def __exit__(self, *_):
         self.close()
+
+
+class Node(Daemon):
+    """lynxd prefill. 'prefix': what starts the program, 'host': what it listens on instead of a
+    free port of loopback, 'threads': of the engine."""
+
+    def __init__(self, path, *options, prefix=(), host="127.0.0.1:0", threads=1, env=None):
+        super().__init__([*prefix, BIN / "lynxd", "prefill", "-m", path, "-t", threads, "--listen",
+                          host, *options], "--port-file", env)
+        self.address = host if host.startswith("unix:") else f"127.0.0.1:{self.port}"
 
 
 class Case(unittest.TestCase):

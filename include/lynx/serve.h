@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * serve.h - a decode node behind HTTP, for clients of OpenAI's API: requests wait in a bounded
+ * queue for one of several engines (slots). What is said over HTTP: docs/http.md.
+ *
+ *     one thread    parses and writes, for all connections (libmicrohttpd)
+ *     one thread    notices clients that left or are late, and gives signs of life
+ *     each slot     has a thread that runs one request after the other (lynx_run)
+ *
+ * A library of the program lynxd, not installed.
+ */
+#ifndef LYNX_SERVE_H
+#define LYNX_SERVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lynx/engine.h"
+#include "lynx/runtime.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct lynx_serve lynx_serve;
+
+/* What stands behind a pointer is borrowed until lynx_serve_destroy has returned. */
+typedef struct lynx_serve_options {
+    size_t struct_size;
+    lynx_engine *const *engines; /* one for each slot, all of the same model */
+    uint32_t slot_count;         /* >= 1 */
+    lynx_remote *const *remotes; /* prefill nodes, the first that can is used */
+    const char *const *remote_names;
+    uint32_t remote_count;     /* 0: prompts are prefilled here */
+    const char *model_id;      /* what clients call the model */
+    const char *chat_template; /* name of one that the engine knows; NULL: the model's own */
+    lynx_codec_spec spec;      /* Default "range" */
+    uint32_t draft_count_max;  /* Default 62 */
+
+    int descriptor;           /* listening socket; taken on success */
+    uint32_t queue_max;       /* requests that may wait for a slot. Default 16 */
+    uint32_t connections_max; /* Default 2048 */
+    size_t body_bytes_max;    /* of a request. Default 8 MiB */
+    uint64_t request_ns;      /* a request that takes longer is ended; 0: none. Default 600 s */
+    uint64_t idle_ns;         /* a connection that brings no whole request header, or takes no
+                                 bytes, for so long is closed. Default 60 s */
+    uint64_t body_ns;         /* the same for a request's body. Default 60 s */
+    const char *const *api_keys; /* any of these is asked for */
+    uint32_t api_key_count;      /* 0: none is */
+    const char *cors_origin;     /* allowed to read answers in a browser; NULL: nobody */
+    const char *tls_certificate; /* PEM texts; NULL: no TLS */
+    const char *tls_key;
+    lynx_on_log *log; /* may be NULL; no text of prompts or answers */
+    void *user;
+} lynx_serve_options;
+
+LYNX_API void lynx_serve_options_init(lynx_serve_options *options);
+
+/* Begin to answer. 'text' (LYNX_TEXT_MAX bytes) gets one sentence on failure. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_serve_create(lynx_serve **serve,
+                                                       const lynx_serve_options *options,
+                                                       char *text);
+
+/* Take no new requests (503); those that are here go on. Waits until they have ended, at most
+ * 'grace_ns', then cancels the rest. */
+LYNX_API void lynx_serve_drain(lynx_serve *serve, uint64_t grace_ns);
+
+/* Cancel what is left, close all connections, join all threads. NULL is allowed. */
+LYNX_API void lynx_serve_destroy(lynx_serve *serve);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

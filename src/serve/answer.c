@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+#include "serve/answer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "serve/prompt.h"
+
+/* ---- method -------------------------------------------------------------------------- */
+
+/* With prefill nodes, a prompt that is prefilled here still passes the codec: its answer is
+ * that of the other methods. Without any the cache stays as it is. */
+static lynx_status choose_method(lx_answer *a, lx_api_fault *fault)
+{
+    const lx_api_method asked = a->job->request.method;
+    const bool has_nodes = a->options->remote_count > 0;
+    switch (asked) {
+    case LX_API_METHOD_LOCAL:
+        a->run.method = has_nodes ? LYNX_METHOD_LOCAL_FULL : LYNX_METHOD_LOCAL;
+        return LYNX_OK;
+    case LX_API_METHOD_ANY:
+        a->run.method = has_nodes ? LYNX_METHOD_SPECULATE : LYNX_METHOD_LOCAL;
+        return LYNX_OK;
+    case LX_API_METHOD_SPECULATE:
+    case LX_API_METHOD_WAIT:
+        a->run.method = asked == LX_API_METHOD_WAIT ? LYNX_METHOD_WAIT : LYNX_METHOD_SPECULATE;
+        if (has_nodes)
+            return LYNX_OK;
+        lx_api_fault_set(fault, 400, NULL,
+                         "'lynx.method' needs a prefill node, and this server has none");
+        snprintf(fault->param, sizeof(fault->param), "lynx.method");
+        return LYNX_ERR_ARGUMENT;
+    }
+    return LYNX_ERR_ARGUMENT;
+}
+
+static bool is_local(const lx_answer *a)
+{
+    return a->run.method == LYNX_METHOD_LOCAL || a->run.method == LYNX_METHOD_LOCAL_FULL;
+}
+
+static const char *reason_of(const lx_answer *a)
+{
+    if (a->lost_count)
+        return a->lost_text;
+    if (a->job->request.method != LX_API_METHOD_ANY)
+        return "the request asked for it";
+    return a->options->remote_count ? "there is a prefill node" : "there is no prefill node";
+}
+
+static const char *method_name(const lx_answer *a)
+{
+    return is_local(a) ? "local" : a->run.method == LYNX_METHOD_WAIT ? "wait" : "speculate";
+}
+
+/* The prefill node whose cache the answer stands on. */
+static const char *node_of(const lx_answer *a)
+{
+    const bool has_one = !is_local(a) && a->lost_count < a->options->remote_count;
+    return has_one ? a->options->remote_names[a->lost_count] : NULL;
+}
+
+/* ---- failures ------------------------------------------------------------------------ */
+
+static void explain(lx_answer *a, lynx_status status, const char *text, lx_api_fault *fault)
+{
+    const char *words = text && text[0] ? text : lynx_status_text(status);
+    switch (lx_job_outcome(a->job)) {
+    case LX_OUTCOME_LATE:
+        lx_api_fault_set(fault, 504, "timeout",
+                         "the request took longer than the %.1f s that this server allows",
+                         (double)a->options->request_ns / 1e9);
+        return;
+    case LX_OUTCOME_STOPPING:
+        lx_api_fault_set(fault, 503, "stopping",
+                         "the server is stopping; try another or later");
+        return;
+    case LX_OUTCOME_OK:
+    case LX_OUTCOME_REFUSED:
+    case LX_OUTCOME_DENIED:
+    case LX_OUTCOME_FULL:
+    case LX_OUTCOME_GONE:
+    case LX_OUTCOME_FAILED:
+    case LX_OUTCOME_COUNT:
+        break;
+    }
+    const lynx_scope scope = lynx_status_scope(status);
+    const bool is_peers =
+        scope == LYNX_SCOPE_STREAM || status == LYNX_ERR_MODEL || status == LYNX_ERR_CORRUPT;
+    lx_api_fault_set(fault, is_peers ? 502 : 500, is_peers ? "prefill_node" : NULL, "%s",
+                     words);
+}
+
+/* ---- prompt -------------------------------------------------------------------------- */
+
+static lynx_status prepare(lx_answer *a, lynx_token **tokens, lx_api_fault *fault)
+{
+    const lx_api_request *r = &a->job->request;
+    LX_REQUIRE(!__atomic_load_n(&a->job->stop, __ATOMIC_RELAXED), LYNX_ERR_CANCELLED);
+    LX_TRY(choose_method(a, fault));
+    LX_TRY(lx_prompt_make(a->engine, r, a->options->chat_template, tokens,
+                          &a->run.prompt_tokens, fault));
+    a->run.prompt = *tokens;
+    a->run.answer_tokens_max = lx_prompt_answer_tokens(a->engine->ops->model(a->engine), r,
+                                                       a->run.prompt_tokens, fault);
+    LX_REQUIRE(a->run.answer_tokens_max, LYNX_ERR_ARGUMENT);
+    a->result.capacity = a->run.answer_tokens_max;
+    a->result.tokens = calloc(a->result.capacity, sizeof(*a->result.tokens));
+    a->result.times = calloc(a->result.capacity, sizeof(*a->result.times));
+    LX_REQUIRE(a->result.tokens && a->result.times, LYNX_ERR_MEMORY);
+    return LYNX_OK;
+}
+
+static void init_run(lx_answer *a)
+{
+    lynx_run_options_init(&a->run);
+    a->run.engine = a->engine;
+    a->run.draft_count_max = a->options->draft_count_max;
+    a->run.spec = a->options->spec;
+    a->run.sampling = a->job->request.sampling;
+    a->run.on_moment = lx_answer_moment;
+    a->run.user = a;
+    a->run.stop = &a->job->stop;
+}
+
+/* ---- end ----------------------------------------------------------------------------- */
+
+static lx_api_meta meta_of(const lx_answer *a, lynx_time_ns now)
+{
+    const lynx_run_result *r = &a->result;
+    return (lx_api_meta){.method = method_name(a),
+                         .reason = reason_of(a),
+                         .prefill_node = node_of(a),
+                         .is_recomputed = r->is_recomputed,
+                         .seed = a->run.sampling.seed,
+                         .prompt_tokens = a->run.prompt_tokens,
+                         .drafted = r->drafted,
+                         .accepted = r->accepted,
+                         .bytes = r->bytes_total,
+                         .bytes_before_first_draft = r->bytes_before_first_draft,
+                         .prefill_ms = lx_answer_ms(a, a->prefill_at),
+                         .anchor_ms = lx_answer_ms(a, a->anchor_at),
+                         .complete_ms = lx_answer_ms(a, a->complete_at),
+                         .verify_ms = (double)r->verify_ns / 1e6,
+                         .ttft_ms = lx_answer_ms(a, a->first_at),
+                         .total_ms = lx_answer_ms(a, now)};
+}
+
+/* The end of an answer that went well. */
+static void say_end(lx_answer *a)
+{
+    const bool is_stopped = a->result.has_ended || a->filter.is_hit;
+    const char *finish = is_stopped ? "stop" : "length";
+    const lx_api_meta meta = meta_of(a, lynx_clock_now());
+    lx_stop_filter_end(&a->filter, &a->text);
+    char *last = NULL;
+    if (!a->job->request.is_stream) {
+        last = lx_api_whole(&a->head, a->text.data ? a->text.data : "", finish, a->token_count,
+                            &meta);
+    } else {
+        lx_answer_flush(a);
+        last = lx_api_chunk(&a->head, false, NULL, finish, &meta);
+        if (a->head.includes_usage) {
+            lx_job_say_event(a->job, last);
+            last = lx_api_usage(&a->head, a->run.prompt_tokens, a->token_count);
+        }
+    }
+    lx_job_finish(a->job, last, NULL);
+}
+
+static void count(lx_answer *a)
+{
+    lx_metrics *m = a->metrics;
+    const lynx_time_ns now = lynx_clock_now(), from = a->job->arrival;
+    atomic_fetch_add(&m->tokens_in, a->run.prompt_tokens);
+    atomic_fetch_add(&m->tokens_out, a->result.token_count);
+    atomic_fetch_add(&m->drafted, a->result.drafted);
+    atomic_fetch_add(&m->accepted, a->result.accepted);
+    atomic_fetch_add(&m->recomputed, a->result.is_recomputed);
+    if (a->anchor_at > from)
+        lx_histogram_add(&m->anchor, a->anchor_at - from);
+    if (a->first_at)
+        lx_histogram_add(&m->ttft, a->first_at - from);
+    if (a->second_at)
+        lx_histogram_add(&m->stall, a->second_at - a->first_at);
+    if (a->result.verify_ns)
+        lx_histogram_add(&m->verify, a->result.verify_ns);
+    lx_histogram_add(&m->total, now - from);
+}
+
+static void log_end(const lx_answer *a, lynx_status status, const char *text)
+{
+    char line[LYNX_TEXT_MAX + 256];
+    const char *node = node_of(a);
+    if (!a->options->log)
+        return;
+    snprintf(line, sizeof(line), "%s: %u prompt tokens, %u of the answer, %s%s%s%s, %.3f s: %s",
+             a->job->id, a->run.prompt_tokens, a->token_count, method_name(a),
+             node ? " over " : "", node ? node : "",
+             a->result.is_recomputed ? ", recomputed here" : "",
+             (double)(lynx_clock_now() - a->job->arrival) / 1e9, text);
+    a->options->log(a->options->user, status, line);
+}
+
+/* ---- the whole ----------------------------------------------------------------------- */
+
+static lynx_status run(lx_answer *a, lx_api_fault *fault)
+{
+    char text[LYNX_TEXT_MAX] = "";
+    if (a->job->request.is_stream) {
+        lx_job_begin(a->job);
+        lx_job_say_event(a->job, lx_api_chunk(&a->head, true, NULL, NULL, NULL));
+    }
+    lynx_status status =
+        lynx_run(a->options->remotes, is_local(a) ? 0 : a->options->remote_count, &a->run,
+                 &a->result, text);
+    if (status == LYNX_ERR_CANCELLED && a->filter.is_hit)
+        status = LYNX_OK;
+    if (status == LYNX_OK && a->text.has_failed)
+        status = LYNX_ERR_MEMORY;
+    count(a);
+    if (status != LYNX_OK)
+        explain(a, status, text, fault);
+    log_end(a, status, status == LYNX_OK ? "done" : fault->message);
+    return status;
+}
+
+static lynx_status answer(lx_answer *a, lynx_token **tokens, lx_api_fault *fault)
+{
+    init_run(a);
+    const lynx_status status = prepare(a, tokens, fault);
+    if (status != LYNX_OK) {
+        if (!fault->http)
+            explain(a, status, a->engine->ops->error_text(a->engine), fault);
+        return status;
+    }
+    return run(a, fault);
+}
+
+static void answer_tokenize(lx_answer *a, lynx_token **tokens)
+{
+    lx_api_fault fault = {0};
+    uint32_t token_count = 0;
+    const lynx_status status =
+        lx_prompt_make(a->engine, &a->job->request, NULL, tokens, &token_count, &fault);
+    if (status == LYNX_OK) {
+        lx_job_finish(a->job, lx_api_tokens(*tokens, token_count), NULL);
+        return;
+    }
+    if (!fault.http)
+        explain(a, status, a->engine->ops->error_text(a->engine), &fault);
+    lx_job_finish(a->job, NULL, &fault);
+}
+
+void lx_answer_job(const lynx_serve_options *options, lx_metrics *metrics, lynx_engine *engine,
+                   lx_job *job)
+{
+    lx_api_fault fault = {0};
+    lynx_token *tokens = NULL;
+    lx_answer a = {
+        .options = options,
+        .metrics = metrics,
+        .engine = engine,
+        .job = job,
+        .head = {.kind = job->request.kind,
+                 .id = job->id,
+                 .model = options->model_id,
+                 .created = job->created,
+                 .includes_usage = job->request.includes_usage},
+        .filter = {.stops = job->request.stops, .count = job->request.stop_count},
+    };
+    if (job->request.kind == LX_API_TOKENIZE)
+        answer_tokenize(&a, &tokens);
+    else if (answer(&a, &tokens, &fault) == LYNX_OK)
+        say_end(&a);
+    else
+        lx_job_finish(job, NULL, &fault);
+    free(tokens);
+    free(a.result.tokens);
+    free(a.result.times);
+    json_decref(a.planes);
+    lx_stop_filter_fini(&a.filter);
+    lx_buffer_fini(&a.text);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * answer.h - one job on one slot: prompt, run, text.
+ *
+ *     answer.c          from the request to the end of its answer
+ *     answer_moments.c  what is said while it runs
+ */
+#ifndef LX_SERVE_ANSWER_H
+#define LX_SERVE_ANSWER_H
+
+#include "lynx/serve.h"
+#include "serve/api_answer.h"
+#include "serve/job.h"
+#include "serve/text_stream.h"
+
+/* Runs the job to its end; an error is said to the client. */
+void lx_answer_job(const lynx_serve_options *options, lx_metrics *metrics, lynx_engine *engine,
+                   lx_job *job);
+
+/* ---- shared by the two files --------------------------------------------------------- */
+
+typedef struct lx_answer {
+    const lynx_serve_options *options;
+    lx_metrics *metrics;
+    lynx_engine *engine;
+    lx_job *job;
+    lx_api_head head;
+    lynx_run_options run;
+    lynx_run_result result;
+
+    /* Text. */
+    lx_utf8 valid, draft;
+    lx_stop_filter filter;
+    lx_buffer text;       /* what may leave and has not */
+    uint32_t token_count; /* valid tokens up to a stop string */
+
+    /* Events. */
+    json_t *planes; /* that came since they were told last; NULL: none */
+    lynx_time_ns planes_at;
+    uint64_t plane_bytes;
+
+    lynx_time_ns prefill_at, anchor_at, complete_at, first_at, second_at; /* 0: not yet */
+    uint32_t lost_count; /* prefill nodes that were given up */
+    char lost_text[LYNX_TEXT_MAX];
+} lx_answer;
+
+/* lynx_on_moment; 'user' is the answer. */
+void lx_answer_moment(void *user, const lynx_moment *moment);
+
+/* Say what is left of the text; on a stream. */
+void lx_answer_flush(lx_answer *answer);
+
+/* Milliseconds from the request; 0 for a time that is 0. */
+double lx_answer_ms(const lx_answer *answer, lynx_time_ns time);
+
+#endif

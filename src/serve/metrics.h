@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* metrics.h - what an operator can count, in Prometheus' text format 0.0.4. All from any
+ * thread; docs/http.md lists the names. */
+#ifndef LX_SERVE_METRICS_H
+#define LX_SERVE_METRICS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "lynx/runtime.h"
+#include "serve/buffer.h"
+
+typedef enum lx_route {
+    LX_ROUTE_CHAT,
+    LX_ROUTE_COMPLETIONS,
+    LX_ROUTE_MODELS,
+    LX_ROUTE_TOKENIZE,
+    LX_ROUTE_HEALTH,
+    LX_ROUTE_METRICS,
+    LX_ROUTE_PAGE,
+    LX_ROUTE_NONE, /* no such path */
+    LX_ROUTE_COUNT
+} lx_route;
+
+typedef enum lx_outcome {
+    LX_OUTCOME_OK,
+    LX_OUTCOME_REFUSED,  /* the client's mistake */
+    LX_OUTCOME_DENIED,   /* no or a wrong key */
+    LX_OUTCOME_FULL,     /* the queue was full */
+    LX_OUTCOME_STOPPING, /* the server ends */
+    LX_OUTCOME_LATE,     /* the deadline passed */
+    LX_OUTCOME_GONE,     /* the client left */
+    LX_OUTCOME_FAILED,   /* our mistake, or the prefill node's */
+    LX_OUTCOME_COUNT
+} lx_outcome;
+
+enum { LX_BUCKETS = 14, LX_STATUSES = 40 };
+
+typedef struct lx_histogram {
+    atomic_ullong buckets[LX_BUCKETS + 1]; /* each alone; the last: above all bounds */
+    atomic_ullong sum_ns;
+} lx_histogram;
+
+typedef struct lx_metrics {
+    atomic_ullong requests[LX_ROUTE_COUNT][LX_OUTCOME_COUNT];
+    atomic_ullong losses[LX_STATUSES]; /* a prefill node given up in a request, by -status */
+    atomic_ullong tokens_in, tokens_out, drafted, accepted, recomputed;
+    atomic_uint queued, busy, slots, connections;
+    lx_histogram wait, anchor, ttft, verify, stall, total;
+} lx_metrics;
+
+void lx_histogram_add(lx_histogram *histogram, uint64_t ns);
+/* Mean in seconds; 0 without values. */
+double lx_histogram_mean(const lx_histogram *histogram);
+
+/* Note that a prefill node was given up in a request. */
+void lx_metrics_lost(lx_metrics *metrics, lynx_status status);
+
+/* Append everything. 'names[i]' is the address of 'remotes[i]'. */
+void lx_metrics_write(lx_metrics *metrics, lynx_remote *const *remotes,
+                      const char *const *names, uint32_t count, lx_buffer *out);
+
+#endif

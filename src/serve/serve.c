@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/check.h"
+#include "serve/http.h"
+
+enum { CONNECTION_BYTES = 32768 };
+
+static const uint64_t flush_ns = 2000000000;
+
+void lynx_serve_options_init(lynx_serve_options *options)
+{
+    *options = (lynx_serve_options){.struct_size = sizeof(*options),
+                                    .model_id = "default",
+                                    .draft_count_max = 62,
+                                    .descriptor = -1,
+                                    .queue_max = 16,
+                                    .connections_max = 2048,
+                                    .body_bytes_max = 8 << 20,
+                                    .request_ns = 600000000000ull,
+                                    .idle_ns = 60000000000ull,
+                                    .body_ns = 60000000000ull};
+    /* The name is one of the built-in list; a failure would be our own mistake. */
+    (void)!lynx_codec_spec_named(&options->spec, "range");
+}
+
+static void on_daemon_log(void *user, const char *format, va_list arguments)
+{
+    char line[LYNX_TEXT_MAX];
+    const lynx_serve *s = user;
+    vsnprintf(line, sizeof(line), format, arguments);
+    line[strcspn(line, "\n")] = '\0';
+    if (s->options.log)
+        s->options.log(s->options.user, LYNX_OK, line);
+}
+
+static struct MHD_Daemon *start_daemon(lynx_serve *s)
+{
+    const lynx_serve_options *o = &s->options;
+    const struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0,
+                                          (void *)(uintptr_t)o->tls_certificate},
+                                         {MHD_OPTION_HTTPS_MEM_KEY, 0,
+                                          (void *)(uintptr_t)o->tls_key},
+                                         {MHD_OPTION_END, 0, NULL}};
+    const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+                           MHD_USE_ERROR_LOG | (o->tls_certificate ? MHD_USE_TLS : 0u);
+    return MHD_start_daemon(flags, 0, NULL, NULL, lx_http_handle, s, MHD_OPTION_EXTERNAL_LOGGER,
+                            on_daemon_log, s, MHD_OPTION_LISTEN_SOCKET, o->descriptor,
+                            MHD_OPTION_NOTIFY_COMPLETED, lx_http_completed, s,
+                            MHD_OPTION_NOTIFY_CONNECTION, lx_http_connected, s,
+                            MHD_OPTION_CONNECTION_LIMIT, o->connections_max,
+                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_ns / 1000000000),
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
+                            o->tls_certificate ? tls : none, MHD_OPTION_END);
+}
+
+static lynx_status start(lynx_serve *s, char *text)
+{
+    LX_TRY(lx_slots_create(&s->slots, &s->options, &s->metrics));
+    LX_REQUIRE(pthread_create(&s->watcher, NULL, lx_http_watch, s) == 0, LYNX_ERR_SYSTEM);
+    s->has_watcher = true;
+    const int flags = fcntl(s->options.descriptor, F_GETFL);
+    LX_REQUIRE(fcntl(s->options.descriptor, F_SETFL, flags | O_NONBLOCK) == 0, LYNX_ERR_SYSTEM);
+    s->daemon = start_daemon(s);
+    if (!s->daemon)
+        snprintf(text, LYNX_TEXT_MAX, "%s",
+                 s->options.tls_certificate
+                     ? "the HTTP server cannot start; are certificate and key in PEM format, "
+                       "and do they belong together?"
+                     : "the HTTP server cannot start");
+    return s->daemon ? LYNX_OK : LYNX_ERR_SYSTEM;
+}
+
+lynx_status lynx_serve_create(lynx_serve **serve, const lynx_serve_options *options, char *text)
+{
+    lynx_serve *s = calloc(1, sizeof(*s));
+    *serve = NULL;
+    text[0] = '\0';
+    LX_REQUIRE(s, LYNX_ERR_MEMORY);
+    s->options = *options;
+    s->started = (int64_t)time(NULL);
+    pthread_mutex_init(&s->lock, NULL);
+    const lynx_status status = start(s, text);
+    if (status != LYNX_OK) {
+        if (!text[0])
+            snprintf(text, LYNX_TEXT_MAX, "%s", lynx_status_text(status));
+        lynx_serve_destroy(s);
+        return status;
+    }
+    *serve = s;
+    return LYNX_OK;
+}
+
+static void wait_for(bool (*is_over)(lynx_serve *s), lynx_serve *s, uint64_t most_ns)
+{
+    const lynx_time_ns end = lynx_clock_now() + most_ns;
+    while (!is_over(s) && lynx_clock_now() < end)
+        poll(NULL, 0, 10);
+}
+
+static bool has_no_jobs(lynx_serve *s)
+{
+    return lx_slots_count(s->slots) == 0;
+}
+
+static bool has_no_exchanges(lynx_serve *s)
+{
+    return s->exchange_count == 0;
+}
+
+void lynx_serve_drain(lynx_serve *s, uint64_t grace_ns)
+{
+    lx_slots_close(s->slots);
+    wait_for(has_no_jobs, s, grace_ns);
+    lx_slots_cancel(s->slots, LX_OUTCOME_STOPPING);
+}
+
+void lynx_serve_destroy(lynx_serve *s)
+{
+    if (!s)
+        return;
+    if (s->slots) {
+        lx_slots_close(s->slots);
+        lx_slots_cancel(s->slots, LX_OUTCOME_STOPPING);
+        lx_slots_join(s->slots);
+    }
+    /* Every job is done, so that no connection is suspended for long, nor again. */
+    if (s->daemon)
+        wait_for(has_no_exchanges, s, flush_ns);
+    s->must_end = true;
+    if (s->has_watcher)
+        pthread_join(s->watcher, NULL);
+    if (s->daemon)
+        MHD_stop_daemon(s->daemon);
+    lx_slots_destroy(s->slots);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
