@@ -21,10 +21,10 @@ struct lynxd_settings {
     const lynxd_command *command;
     setting *all;
     size_t count, room;
-    char *file;       /* its path; NULL: none */
-    bool is_checking; /* --check-config: every problem is told */
-    bool is_mute;     /* another command told what is wrong with the file as such */
-    bool has_section;
+    char *file;        /* its path; NULL: none */
+    const char *where; /* "lynxd.ini: ", where there are no arguments but of the file */
+    bool is_checking;  /* --check-config: every problem is told */
+    bool is_mute;      /* another command told what is wrong with the file as such */
     bool wants_help;
     uint32_t problems;
     char **argv; /* all of 'count', a mark, the user's */
@@ -45,7 +45,9 @@ static const char *place(void)
         return subject;
     /* Arguments from settings stand first, each in one piece, and a mark is behind them. */
     const size_t at = (size_t)optind - 2;
-    return is_parsing && optind >= 2 && at < current->count ? current->all[at].place : NULL;
+    if (is_parsing && optind >= 2 && at < current->count)
+        return current->all[at].place;
+    return current->where; /* settings that do not go together */
 }
 
 void lynxd_settings_about(const char *option)
@@ -204,7 +206,6 @@ static void on_section(void *user, const char *section, const char *where)
 {
     lynxd_settings *s = user;
     char text[200];
-    s->has_section |= strcmp(section, s->command->name) == 0;
     if (is_command(section) || s->is_mute)
         return;
     snprintf(text, sizeof(text), "there is no section [%.60s]; a section is a command of lynxd",
@@ -385,25 +386,63 @@ void lynxd_settings_free(lynxd_settings *s)
 
 /* ---- a file alone -------------------------------------------------------------------- */
 
+typedef struct search {
+    const char *name;
+    bool is_found;
+} search;
+
+static void note_section(void *user, const char *section, const char *where)
+{
+    search *s = user;
+    (void)where;
+    s->is_found |= strcmp(section, s->name) == 0;
+}
+
+static void pass_key(void *user, const char *section, const char *key, const char *value,
+                     const char *where)
+{
+    (void)user;
+    (void)section;
+    (void)key;
+    (void)value;
+    (void)where;
+}
+
+static void pass_problem(void *user, const char *where, const char *text)
+{
+    (void)user;
+    (void)where;
+    (void)text;
+}
+
+static bool has_section(const lynxd_command *command, const char *path)
+{
+    static const settings_file_ops ops = {note_section, pass_key, pass_problem};
+    search s = {.name = command->name};
+    (void)settings_file_read(path, &ops, &s);
+    return s.is_found;
+}
+
 /* The section of one command; with 'is_first' also what is wrong with the file as such. */
-static int check_section(const lynxd_command *command, const char *path, bool is_first,
-                         bool *has_section)
+static int check_section(const lynxd_command *command, const char *path, bool is_first)
 {
     char *argv[] = {(char *)(uintptr_t)command->name, NULL};
+    char where[4096];
+    const bool is_there = has_section(command, path);
     lynxd_settings *s = make_settings(command);
     void *target = calloc(1, command->target_size);
     int code = CLI_FAILED;
+    snprintf(where, sizeof(where), "%s: ", path);
     if (s && target) {
         s->is_checking = true;
         s->is_mute = !is_first;
-        read_environment(s);
+        s->where = where;
+        if (is_there)
+            read_environment(s);
         (void)read_file(s, path);
-        *has_section |= s->has_section;
-        if (s->has_section) {
+        code = s->problems ? CLI_USAGE : CLI_OK;
+        if (is_there)
             code = check(s, target, 1, argv);
-        } else {
-            code = s->problems ? CLI_USAGE : CLI_OK;
-        }
     }
     current = NULL;
     free(target);
@@ -414,12 +453,13 @@ static int check_section(const lynxd_command *command, const char *path, bool is
 int lynxd_settings_check(const char *path)
 {
     int worst = CLI_OK;
-    bool has_section = false;
+    bool has_any = false;
     for (uint32_t i = 0; lynxd_commands[i]; i++) {
-        const int code = check_section(lynxd_commands[i], path, i == 0, &has_section);
+        const int code = check_section(lynxd_commands[i], path, i == 0);
+        has_any |= has_section(lynxd_commands[i], path);
         worst = code > worst ? code : worst;
     }
-    if (worst == CLI_OK && !has_section)
+    if (worst == CLI_OK && !has_any)
         return cli_usage("lynxd", "%s: it has no section of a command, such as [%s]", path,
                          lynxd_commands[0]->name);
     if (worst == CLI_OK)
