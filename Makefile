@@ -21,7 +21,7 @@ CTEST = ctest --output-on-failure -j $(JOBS) --test-dir
 FAST := -LE 'integration|cli'
 
 .PHONY: help setup build models demo test bench lint format tidy check $(CHECKS) valgrind \
-    fuzz install clean
+    fuzz install package test-package clean
 
 help:
 	@echo "make demo      the main job on a real model, measured; writes build/demo"
@@ -34,6 +34,8 @@ help:
 	@echo "make fuzz      FUZZ_SECONDS=$(FUZZ_SECONDS) of libFuzzer for each target"
 	@echo "make tidy      clang-tidy's bugprone checks"
 	@echo "make install   INSTALL_PREFIX=$(INSTALL_PREFIX), DESTDIR="
+	@echo "make package   a Debian package in build/release; make test-package installs, runs and"
+	@echo "               removes it (root)"
 	@echo "make setup     only install packages and build llama.cpp; make build; make clean"
 	@echo
 	@echo "Each target first installs what it lacks. LLAMA_PREFIX=/path uses that llama.cpp;"
@@ -65,7 +67,7 @@ bench: build
 	$(BIN)/lynx bench link
 
 lint: setup
-	@tools/setup.sh packages clang-14 clang clang-format-14
+	@tools/setup.sh packages clang-14 clang clang-format-14 mandoc
 	@tools/lint.sh
 
 format:
@@ -96,7 +98,20 @@ fuzz: setup
 	@tools/fuzz.sh build/fuzz $(FUZZ_SECONDS)
 
 install: build
+	@cmake build/$(PRESET) -DLYNX_BUNDLE_FROM= >/dev/null
 	DESTDIR=$(DESTDIR) cmake --install build/$(PRESET) --prefix $(INSTALL_PREFIX)
+
+# With a libllama for other machines than this one.
+package: PRESET = release
+package: build
+	@tools/setup.sh packages dpkg-dev
+	@bundle=$$(LLAMA_CPU=portable tools/setup.sh llama) && \
+	    cmake build/release "-DLYNX_BUNDLE_FROM=$$bundle" >/dev/null && \
+	    cmake --build build/release -j $(JOBS) && rm -f build/release/*.deb && \
+	    cpack -G DEB --config build/release/CPackConfig.cmake -B build/release
+
+test-package: package
+	@tools/test_package.sh build/release/*.deb
 
 clean:
 	rm -rf build

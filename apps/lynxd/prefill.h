@@ -2,7 +2,9 @@
 #ifndef LYNXD_PREFILL_H
 #define LYNXD_PREFILL_H
 
-/* 'lynxd prefill'; argv[0] is the command's name. Returns the exit code. */
-int lynxd_prefill(int argc, char **argv);
+#include "command.h"
+
+/* 'lynxd prefill'. */
+extern const lynxd_command lynxd_prefill;
 
 #endif

@@ -2,10 +2,14 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Bytes of a message; paths may be part of it. */
+enum { TEXT_MAX = 8192 };
 
 volatile sig_atomic_t cli_stop;
 
@@ -72,31 +76,63 @@ int cli_exit_code(lynx_status status)
     return CLI_FAILED;
 }
 
+cli_outlet cli_out;
+
+static void say(const char *command, cli_level level, const char *text)
+{
+    if (cli_out.say)
+        cli_out.say(command, level, text);
+    else
+        fprintf(stderr, "%s: %s%s\n", command, level == CLI_LEVEL_WARNING ? "warning: " : "",
+                text);
+}
+
+void cli_say(const char *command, cli_level level, const char *format, ...)
+{
+    char text[TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    say(command, level, text);
+}
+
+/* An error, with the place of the option that is wrong. */
+static void complain(const char *command, const char *text, const char *advice)
+{
+    char line[2 * TEXT_MAX];
+    const char *place = cli_out.place ? cli_out.place() : NULL;
+    snprintf(line, sizeof(line), "%s%s%s", place ? place : "", text, advice);
+    say(command, CLI_LEVEL_ERROR, line);
+}
+
 int cli_fail(const char *command, lynx_status status, const char *text)
 {
-    fprintf(stderr, "%s: %s\n", command, text && text[0] ? text : lynx_status_text(status));
+    complain(command, text && text[0] ? text : lynx_status_text(status), "");
     return cli_exit_code(status);
 }
 
 int cli_usage(const char *command, const char *format, ...)
 {
+    char text[TEXT_MAX];
+    char advice[128];
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "%s: ", command);
-    vfprintf(stderr, format, arguments);
-    fprintf(stderr, "; see '%s --help'\n", command);
+    vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
+    snprintf(advice, sizeof(advice), "; see '%s --help'", command);
+    complain(command, text, advice);
     return CLI_USAGE;
 }
 
 int cli_error(const char *command, const char *format, ...)
 {
+    char text[TEXT_MAX];
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "%s: ", command);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
+    complain(command, text, "");
     return CLI_FAILED;
 }
 
@@ -320,10 +356,30 @@ int cli_take_option(cli_options *options, int option, const char *value)
     return taken < 0 ? -1 : CLI_OK;
 }
 
+/* The engine writes lines in pieces, on whatever thread; an outlet takes whole ones. */
 static void on_engine_log(void *user, int severity, const char *text)
 {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static char line[1024];
+    static size_t used;
+    const cli_options *options = user;
     (void)severity;
-    fprintf(user, "%s", text);
+    if (!cli_out.say) {
+        fputs(text, stderr);
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    for (; *text; text++) {
+        if (*text != '\n' && used + 1 < sizeof(line))
+            line[used++] = *text;
+        if (*text != '\n')
+            continue;
+        line[used] = '\0';
+        if (used)
+            cli_out.say(options->command, CLI_LEVEL_DEBUG, line);
+        used = 0;
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 /* The folder of things that are computed once per user; terminated, in a static buffer. */
@@ -341,6 +397,29 @@ static const char *cache_folder(void)
     return folder;
 }
 
+static int require_model(const cli_options *options)
+{
+    if (options->engine.model_path)
+        return CLI_OK;
+    return cli_usage(options->command, "no model; pass one with -m model.gguf");
+}
+
+int cli_check_model(const cli_options *options)
+{
+    const char *path = options->engine.model_path;
+    char start[4] = "";
+    if (require_model(options) != CLI_OK)
+        return CLI_USAGE;
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return cli_error(options->command, "cannot open the model '%s': %s", path,
+                         strerror(errno));
+    const bool is_model = fread(start, 1, 4, file) == 4 && memcmp(start, "GGUF", 4) == 0;
+    fclose(file);
+    return is_model ? CLI_OK
+                    : cli_error(options->command, "the model '%s' is not a GGUF file", path);
+}
+
 int cli_load_engine(const cli_options *options, lynx_engine **engine)
 {
     return cli_load_slots(options, engine, 1);
@@ -348,14 +427,14 @@ int cli_load_engine(const cli_options *options, lynx_engine **engine)
 
 int cli_load_slots(const cli_options *options, lynx_engine *engines[], uint32_t count)
 {
-    if (!options->engine.model_path)
-        return cli_usage(options->command, "no model; pass one with -m model.gguf");
+    if (require_model(options) != CLI_OK)
+        return CLI_USAGE;
     lynx_llama_options engine_options = options->engine;
     char text[LYNX_TEXT_MAX];
     engine_options.cache_folder = cache_folder();
     if (options->is_verbose) {
         engine_options.log = on_engine_log;
-        engine_options.log_user = stderr;
+        engine_options.log_user = (void *)(uintptr_t)options;
     }
     const lynx_status status =
         lynx_llama_create_slots(engines, count, &engine_options, text, sizeof(text));
@@ -363,8 +442,10 @@ int cli_load_slots(const cli_options *options, lynx_engine *engines[], uint32_t 
         const int code = cli_fail(options->command, status, text);
         return code == CLI_USAGE ? CLI_USAGE : CLI_FAILED;
     }
-    if (options->is_verbose)
-        fprintf(stderr, "%s\n", lynx_llama_probe_report(engines[0]));
+    if (options->is_verbose) {
+        on_engine_log((void *)(uintptr_t)options, 0, lynx_llama_probe_report(engines[0]));
+        on_engine_log((void *)(uintptr_t)options, 0, "\n");
+    }
     return CLI_OK;
 }
 

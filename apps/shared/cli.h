@@ -26,6 +26,27 @@ enum {
     CLI_INTERRUPTED = 130
 };
 
+/* How much a line for the operator matters. */
+typedef enum cli_level {
+    CLI_LEVEL_ERROR,
+    CLI_LEVEL_WARNING,
+    CLI_LEVEL_INFO,
+    CLI_LEVEL_DEBUG
+} cli_level;
+
+/* Where lines for the operator go, and what stands before them; set before threads start. */
+typedef struct cli_outlet {
+    /* Called on any thread. NULL: "command: text" on stderr. */
+    void (*say)(const char *command, cli_level level, const char *text);
+    /* Whence the option comes that is being read, as "FILE:3: listen: "; NULL: unknown. */
+    const char *(*place)(void);
+} cli_outlet;
+
+extern cli_outlet cli_out;
+
+void cli_say(const char *command, cli_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 int cli_exit_code(lynx_status status);
 
 /* "lynx run: text" on stderr, and the exit code for 'status'. */
@@ -91,6 +112,11 @@ enum {
     CLI_OPT_CONGESTION,
     CLI_OPT_DSCP,
     CLI_OPT_PACING,
+    CLI_OPT_CONFIG,
+    CLI_OPT_CHECK_CONFIG,
+    CLI_OPT_LOG_LEVEL,
+    CLI_OPT_LOG_FORMAT,
+    CLI_OPT_GRACE,
     CLI_OPT_OWN /* first number that a command may use for its own options */
 };
 
@@ -178,6 +204,10 @@ void cli_options_init(cli_options *options, const char *command);
  * -1: not one of them. */
 int cli_take_option(cli_options *options, int option, const char *value);
 
+/* See that the model is named and a GGUF file, without loading it. CLI_OK or an exit code after
+ * the message. */
+int cli_check_model(const cli_options *options);
+
 /* Load the model; CLI_OK or an exit code after the message. */
 int cli_load_engine(const cli_options *options, lynx_engine **engine);
 /* The same with 'count' slots. */
@@ -194,9 +224,16 @@ bool cli_keys_folder(char *folder, size_t size);
 /* 1: taken, 0: wrong value, -1: not one of CLI_KEYS_OPTIONS. */
 int cli_take_security_option(cli_security *security, int option, const char *value);
 
-/* Read the keys, or see that plaintext is allowed for 'address'. SIGHUP reads them again before
- * the next connection is accepted. CLI_OK or an exit code after the message. */
+/* "'x' is not an address; ..." and CLI_USAGE, or CLI_OK. */
+int cli_check_address(const char *command, const char *address);
+
+/* Read the keys, or see that plaintext is allowed for 'address'. CLI_OK or an exit code after
+ * the message. */
 int cli_secure(cli_options *options, const char *address);
+/* Read the keys and the list of allowed names of 'next' for connections to come; what is wrong
+ * is said, and the old ones stay then. From the thread that dials or accepts. */
+int cli_reload_keys(cli_options *options); /* the same files and names; on any thread */
+int cli_secure_again(cli_options *options, const cli_options *next);
 void cli_secure_end(cli_options *options);
 
 /* Connect or accept, encrypted if there are keys, paced if that was asked for. As

@@ -10,8 +10,6 @@
 
 static const uint64_t connect_most_ns = 3000000000ull;
 
-static volatile sig_atomic_t must_reload;
-
 const char cli_keys_help[] =
     "Keys (see 'lynx keys --help'):\n"
     "      --keys DIR           ca.pem, node.pem and node.key of this node (used by itself:\n"
@@ -77,12 +75,6 @@ int cli_take_security_option(cli_security *s, int option, const char *value)
     }
 }
 
-static void on_hangup(int number)
-{
-    (void)number;
-    must_reload = 1;
-}
-
 static bool has_default_keys(char *folder, size_t size)
 {
     char path[4096 + 16];
@@ -93,17 +85,38 @@ static bool has_default_keys(char *folder, size_t size)
     return stat(path, &found) == 0;
 }
 
-static int load_keys(cli_options *options, const lynx_credentials_options *keys)
+/* The keys that were asked for, or those that lie in the default folder, whose name 'room' of
+ * 'size' bytes keeps. False: there are none. */
+static bool find_keys(const cli_security *s, lynx_credentials_options *keys, char *room,
+                      size_t size)
+{
+    lynx_credentials_options_init(keys);
+    keys->folder = s->folder;
+    keys->psk_file = s->psk_file;
+    keys->allowed_names = s->allowed;
+    keys->allowed_count = s->allowed_count;
+    if (!s->folder && !s->psk_file && has_default_keys(room, size))
+        keys->folder = room;
+    return keys->folder || keys->psk_file;
+}
+
+static int load_keys(const cli_options *options, const lynx_credentials_options *keys,
+                     lynx_credentials **credentials)
 {
     char text[512];
-    cli_security *s = &options->security;
     const lynx_status status =
-        lynx_credentials_create(&s->credentials, keys, text, sizeof(text), NULL);
-    if (status != LYNX_OK)
-        return cli_fail(options->command, status, text);
-    struct sigaction action = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
-    sigaction(SIGHUP, &action, NULL);
-    return CLI_OK;
+        lynx_credentials_create(credentials, keys, text, sizeof(text), NULL);
+    return status == LYNX_OK ? CLI_OK : cli_fail(options->command, status, text);
+}
+
+int cli_check_address(const char *command, const char *address)
+{
+    if (lynx_tcp_is_address(address))
+        return CLI_OK;
+    return cli_usage(command,
+                     "'%s' is not an address; write HOST:PORT, [IPV6]:PORT, :PORT or "
+                     "unix:/PATH",
+                     address);
 }
 
 int cli_secure(cli_options *options, const char *address)
@@ -111,27 +124,17 @@ int cli_secure(cli_options *options, const char *address)
     char folder[4096];
     cli_security *s = &options->security;
     lynx_credentials_options keys;
-    lynx_credentials_options_init(&keys);
-    keys.folder = s->folder;
-    keys.psk_file = s->psk_file;
-    keys.allowed_names = s->allowed;
-    keys.allowed_count = s->allowed_count;
-    if (!lynx_tcp_is_address(address))
-        return cli_usage(options->command,
-                         "'%s' is not an address; write HOST:PORT, [IPV6]:PORT, :PORT or "
-                         "unix:/PATH",
-                         address);
+    if (cli_check_address(options->command, address) != CLI_OK)
+        return CLI_USAGE;
     if ((s->folder || s->psk_file) && s->allows_plaintext)
         return cli_usage(options->command,
                          "--insecure-plaintext does not go with --keys or --psk");
     if (s->allows_plaintext) {
-        fprintf(stderr, "%s: warning: caches travel unencrypted\n", options->command);
+        cli_say(options->command, CLI_LEVEL_WARNING, "caches travel unencrypted");
         return CLI_OK;
     }
-    if (!s->folder && !s->psk_file && has_default_keys(folder, sizeof(folder)))
-        keys.folder = folder;
-    if (keys.folder || keys.psk_file) /* once for all addresses of a command */
-        return s->credentials ? CLI_OK : load_keys(options, &keys);
+    if (find_keys(s, &keys, folder, sizeof(folder))) /* once for all addresses of a command */
+        return s->credentials ? CLI_OK : load_keys(options, &keys, &s->credentials);
     if (s->allowed_count || s->peer_name)
         return cli_usage(options->command,
                          "--allow-node and --peer-name need keys; pass --keys or --psk");
@@ -142,8 +145,54 @@ int cli_secure(cli_options *options, const char *address)
             "'lynx keys' and pass --keys, or use 127.0.0.1, or pass --insecure-plaintext",
             address);
     if (options->is_verbose)
-        fprintf(stderr, "%s: no keys, so this machine only and without encryption\n",
-                options->command);
+        cli_say(options->command, CLI_LEVEL_INFO,
+                "no keys, so this machine only and without encryption");
+    return CLI_OK;
+}
+
+int cli_reload_keys(cli_options *options)
+{
+    char text[512];
+    lynx_credentials *credentials = options->security.credentials;
+    if (!credentials)
+        return CLI_OK;
+    const lynx_status status = lynx_credentials_reload(credentials, text, sizeof(text));
+    if (status == LYNX_OK)
+        cli_say(options->command, CLI_LEVEL_INFO,
+                "new connections use the keys that were read again");
+    else
+        cli_say(options->command, CLI_LEVEL_ERROR, "the old keys stay: %s", text);
+    return status == LYNX_OK ? CLI_OK : cli_exit_code(status);
+}
+
+int cli_secure_again(cli_options *options, const cli_options *next)
+{
+    char folder[4096];
+    cli_security *s = &options->security;
+    lynx_credentials *credentials = NULL;
+    lynx_credentials_options keys;
+    if (!s->credentials) {
+        cli_say(options->command, CLI_LEVEL_INFO,
+                "there are no keys to read again; keys are taken into use at a start");
+        return CLI_OK;
+    }
+    int code = CLI_USAGE;
+    if (find_keys(&next->security, &keys, folder, sizeof(folder)))
+        code = load_keys(options, &keys, &credentials);
+    if (code != CLI_OK) {
+        cli_say(options->command, CLI_LEVEL_WARNING,
+                "the old keys stay; put it right and send SIGHUP again");
+        return code;
+    }
+    lynx_credentials_destroy(s->credentials);
+    s->credentials = credentials;
+    if (keys.allowed_count)
+        cli_say(options->command, CLI_LEVEL_INFO,
+                "new connections use the keys that were read again, and %u allowed names",
+                keys.allowed_count);
+    else
+        cli_say(options->command, CLI_LEVEL_INFO,
+                "new connections use the keys that were read again");
     return CLI_OK;
 }
 
@@ -193,24 +242,9 @@ lynx_status cli_dial(const cli_options *options, const char *address, lynx_link 
     return status == LYNX_OK ? dress(options, LYNX_TLS_CLIENT, link, text, text_size) : status;
 }
 
-static void reload(const cli_options *options)
-{
-    char text[512];
-    must_reload = 0;
-    const lynx_status status =
-        lynx_credentials_reload(options->security.credentials, text, sizeof(text));
-    if (status != LYNX_OK)
-        fprintf(stderr, "%s: the old keys stay: %s\n", options->command, text);
-    else
-        fprintf(stderr, "%s: new connections use the keys that were read again\n",
-                options->command);
-}
-
 lynx_status cli_accept(const cli_options *options, int descriptor, uint64_t timeout_ns,
                        lynx_link **link, char *text, size_t text_size)
 {
-    if (must_reload && options->security.credentials)
-        reload(options);
     const lynx_status status = lynx_tcp_accept(descriptor, timeout_ns, &options->security.tcp,
                                                link, text, text_size, NULL);
     return status == LYNX_OK ? dress(options, LYNX_TLS_SERVER, link, text, text_size) : status;

@@ -17,8 +17,8 @@
  * A stop flag may be set by a signal handler, or by another thread with an atomic store.
  *
  * Shutdown order: runs end, then the remote is closed (it sends what is queued - the reason,
- * above all - for a bounded time and joins its threads), then the engine. A prefill node: stop
- * its run, then destroy it.
+ * above all - for a bounded time and joins its threads), then the engine. A prefill node: drain
+ * it or stop its run, then destroy it.
  */
 #ifndef LYNX_RUNTIME_H
 #define LYNX_RUNTIME_H
@@ -136,6 +136,14 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_prefill_node_connect(lynx_prefill_node
 /* Work on requests until stopped. LYNX_OK, or, with is_once, why the peer went; 'text'
  * (LYNX_TEXT_MAX bytes) gets one sentence then. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_prefill_node_run(lynx_prefill_node *node, char *text);
+
+/* Stop gently, from any thread: requests that wait for the engine and those to come, and new
+ * sessions, are refused with LYNX_ERR_CLOSED, so that decode nodes turn to another node; what
+ * is in work or on its way goes on, resumed after a cut, too. run ends as soon as all of it is
+ * delivered, or after 'grace_ns'. A later call changes nothing; the stop flag still ends at
+ * once.
+ */
+LYNX_API void lynx_prefill_node_drain(lynx_prefill_node *node, uint64_t grace_ns);
 
 LYNX_API lynx_prefill_report lynx_prefill_node_report(lynx_prefill_node *node);
 

@@ -258,6 +258,12 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_plane(lynx_sender *sender, lynx
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_finish(lynx_sender *sender,
                                                         uint64_t request_id);
 
+/* From now on no session begins and no request is taken: both are refused with LYNX_ERR_CLOSED.
+ * What was asked for before goes on, on lanes that come anew, too. */
+LYNX_API void lynx_sender_drain(lynx_sender *sender);
+/* No request waits for the owner or has a plane or token to deliver. */
+LYNX_API bool lynx_sender_is_idle(const lynx_sender *sender);
+
 /* Say good-bye on every lane with a reason; LYNX_OK for an ordinary end. */
 LYNX_API void lynx_sender_close(lynx_sender *sender, lynx_status status, const char *text);
 LYNX_API lynx_session_counters lynx_sender_counters(const lynx_sender *sender);

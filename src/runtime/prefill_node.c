@@ -10,6 +10,7 @@
  * queued leaves by the connections' threads while it works on the next. Planes of a request
  * that holds wait in the session until START.
  */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@
 static const uint64_t poll_ns = 200000000;
 static const uint64_t linger_ns = 1000000000;
 static const uint64_t second_ns = 1000000000;
+static const char stopping_text[] = "the prefill node is stopping";
 
 /* Links beyond the connections of sessions, for peers that have said nothing yet. */
 enum { GREETING_MAX = 16 };
@@ -53,6 +55,8 @@ struct lynx_prefill_node {
     /* Connections of this second; under the lock. */
     lynx_time_ns second_began;
     uint32_t connects;
+    bool is_draining; /* under the lock */
+    _Atomic lynx_time_ns ends_at;
 
     /* Of the engine thread. */
     held_prompt held;
@@ -115,12 +119,23 @@ static bool held_prompt_serves(const held_prompt *held, const lynx_request *requ
 
 static bool is_stopped(const node *n)
 {
-    return lx_is_set(n->options.stop);
+    return lx_is_set(n->options.stop) || lynx_clock_now() >= atomic_load(&n->ends_at);
 }
 
 static bool must_stop(const node *n)
 {
     return n->is_cancelled || is_stopped(n);
+}
+
+/* The oldest request. Called with the lock held. */
+static bool next_request(node *n, waiting *w)
+{
+    if (n->queue_count == 0)
+        return false;
+    *w = n->queue[n->queue_first];
+    n->queue_first = (n->queue_first + 1) % n->queue_room;
+    n->queue_count--;
+    return true;
 }
 
 static void enqueue(node *n, const lynx_event *event)
@@ -141,6 +156,14 @@ static void on_cancel(node *n, uint64_t id)
             n->queue[(n->queue_first + kept++) % n->queue_room] = w;
     }
     n->queue_count = kept;
+}
+
+/* The node drains: who waits for the engine asks another one. Called with the lock held. */
+static void refuse_waiting(node *n)
+{
+    waiting w;
+    while (next_request(n, &w)) /* a failure here: it is over, which its own event tells */
+        (void)!lynx_sender_refuse(n->sender, w.id, LYNX_ERR_CLOSED, stopping_text);
 }
 
 static void on_closed(node *n, const lynx_event *event)
@@ -179,6 +202,8 @@ static void take_events(node *n)
             lynx_pump_lock(n->pump);
         }
     }
+    if (n->is_draining)
+        refuse_waiting(n);
 }
 
 /* ---- pages --------------------------------------------------------------------------- */
@@ -418,21 +443,11 @@ static void answer_request(node *n, const waiting *w)
 
 /* ---- the node ------------------------------------------------------------------------ */
 
-/* The oldest request. Called with the lock held. */
-static bool next_request(node *n, waiting *w)
-{
-    if (n->queue_count == 0)
-        return false;
-    *w = n->queue[n->queue_first];
-    n->queue_first = (n->queue_first + 1) % n->queue_room;
-    n->queue_count--;
-    return true;
-}
-
 static bool is_finished(const node *n)
 {
-    return is_stopped(n) || (n->options.is_once && n->has_closed &&
-                             lynx_sender_counters(n->sender).connections == 0);
+    return is_stopped(n) || (n->is_draining && lynx_sender_is_idle(n->sender)) ||
+           (n->options.is_once && n->has_closed &&
+            lynx_sender_counters(n->sender).connections == 0);
 }
 
 lynx_status lynx_prefill_node_run(lynx_prefill_node *n, char *text)
@@ -451,7 +466,7 @@ lynx_status lynx_prefill_node_run(lynx_prefill_node *n, char *text)
         }
         take_events(n);
     }
-    lynx_sender_close(n->sender, LYNX_ERR_CANCELLED, "the prefill node is stopping");
+    lynx_sender_close(n->sender, LYNX_ERR_CANCELLED, stopping_text);
     lynx_pump_unlock(n->pump);
     if (!n->has_closed || !n->options.is_once)
         return LYNX_OK;
@@ -472,6 +487,20 @@ lynx_status lynx_prefill_node_connect(lynx_prefill_node *n, lynx_link *link)
     lynx_pump_unlock(n->pump);
     LX_REQUIRE(is_open, LYNX_BLOCKED);
     return lynx_pump_attach(n->pump, link, 0);
+}
+
+void lynx_prefill_node_drain(lynx_prefill_node *n, uint64_t grace_ns)
+{
+    const lynx_time_ns now = lynx_clock_now();
+    lynx_pump_lock(n->pump);
+    if (!n->is_draining) {
+        n->is_draining = true;
+        atomic_store(&n->ends_at,
+                     grace_ns < LYNX_TIME_NEVER - now ? now + grace_ns : LYNX_TIME_NEVER);
+        lynx_sender_drain(n->sender);
+        lx_pump_changed(n->pump);
+    }
+    lynx_pump_unlock(n->pump);
 }
 
 lynx_prefill_report lynx_prefill_node_report(lynx_prefill_node *n)
@@ -526,6 +555,7 @@ lynx_status lynx_prefill_node_create(lynx_prefill_node **created,
     node *n = lx_alloc_zeroed(memory, 1, sizeof(*n));
     LX_REQUIRE(n, LYNX_ERR_MEMORY);
     n->options = *options;
+    atomic_init(&n->ends_at, LYNX_TIME_NEVER);
     n->engine = options->engine;
     n->model = options->engine->ops->model(options->engine);
     n->memory = memory;

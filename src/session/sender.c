@@ -225,6 +225,8 @@ lynx_status lx_sender_join(lynx_sender *sender, lx_sender_lane *lane, const lx_h
         return lx_lane_explain(&lane->lane, LYNX_ERR_DENIED,
                                "this session was begun by another peer");
     }
+    if (!session && sender->is_draining)
+        return lx_lane_explain(&lane->lane, LYNX_ERR_CLOSED, "%s", lx_stopping_text);
     if (!session)
         session = make_session(sender, lane, hello->session);
     if (!session)
@@ -241,6 +243,24 @@ lynx_status lx_sender_join(lynx_sender *sender, lx_sender_lane *lane, const lx_h
     lane->lane.is_control = hello->lane == 0;
     lane->may_repeat = session->last_id > 0;
     return LYNX_OK;
+}
+
+const char lx_stopping_text[] = "the prefill node is stopping; ask another one";
+
+void lynx_sender_drain(lynx_sender *sender)
+{
+    sender->is_draining = true;
+}
+
+bool lynx_sender_is_idle(const lynx_sender *sender)
+{
+    for (uint32_t i = 0; i < sender->options.sessions_max; i++)
+        for (uint32_t slot = 0; slot < LX_SLOTS; slot++) {
+            const lx_request_phase phase = sender->sessions[i].requests[slot].phase;
+            if (phase == LX_ASKED || phase == LX_ACTIVE)
+                return false;
+        }
+    return true;
 }
 
 void lynx_sender_tick(lynx_sender *sender, lynx_time_ns now, lynx_time_ns *next)

@@ -145,9 +145,13 @@ struct lynx_sender {
     uint32_t last_events;  /* requests that have a last event to tell */
     uint32_t live_anchors; /* of all sessions */
     lynx_time_ns now;      /* of the last call that said it */
+    bool is_draining;
 };
 
 /* ---- sender.c ------------------------------------------------------------------------ */
+
+/* Why a sender that drains refuses. */
+extern const char lx_stopping_text[];
 
 /* Session 'hello' belongs to, found or made; an error is explained in 'lane'. */
 lynx_status lx_sender_join(lynx_sender *sender, lx_sender_lane *lane, const lx_hello *hello);

@@ -124,6 +124,8 @@ static lynx_status on_request(lynx_sender *sender, lx_lane *lane, uint64_t id,
         return ticket_is(known, message.ticket) ? LYNX_OK : foreign_ticket(sender, lane, id);
     }
     session->last_id = id > session->last_id ? id : session->last_id;
+    if (sender->is_draining)
+        return lx_lane_refuse(lane, id, LYNX_ERR_CLOSED, lx_stopping_text);
     lx_sender_request *slot = lx_sender_free_slot(sender, session);
     if (!slot)
         return lx_lane_refuse(lane, id, LYNX_ERR_LIMIT,

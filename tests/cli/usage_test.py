@@ -97,14 +97,16 @@ class Options(Case):
         for command, option in (("lynx run", "--prefill"), ("lynx run", "-m"),
                                 ("lynx demo", "--tokens"), ("lynx eval", "--codec"),
                                 ("lynx bench codec", "--mib"), ("lynx bench engine", "--slots"),
-                                ("lynxd prefill", "--listen"), ("lynxd decode", "--http")):
+                                ("lynxd prefill", "--listen"), ("lynxd prefill", "--config"),
+                                ("lynxd decode", "--http")):
             with self.subTest(command=command):
                 self.assert_usage(run(command, option), command, f"'{option}' needs a value")
 
     def test_options_with_a_value_that_they_do_not_take(self):
         for command, option in (("lynx run", "--json=1"), ("lynx inspect", "--json=1"),
                                 ("lynx run", "--help=1"), ("lynxd prefill", "--once=1"),
-                                ("lynx run", "--verbose=1")):
+                                ("lynx run", "--verbose=1"),
+                                ("lynxd prefill", "--check-config=1")):
             with self.subTest(command=command):
                 self.assert_usage(run(command, option), command, f"'{option}' takes no value")
 
@@ -116,7 +118,8 @@ class Options(Case):
                          "--frequency-penalty 3", "--presence-penalty -3", "--repeat-last-n x",
                          "--seed 4294967296", "--draft-max 4097", "--link-mbps 0",
                          "--link-delay-ms -1", "--timeout 0", "--gpu-layers x"],
-            "lynxd prefill": ["--link-mbps 1e9", "--timeout 1s", "-c 1e3", "--threads-batch 0"],
+            "lynxd prefill": ["--link-mbps 1e9", "--timeout 1s", "-c 1e3", "--threads-batch 0",
+                              "--grace -1", "--grace x", "--max-queue 0", "--resume 0"],
             "lynxd decode": ["--slots 0", "--slots 65", "--queue -1", "--max-connections 0",
                              "--max-body 0", "--request-timeout -1", "--idle-timeout 0.5",
                              "--grace x", "--draft-max 4097", "--codec x", "--http nonsense"],
@@ -137,6 +140,8 @@ class Options(Case):
                                  ("lynx run", "--cache-type", "q4"), ("lynx run", "--exact", "x"),
                                  ("lynx run", "--flash-attn", "x"),
                                  ("lynx run", "--cache-access", "x"),
+                                 ("lynxd prefill", "--log-level", "loud"),
+                                 ("lynxd prefill", "--log-format", "xml"),
                                  ("lynx eval", "-m", "x", "--codec", "int8,magic", "LICENSE"),
                                  ("lynx bench engine", "--exact", "x"),
                                  ("lynx bench codec", "--profile", "magic"),

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* daemon.c - options that every command of lynxd has. */
+#include "command.h"
+
+const char lynxd_daemon_help[] =
+    "Daemon:\n"
+    "      --config FILE        options from this file; see lynxd.ini(5)\n"
+    "      --check-config       say what is wrong with options and files, and end\n"
+    "      --log-level LEVEL    error, warning, info or debug (info)\n"
+    "      --log-format FORMAT  text, or json: an object each line (text)\n"
+    "      --grace SECONDS      on SIGTERM, let what is on its way arrive for so long (10)\n";
+
+void lynxd_daemon_options_init(lynxd_daemon_options *options)
+{
+    *options = (lynxd_daemon_options){.grace_ns = 10000000000ull};
+    lynxd_log_options_init(&options->log);
+}
+
+int lynxd_take_daemon_option(lynxd_daemon_options *options, const char *command, int option,
+                             const char *value)
+{
+    double seconds = 0;
+    int taken = 1;
+    if (option == CLI_OPT_GRACE) {
+        taken = cli_parse_double(value, 0, 86400, &seconds);
+        options->grace_ns = (uint64_t)(seconds * 1e9);
+    } else if (option != CLI_OPT_CONFIG && option != CLI_OPT_CHECK_CONFIG) {
+        taken = lynxd_log_take_option(&options->log, option, value);
+    } /* those two are for who reads the settings */
+    if (taken == 0)
+        return cli_usage(command, "'%s' is not a value that this option takes", value);
+    return taken > 0 ? CLI_OK : -1;
+}
+
+void lynxd_start_log(lynxd_daemon_options *options, cli_options *shared)
+{
+    shared->is_verbose |= options->log.level == CLI_LEVEL_DEBUG;
+    if (shared->is_verbose)
+        options->log.level = CLI_LEVEL_DEBUG;
+    lynxd_log_start(shared->command, &options->log);
+}
