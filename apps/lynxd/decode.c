@@ -14,6 +14,7 @@
 
 #include "cli.h"
 #include "cli_remotes.h"
+#include "lynx/llama.h"
 #include "lynx/serve.h"
 #include "process.h"
 #include "settings.h"
@@ -38,7 +39,7 @@ enum {
     OPT_DRAFT_MAX
 };
 
-enum { SLOTS_MAX = 64, KEYS_MAX = 64, DESCRIPTORS = 65536, NAME_MAX_BYTES = 256 };
+enum { KEYS_MAX = 64, DESCRIPTORS = 65536, NAME_MAX_BYTES = 256 };
 
 static const char command[] = "lynxd decode";
 
@@ -87,7 +88,7 @@ typedef struct decode_command {
     char name[NAME_MAX_BYTES];
     char *key_text, *certificate, *certificate_key;
     const char *keys[KEYS_MAX];
-    lynx_engine *engines[SLOTS_MAX];
+    lynx_engine *engines[LYNX_LLAMA_SLOTS_MAX];
 } decode_command;
 
 static const char short_options[] = ":m:c:t:h";
@@ -144,7 +145,7 @@ static int take_limit(decode_command *c, int option, const char *value)
     lynx_serve_options *s = &c->serve;
     switch (option) {
     case OPT_SLOTS:
-        return cli_parse_u32(value, 1, SLOTS_MAX, &s->slot_count);
+        return cli_parse_u32(value, 1, LYNX_LLAMA_SLOTS_MAX, &s->slot_count);
     case OPT_QUEUE:
         return cli_parse_u32(value, 0, 65536, &s->queue_max);
     case OPT_CONNECTIONS:
@@ -317,16 +318,6 @@ static void name_model(decode_command *c)
 /* ---- life ---------------------------------------------------------------------------- */
 
 /* The one place where the engines of the slots are made. */
-static int load_engines(decode_command *c)
-{
-    for (uint32_t i = 0; i < c->serve.slot_count; i++) {
-        const int code = cli_load_engine(&c->shared, &c->engines[i]);
-        if (code != CLI_OK)
-            return code;
-    }
-    return CLI_OK;
-}
-
 static void on_log(void *user, lynx_status status, const char *text)
 {
     const decode_command *c = user;
@@ -487,7 +478,7 @@ static int run(int argc, char **argv)
     if (code == CLI_OK)
         code = secure(&c);
     if (code == CLI_OK)
-        code = load_engines(&c);
+        code = cli_load_slots(&c.shared, c.engines, c.serve.slot_count);
     if (code == CLI_OK) {
         name_model(&c);
         warn(&c);
