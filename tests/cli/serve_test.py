@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import ssl
@@ -312,16 +313,33 @@ class Clients(Pair):
                     stream.close()
                 wait_until(self.idle)
                 wait_until(lambda: self.node.metrics()[gone] == before + 6)
-        # The prefill node was told, too: nothing is left on the way.
         self.node.ask("Hello.", max_tokens=2)
 
+    def test_the_prefill_node_is_told_that_a_client_left(self):
+        """It sends no more of the cache: two megabytes at two megabits a second."""
+        with Node(self.model, "--link-mbps", 2) as prefill, \
+                DecodeNode(self.model, "--slots", 1, "--prefill", prefill.address) as node:
+            body = question(LICENSE[:900], stream=True, lynx={"stream": "optimistic"})
+            with node.open(body) as stream:
+                events = stream.events()
+                while next(events).get("lynx", {}).get("event") != "planes":
+                    pass
+            wait_until(lambda: node.metrics()["lynx_slots_busy"] == 0)
+            self.assertEqual(node.stop()[0], 0)
+            log = prefill.stop()[2]
+        sent = int(re.search(r"sent (\d+) bytes", log)[1])
+        self.assertLess(sent, 1000000, log)
+
     def test_a_slow_reader_holds_up_nobody(self):
-        slow = self.node.open(question("Tell a long story.", max_tokens=300, stream=True,
-                                       lynx={"stream": "optimistic"}))
-        self.addCleanup(slow.close)
-        for i in range(4):
-            self.node.ask(f"Name colour {i}.", max_tokens=8)
-        self.assertGreater(len(list(slow.events())), 100)
+        slow = [self.node.open(question("Tell a long story.", max_tokens=120, stream=True,
+                                        lynx={"stream": "optimistic"}), receive_bytes=2048)
+                for _ in range(5)]  # more than there are slots
+        for stream in slow:
+            self.addCleanup(stream.close)
+        self.node.ask("Name a colour.", max_tokens=8)
+        wait_until(self.idle)  # their slots are free, although nothing was read
+        texts = {text_of(list(stream.events())) for stream in slow}
+        self.assertEqual(len(texts), 1)
 
     def test_a_thousand_idle_connections(self):
         clients = []
@@ -431,6 +449,9 @@ class Limits(Case):
                         pass
                     client.setblocking(True)
             self.assertLess(time.monotonic(), end)
+        # A client that waits for its answer is not silent.
+        self.assertEqual(node.ask("Tell a long story.", max_tokens=200)["usage"]
+                         ["completion_tokens"], 200)
 
     def test_cors_is_for_whom_it_was_asked_for(self):
         node = self.start("--slots", 1, "--cors-origin", "https://good.example")
