@@ -7,7 +7,7 @@
  *     one thread    notices clients that left or are late, and gives signs of life
  *     each slot     has a thread that runs one request after the other (lynx_run)
  *
- * A library of the program lynxd, not installed.
+ * A static library of the program lynxd: not installed, and not in the shared ones.
  */
 #ifndef LYNX_SERVE_H
 #define LYNX_SERVE_H
@@ -55,19 +55,18 @@ typedef struct lynx_serve_options {
     void *user;
 } lynx_serve_options;
 
-LYNX_API void lynx_serve_options_init(lynx_serve_options *options);
+void lynx_serve_options_init(lynx_serve_options *options);
 
 /* Begin to answer. 'text' (LYNX_TEXT_MAX bytes) gets one sentence on failure. */
-LYNX_API LYNX_MUST_CHECK lynx_status lynx_serve_create(lynx_serve **serve,
-                                                       const lynx_serve_options *options,
-                                                       char *text);
+LYNX_MUST_CHECK lynx_status lynx_serve_create(lynx_serve **serve,
+                                              const lynx_serve_options *options, char *text);
 
 /* Take no new requests (503); those that are here go on. Waits until they have ended, at most
  * 'grace_ns', then cancels the rest. */
-LYNX_API void lynx_serve_drain(lynx_serve *serve, uint64_t grace_ns);
+void lynx_serve_drain(lynx_serve *serve, uint64_t grace_ns);
 
 /* Cancel what is left, close all connections, join all threads. NULL is allowed. */
-LYNX_API void lynx_serve_destroy(lynx_serve *serve);
+void lynx_serve_destroy(lynx_serve *serve);
 
 #ifdef __cplusplus
 }

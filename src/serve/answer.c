@@ -113,9 +113,10 @@ static lynx_status prepare(lx_answer *a, lynx_token **tokens, lx_api_fault *faul
     return LYNX_OK;
 }
 
-static void init_run(lx_answer *a)
+static void init_run(lx_answer *a, lynx_pace *pace)
 {
     lynx_run_options_init(&a->run);
+    a->run.pace = pace;
     a->run.engine = a->engine;
     a->run.draft_count_max = a->options->draft_count_max;
     a->run.spec = a->options->spec;
@@ -229,7 +230,6 @@ static lynx_status run(lx_answer *a, lx_api_fault *fault)
 
 static lynx_status answer(lx_answer *a, lynx_token **tokens, lx_api_fault *fault)
 {
-    init_run(a);
     const lynx_status status = prepare(a, tokens, fault);
     if (status != LYNX_OK) {
         if (!fault->http)
@@ -255,7 +255,7 @@ static void answer_tokenize(lx_answer *a, lynx_token **tokens)
 }
 
 void lx_answer_job(const lynx_serve_options *options, lx_metrics *metrics, lynx_engine *engine,
-                   lx_job *job)
+                   lynx_pace *pace, lx_job *job)
 {
     lx_api_fault fault = {0};
     lynx_token *tokens = NULL;
@@ -271,6 +271,7 @@ void lx_answer_job(const lynx_serve_options *options, lx_metrics *metrics, lynx_
                  .includes_usage = job->request.includes_usage},
         .filter = {.stops = job->request.stops, .count = job->request.stop_count},
     };
+    init_run(&a, pace);
     if (job->request.kind == LX_API_TOKENIZE)
         answer_tokenize(&a, &tokens);
     else if (answer(&a, &tokens, &fault) == LYNX_OK)

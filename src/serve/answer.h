@@ -13,9 +13,10 @@
 #include "serve/job.h"
 #include "serve/text_stream.h"
 
-/* Runs the job to its end; an error is said to the client. */
+/* Runs the job to its end; an error is said to the client. 'pace' is what drafting brought on
+ * this engine. */
 void lx_answer_job(const lynx_serve_options *options, lx_metrics *metrics, lynx_engine *engine,
-                   lx_job *job);
+                   lynx_pace *pace, lx_job *job);
 
 /* ---- shared by the two files --------------------------------------------------------- */
 

@@ -10,6 +10,7 @@
 typedef struct worker {
     struct lx_slots *slots;
     lynx_engine *engine;
+    lynx_pace pace; /* of the thread */
     pthread_t thread;
     lx_job *job; /* under the lock of the slots */
 } worker;
@@ -71,7 +72,7 @@ static void *work(void *user)
     worker *w = user;
     for (lx_job *job = take_job(w); job; job = take_job(w)) {
         lx_histogram_add(&w->slots->metrics->wait, lynx_clock_now() - job->arrival);
-        lx_answer_job(w->slots->options, w->slots->metrics, w->engine, job);
+        lx_answer_job(w->slots->options, w->slots->metrics, w->engine, &w->pace, job);
         end_job(w);
     }
     return NULL;

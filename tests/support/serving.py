@@ -65,8 +65,8 @@ class DecodeNode(Daemon):
         with self.open(question(prompt, path, stream=True, **members), path) as stream:
             return list(stream.events())
 
-    def open(self, body, path=CHAT, timeout=120):
-        return Stream(self.port, path, body, timeout)
+    def open(self, body, path=CHAT, timeout=120, receive_bytes=None):
+        return Stream(self.port, path, body, timeout, receive_bytes)
 
     def metrics(self):
         """Values by name with labels."""
@@ -83,10 +83,14 @@ def question(prompt, path=CHAT, **members):
 
 
 class Stream:
-    """A streamed answer over a socket of its own."""
+    """A streamed answer over a socket of its own, which keeps at most about 'receive_bytes'."""
 
-    def __init__(self, port, path, body, timeout):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+    def __init__(self, port, path, body, timeout, receive_bytes):
+        self.socket = socket.socket()
+        self.socket.settimeout(timeout)
+        if receive_bytes:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self.socket.connect(("127.0.0.1", port))
         data = json.dumps(body).encode()
         self.socket.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" %
                             (path.encode(), len(data), data))
