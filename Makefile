@@ -111,7 +111,7 @@ package: build
 	    cpack -G DEB --config build/release/CPackConfig.cmake -B build/release
 
 test-package: package
-	@tools/test_package.sh build/release/*.deb
+	@tools/test_package.sh build/release/*.deb || [ $$? -eq 77 ] # it says why
 
 clean:
 	rm -rf build

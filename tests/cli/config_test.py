@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
@@ -338,6 +339,60 @@ class End(Files):
                 self.assertEqual(manager.recv(100), b"READY=1")
                 self.assertEqual(node.stop()[0], 0)
                 self.assertEqual(manager.recv(100), b"STOPPING=1")
+
+
+class Decode(Files):
+    """What differs for a decode node."""
+
+    def test_each_section_is_checked_once(self):
+        path = self.put("[prefill]", "model = /one.gguf", "listen = x", "nonsense", "[decode]",
+                        "model = /two.gguf", "slots = 0", "http = y", "http-cert = z")
+        done = self.run_with("lynxd", "--check-config", path, LYNX_DECODE_QUEUE="q")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        told = [(line.split(": ")[0], line.split(": ")[1]) for line in done.stderr.splitlines()]
+        self.assertEqual(sorted(told), sorted([
+            ("lynxd prefill", f"{path}:4"), ("lynxd prefill", f"{path}:3"),
+            ("lynxd prefill", f"{path}:2"), ("lynxd decode", "LYNX_DECODE_QUEUE"),
+            ("lynxd decode", f"{path}:7"), ("lynxd decode", f"{path}:8"),
+            ("lynxd decode", str(path))]), done.stderr)  # --http-cert and --http-key
+        path = self.put("[prefill]", f"model = {self.put('GGUF', name='m')}")
+        done = self.run_with("lynxd", "--check-config", path, LYNX_DECODE_QUEUE="q")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_signals(self):
+        port, log_path = self.folder / "port", self.folder / "log"
+        path = self.put("[decode]", f"model = {model(MODEL)}", "http = 127.0.0.1:0",
+                        f"http-port-file = {port}", "threads = 1", "log-format = json",
+                        "grace = 3600")
+        with open(log_path, "w") as log:
+            process = subprocess.Popen([BIN / "lynxd", "decode", "--config", path], stderr=log,
+                                       env=self.environment)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+
+        def await_line(words):
+            end = time.monotonic() + 60
+            while words not in log_path.read_text():
+                self.assertIsNone(process.poll(), log_path.read_text())
+                self.assertLess(time.monotonic(), end, log_path.read_text())
+                time.sleep(0.02)
+
+        await_line("is ready on port")
+        self.put("[decode]", "slots = 0")
+        process.send_signal(signal.SIGHUP)
+        await_line("the old settings stay")
+        body = json.dumps({"prompt": "One two three", "max_tokens": 2000, "stream": True})
+        with socket.create_connection(("127.0.0.1", int(port.read_text()))) as client:
+            client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d"
+                           b"\r\n\r\n%s" % (len(body), body.encode()))
+            self.assertTrue(client.recv(1))
+            process.send_signal(signal.SIGTERM)
+            await_line("stopping")
+            self.assertIsNone(process.poll())
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(timeout=60), 0)
+        for line in log_path.read_text().splitlines():
+            self.assertEqual(json.loads(line)["command"], "lynxd decode")
 
 
 if __name__ == "__main__":

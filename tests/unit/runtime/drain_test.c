@@ -10,6 +10,12 @@
 static const uint64_t second = 1000000000ull;
 static const uint64_t ms = 1000000ull;
 
+static void pause_for(uint64_t ns)
+{
+    const struct timespec time = {(time_t)(ns / second), (long)(ns % second)};
+    nanosleep(&time, NULL);
+}
+
 typedef struct pair {
     toy_prefill prefill;
     toy_decode decode;
@@ -125,6 +131,35 @@ static void what_was_begun_ends_and_nothing_new_begins(void **state)
     assert_int_equal(p->prefill.sessions, 1);
 }
 
+static void await_connections(toy_decode *node, uint64_t count)
+{
+    const lynx_time_ns limit = lynx_clock_now() + 30 * second;
+    while (lynx_remote_counters(node->handle).connections != count) {
+        pause_for(ms);
+        TOY_CHECK(lynx_clock_now() < limit);
+    }
+}
+
+static void what_was_begun_resumes_after_a_cut(void **state)
+{
+    pair *p = *state;
+    char text[LYNX_TEXT_MAX];
+    const uint64_t held = ask(&p->decode, LYNX_REQUEST_HOLD);
+    await(&p->decode, held, LYNX_EVENT_READY, LYNX_EVENT_REFUSE, text);
+    lynx_prefill_node_drain(p->prefill.node, 3600 * second);
+    p->prefill.faults->is_down = true;
+    await_connections(&p->decode, 0);
+    p->prefill.faults->is_down = false;
+    await_connections(&p->decode, 1);
+    start(&p->decode, held);
+    const lynx_event event =
+        await(&p->decode, held, LYNX_EVENT_FINISH, LYNX_EVENT_REFUSE, text);
+    assert_int_equal(event.type, LYNX_EVENT_FINISH);
+    toy_prefill_await(&p->prefill);
+    assert_int_equal(p->prefill.resumes, 1);
+    assert_int_equal(p->prefill.sessions, 1);
+}
+
 static void grace_is_bounded(void **state)
 {
     pair *p = *state;
@@ -145,12 +180,6 @@ static void grace_is_bounded(void **state)
 static uint64_t bytes_received(pair *p)
 {
     return lynx_prefill_node_report(p->prefill.node).counters.bytes_received;
-}
-
-static void pause_for(uint64_t ns)
-{
-    const struct timespec time = {(time_t)(ns / second), (long)(ns % second)};
-    nanosleep(&time, NULL);
 }
 
 static void who_waits_for_the_engine_is_refused_at_once(void **state)
@@ -185,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_was_begun_ends_and_nothing_new_begins, begin, end),
+        cmocka_unit_test_setup_teardown(what_was_begun_resumes_after_a_cut, begin, end),
         cmocka_unit_test_setup_teardown(grace_is_bounded, begin, end),
         cmocka_unit_test_setup_teardown(who_waits_for_the_engine_is_refused_at_once, begin_slow,
                                         end),
