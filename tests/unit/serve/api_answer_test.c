@@ -79,6 +79,19 @@ static void whole_answers_have_openais_shape(void **state)
     check(lx_api_whole(&text, "hi", "stop", 6, &meta), "choices/0/text", "\"hi\"");
 }
 
+static void names_and_reasons_may_hold_any_bytes(void **state)
+{
+    (void)state;
+    const lx_api_head head = {LX_API_CHAT, "chatcmpl-1", "m\xFF", 7, false};
+    lx_api_meta other = meta;
+    other.reason = "cut \xC3";
+    other.prefill_node = NULL;
+    check(lx_api_whole(&head, "hi", "stop", 6, &other), "model", "\"m\xEF\xBF\xBD\"");
+    check(lx_api_whole(&head, "hi", "stop", 6, &other), "lynx/reason", "\"cut \"");
+    check(lx_api_whole(&head, "hi", "stop", 6, &other), "lynx/prefill_node", "null");
+    check(lx_api_chunk(&head, false, NULL, "stop", &other), "lynx/reason", "\"cut \"");
+}
+
 static void errors_are_valid_whatever_they_quote(void **state)
 {
     (void)state;
@@ -170,6 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_have_openais_shape),
         cmocka_unit_test(whole_answers_have_openais_shape),
+        cmocka_unit_test(names_and_reasons_may_hold_any_bytes),
         cmocka_unit_test(errors_are_valid_whatever_they_quote),
         cmocka_unit_test(metrics_are_counted_and_told),
         cmocka_unit_test(each_metric_has_help_and_type),
