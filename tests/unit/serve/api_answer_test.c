@@ -113,6 +113,54 @@ static void errors_are_valid_whatever_they_quote(void **state)
     assert_int_equal(strlen(fault.message), sizeof(fault.message) - 3);
 }
 
+/* ---- memory -------------------------------------------------------------------------- */
+
+static uint32_t allocations_left;
+
+static void *allocate_some(size_t size)
+{
+    return allocations_left && allocations_left-- ? malloc(size) : NULL;
+}
+
+/* Of everything that is parsed and said, the n-th allocation of JSON fails, for each n. */
+static void json_without_memory_is_no_accident(void **state)
+{
+    static const char body[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+        "\"text\",\"text\":\"hi\"}]}],\"stop\":[\"a\",\"b\"],"
+        "\"model\":\"m\",\"stream\":true,\"lynx\":{\"method\":\"wait\"}}";
+    lynx_status status = LYNX_ERR_MEMORY;
+    uint32_t said = 0;
+    (void)state;
+    for (uint32_t n = 0; status != LYNX_OK || said < 3; n++) {
+        lx_api_request request;
+        lx_api_fault fault;
+        json_set_alloc_funcs(allocate_some, free);
+        allocations_left = n;
+        status = lx_api_request_parse(&request, LX_API_CHAT, body, strlen(body), &fault);
+        /* Inside its parser, jansson takes a failure for one of the text. */
+        assert_true(status == LYNX_OK || status == LYNX_ERR_MEMORY ||
+                    (status == LYNX_ERR_ARGUMENT && strstr(fault.message, "not JSON")));
+        allocations_left = n;
+        char *texts[3] = {lx_api_whole(&chat, "hi", "stop", 6, &meta), NULL, NULL};
+        allocations_left = n;
+        texts[1] = lx_api_chunk(&text, false, NULL, "stop", &meta);
+        allocations_left = n;
+        texts[2] = lx_api_error(&(lx_api_fault){.type = "t", .message = "x", .param = "p"});
+        json_set_alloc_funcs(malloc, free);
+        said = 0;
+        for (uint32_t i = 0; i < 3; i++) {
+            json_t *root = texts[i] ? json_loads(texts[i], 0, NULL) : NULL;
+            assert_true(root || !texts[i]);
+            said += root != NULL;
+            json_decref(root);
+            free(texts[i]);
+        }
+        lx_api_request_fini(&request);
+        assert_true(n < 1000);
+    }
+}
+
 /* ---- metrics ------------------------------------------------------------------------- */
 
 static void has_line(const lx_buffer *out, const char *line)
@@ -185,6 +233,7 @@ int main(void)
         cmocka_unit_test(whole_answers_have_openais_shape),
         cmocka_unit_test(names_and_reasons_may_hold_any_bytes),
         cmocka_unit_test(errors_are_valid_whatever_they_quote),
+        cmocka_unit_test(json_without_memory_is_no_accident),
         cmocka_unit_test(metrics_are_counted_and_told),
         cmocka_unit_test(each_metric_has_help_and_type),
     };
