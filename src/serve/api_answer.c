@@ -13,6 +13,19 @@ static char *dump(json_t *value)
     return text;
 }
 
+/* Names of files and reasons of peers may hold any bytes; NULL becomes null. */
+static json_t *clean_string(const char *text)
+{
+    if (!text)
+        return json_null();
+    lx_utf8 state = {0};
+    lx_buffer clean = {0};
+    lx_utf8_push(&state, text, strlen(text), &clean);
+    json_t *string = json_string(clean.data ? clean.data : "");
+    lx_buffer_fini(&clean);
+    return string;
+}
+
 static const char *object_of(const lx_api_head *head, bool is_chunk)
 {
     if (head->kind == LX_API_COMPLETION)
@@ -22,9 +35,9 @@ static const char *object_of(const lx_api_head *head, bool is_chunk)
 
 static json_t *begin(const lx_api_head *head, bool is_chunk, json_t *choices)
 {
-    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", head->id, "object",
+    return json_pack("{s:s, s:s, s:I, s:o, s:o}", "id", head->id, "object",
                      object_of(head, is_chunk), "created", (json_int_t)head->created, "model",
-                     head->model, "choices", choices);
+                     clean_string(head->model), "choices", choices);
 }
 
 static json_t *begin_chunk(const lx_api_head *head, json_t *choices)
@@ -45,11 +58,12 @@ static json_t *usage(uint32_t prompt_tokens, uint32_t answer_tokens)
 static json_t *meta_object(const lx_api_meta *m)
 {
     return json_pack(
-        "{s:s, s:s, s:s?, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}",
-        "method", m->method, "reason", m->reason, "prefill_node", m->prefill_node,
-        "is_recomputed", m->is_recomputed, "seed", (json_int_t)m->seed, "prompt_tokens",
-        (json_int_t)m->prompt_tokens, "drafted", (json_int_t)m->drafted, "accepted",
-        (json_int_t)m->accepted, "bytes", (json_int_t)m->bytes, "bytes_before_first_draft",
+        "{s:s, s:o, s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}",
+        "method", m->method, "reason", clean_string(m->reason), "prefill_node",
+        clean_string(m->prefill_node), "is_recomputed", m->is_recomputed, "seed",
+        (json_int_t)m->seed, "prompt_tokens", (json_int_t)m->prompt_tokens, "drafted",
+        (json_int_t)m->drafted, "accepted", (json_int_t)m->accepted, "bytes",
+        (json_int_t)m->bytes, "bytes_before_first_draft",
         (json_int_t)m->bytes_before_first_draft, "prefill_ms", m->prefill_ms, "anchor_ms",
         m->anchor_ms, "complete_ms", m->complete_ms, "verify_ms", m->verify_ms, "ttft_ms",
         m->ttft_ms, "total_ms", m->total_ms);
@@ -110,16 +124,6 @@ char *lx_api_whole(const lx_api_head *head, const char *text, const char *finish
     return dump(answer);
 }
 
-static json_t *clean_string(const char *text)
-{
-    lx_utf8 state = {0};
-    lx_buffer clean = {0};
-    lx_utf8_push(&state, text, strlen(text), &clean);
-    json_t *string = json_string(clean.data ? clean.data : "");
-    lx_buffer_fini(&clean);
-    return string;
-}
-
 char *lx_api_error(const lx_api_fault *fault)
 {
     json_t *param = fault->param[0] ? clean_string(fault->param) : json_null();
@@ -131,10 +135,11 @@ char *lx_api_error(const lx_api_fault *fault)
 char *lx_api_model(const char *id, const lynx_model *model, int64_t created, bool is_list)
 {
     json_t *entry =
-        json_pack("{s:s, s:s, s:I, s:s, s:{s:o, s:o, s:I, s:I}}", "id", id, "object", "model",
-                  "created", (json_int_t)created, "owned_by", "lynx", "lynx", "name",
-                  clean_string(model->name), "architecture", clean_string(model->architecture),
-                  "context_tokens", (json_int_t)model->context_tokens, "vocabulary",
+        json_pack("{s:o, s:s, s:I, s:s, s:{s:o, s:o, s:I, s:I}}", "id", clean_string(id),
+                  "object", "model", "created", (json_int_t)created, "owned_by", "lynx", "lynx",
+                  "name", clean_string(model->name), "architecture",
+                  clean_string(model->architecture), "context_tokens",
+                  (json_int_t)model->context_tokens, "vocabulary",
                   (json_int_t)model->vocabulary);
     return dump(is_list ? json_pack("{s:s, s:[o]}", "object", "list", "data", entry) : entry);
 }

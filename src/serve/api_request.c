@@ -252,7 +252,10 @@ lynx_status lx_api_request_parse(lx_api_request *request, lx_api_kind kind, cons
     *fault = (lx_api_fault){0};
     json_t *root = json_loadb(body ? body : "", size, JSON_REJECT_DUPLICATES, &error);
     if (!root) {
-        if (json_error_code(&error) == json_error_out_of_memory)
+        /* Each mistake of a text has a code. Without memory there may be none, or the wrong
+         * one. */
+        const enum json_error_code code = json_error_code(&error);
+        if (code == json_error_out_of_memory || code == json_error_unknown)
             return LYNX_ERR_MEMORY;
         lx_api_fault_set(fault, 400, NULL, "the body is not JSON: line %d, column %d: %s",
                          error.line, error.column, error.text);

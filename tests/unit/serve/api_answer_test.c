@@ -79,6 +79,19 @@ static void whole_answers_have_openais_shape(void **state)
     check(lx_api_whole(&text, "hi", "stop", 6, &meta), "choices/0/text", "\"hi\"");
 }
 
+static void names_and_reasons_may_hold_any_bytes(void **state)
+{
+    (void)state;
+    const lx_api_head head = {LX_API_CHAT, "chatcmpl-1", "m\xFF", 7, false};
+    lx_api_meta other = meta;
+    other.reason = "cut \xC3";
+    other.prefill_node = NULL;
+    check(lx_api_whole(&head, "hi", "stop", 6, &other), "model", "\"m\xEF\xBF\xBD\"");
+    check(lx_api_whole(&head, "hi", "stop", 6, &other), "lynx/reason", "\"cut \"");
+    check(lx_api_whole(&head, "hi", "stop", 6, &other), "lynx/prefill_node", "null");
+    check(lx_api_chunk(&head, false, NULL, "stop", &other), "lynx/reason", "\"cut \"");
+}
+
 static void errors_are_valid_whatever_they_quote(void **state)
 {
     (void)state;
@@ -98,6 +111,54 @@ static void errors_are_valid_whatever_they_quote(void **state)
     bytes[sizeof(bytes) - 1] = '\0';
     lx_api_fault_set(&fault, 400, NULL, "%s", bytes);
     assert_int_equal(strlen(fault.message), sizeof(fault.message) - 3);
+}
+
+/* ---- memory -------------------------------------------------------------------------- */
+
+static uint32_t allocations_left;
+
+static void *allocate_some(size_t size)
+{
+    return allocations_left && allocations_left-- ? malloc(size) : NULL;
+}
+
+/* Of everything that is parsed and said, the n-th allocation of JSON fails, for each n. */
+static void json_without_memory_is_no_accident(void **state)
+{
+    static const char body[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+        "\"text\",\"text\":\"hi\"}]}],\"stop\":[\"a\",\"b\"],"
+        "\"model\":\"m\",\"stream\":true,\"lynx\":{\"method\":\"wait\"}}";
+    lynx_status status = LYNX_ERR_MEMORY;
+    uint32_t said = 0;
+    (void)state;
+    for (uint32_t n = 0; status != LYNX_OK || said < 3; n++) {
+        lx_api_request request;
+        lx_api_fault fault;
+        json_set_alloc_funcs(allocate_some, free);
+        allocations_left = n;
+        status = lx_api_request_parse(&request, LX_API_CHAT, body, strlen(body), &fault);
+        /* Inside its parser, jansson takes a failure for one of the text. */
+        assert_true(status == LYNX_OK || status == LYNX_ERR_MEMORY ||
+                    (status == LYNX_ERR_ARGUMENT && strstr(fault.message, "not JSON")));
+        allocations_left = n;
+        char *texts[3] = {lx_api_whole(&chat, "hi", "stop", 6, &meta), NULL, NULL};
+        allocations_left = n;
+        texts[1] = lx_api_chunk(&text, false, NULL, "stop", &meta);
+        allocations_left = n;
+        texts[2] = lx_api_error(&(lx_api_fault){.type = "t", .message = "x", .param = "p"});
+        json_set_alloc_funcs(malloc, free);
+        said = 0;
+        for (uint32_t i = 0; i < 3; i++) {
+            json_t *root = texts[i] ? json_loads(texts[i], 0, NULL) : NULL;
+            assert_true(root || !texts[i]);
+            said += root != NULL;
+            json_decref(root);
+            free(texts[i]);
+        }
+        lx_api_request_fini(&request);
+        assert_true(n < 1000);
+    }
 }
 
 /* ---- metrics ------------------------------------------------------------------------- */
@@ -170,7 +231,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_have_openais_shape),
         cmocka_unit_test(whole_answers_have_openais_shape),
+        cmocka_unit_test(names_and_reasons_may_hold_any_bytes),
         cmocka_unit_test(errors_are_valid_whatever_they_quote),
+        cmocka_unit_test(json_without_memory_is_no_accident),
         cmocka_unit_test(metrics_are_counted_and_told),
         cmocka_unit_test(each_metric_has_help_and_type),
     };
