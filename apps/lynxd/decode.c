@@ -431,6 +431,7 @@ static int serve(decode_command *c, int argc, char **argv)
         lynx_tcp_listen(c->address, &c->serve.descriptor, &port, text, sizeof(text));
     if (status != LYNX_OK)
         return cli_fail(command, status, text);
+    c->nodes.is_lasting = true;
     int code = cli_remotes_open(&c->nodes, &c->shared, c->engines[0]);
     c->serve.engines = c->engines;
     c->serve.remotes = c->nodes.remotes;

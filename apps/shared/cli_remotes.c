@@ -36,6 +36,7 @@ int cli_remotes_open(cli_remotes *remotes, const cli_options *options, lynx_engi
         remote.patience_ns = options->patience_ns;
         if (options->patience_ns < remote.first_patience_ns)
             remote.first_patience_ns = options->patience_ns;
+        remote.is_lasting = remotes->is_lasting;
         remote.dial = dial;
         remote.dial_user = &remotes->dialers[i];
         remote.log = cli_log;

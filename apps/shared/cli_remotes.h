@@ -18,6 +18,7 @@ typedef struct cli_remotes {
     } dialers[CLI_REMOTES_MAX];
     lynx_remote *remotes[CLI_REMOTES_MAX];
     uint32_t count;
+    bool is_lasting; /* dial on after giving up: for daemons */
     lynx_status (*wrap)(void *user, lynx_link **link, char *text);
     void *user;
 } cli_remotes;

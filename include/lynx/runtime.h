@@ -165,7 +165,9 @@ typedef struct lynx_remote_options {
     uint64_t patience_ns;       /* no connection after a cut. Default 10 s */
     uint64_t retry_least_ns;    /* between two attempts, doubling to ... Default 50 ms */
     uint64_t retry_most_ns;     /* ... this. Default 2 s */
-    lynx_on_log *log;           /* may be NULL */
+    bool is_lasting;  /* a remote that was given up is dialled on, whatever the reason; requests
+                         are refused at once until it is there again. Default false */
+    lynx_on_log *log; /* may be NULL */
     void *log_user;
     const lynx_allocator *memory; /* kept; used from all threads */
 } lynx_remote_options;

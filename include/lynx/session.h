@@ -310,6 +310,10 @@ LYNX_API lynx_session_counters lynx_receiver_counters(const lynx_receiver *recei
 LYNX_API void lynx_receiver_fail(lynx_receiver *receiver, lynx_time_ns now, lynx_status status,
                                  const char *text);
 
+/* The prefill node is there again: requests are taken once more; those that ended stay ended.
+ * Has no effect after close. */
+LYNX_API void lynx_receiver_recover(lynx_receiver *receiver);
+
 /* Why fail or close was called, in 'status' and as text; NULL: neither was. */
 LYNX_API const char *lynx_receiver_failure(const lynx_receiver *receiver, lynx_status *status);
 

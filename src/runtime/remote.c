@@ -7,7 +7,7 @@
  * One thread dials for all lanes; the pump's threads move the bytes. Lane 0 goes first, since
  * it carries the control messages. When no lane 0 could be had for the time of patience, or the
  * peer is not one that trying again would change, the remote is given up: its requests end, and
- * so do all to come.
+ * so do all to come; or, if it is lasting, those that come before its lane 0 is up again.
  */
 #include "runtime/remote.h"
 
@@ -96,6 +96,15 @@ static void give_up(lynx_remote *r, lynx_status status, const char *text)
     lx_pump_changed(r->pump); /* the runs wait for their last events */
 }
 
+static void recover(lynx_remote *r)
+{
+    if (!r->is_given_up)
+        return;
+    r->is_given_up = false;
+    lynx_receiver_recover(r->receiver);
+    lx_pump_changed(r->pump);
+}
+
 static uint64_t plane_bytes(const lynx_remote *r)
 {
     const lynx_session_counters counters = lynx_receiver_counters(r->receiver);
@@ -138,6 +147,8 @@ static void on_lane_event(lynx_remote *r, const lynx_event *event)
         state->is_up = true;
         state->up_since = lynx_clock_now();
         state->bytes_before = plane_bytes(r);
+        if (event->lane == 0)
+            recover(r);
         return;
     }
     snprintf(r->why, sizeof(r->why), "%s",
@@ -170,7 +181,10 @@ static uint32_t lane_to_dial(const lynx_remote *r, lynx_time_ns *next)
 {
     const lynx_time_ns now = lynx_clock_now();
     *next = now + pause_ns;
-    for (uint32_t i = 0; i < r->options.session.lanes && !r->is_given_up; i++) {
+    uint32_t count = r->options.session.lanes;
+    if (r->is_given_up) /* lane 0 alone tells whether it is there again */
+        count = r->options.is_lasting ? 1 : 0;
+    for (uint32_t i = 0; i < count; i++) {
         const lane_state *state = &r->lanes[i];
         /* One that still says why it was closed is not free yet; its end wakes us. */
         if (state->is_dialled || lynx_receiver_lane_state(r->receiver, i) == LYNX_LANE_CLOSED)

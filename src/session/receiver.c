@@ -189,6 +189,7 @@ void lynx_receiver_close(lynx_receiver *receiver, lynx_status status, const char
         lane->must_wake = true;
     }
     lynx_receiver_fail(receiver, receiver->now, LYNX_ERR_CLOSED, "the session was closed here");
+    receiver->is_closed = true;
 }
 
 void lynx_receiver_fail(lynx_receiver *receiver, lynx_time_ns now, lynx_status status,
@@ -203,6 +204,12 @@ void lynx_receiver_fail(lynx_receiver *receiver, lynx_time_ns now, lynx_status s
         if (lx_receiver_is_live(&receiver->requests[i]))
             lx_receiver_end_request(receiver, &receiver->requests[i], LYNX_EVENT_REFUSE, status,
                                     receiver->failure_text);
+}
+
+void lynx_receiver_recover(lynx_receiver *receiver)
+{
+    if (!receiver->is_closed)
+        receiver->failure = LYNX_OK;
 }
 
 const char *lynx_receiver_failure(const lynx_receiver *receiver, lynx_status *status)

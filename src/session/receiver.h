@@ -105,6 +105,7 @@ struct lynx_receiver {
     lynx_time_ns now;     /* of the last call that said it */
     lynx_status failure;  /* LYNX_OK, or what every request ends with */
     char failure_text[LYNX_SESSION_TEXT_MAX + 1];
+    bool is_closed; /* that is for good */
 };
 
 /* ---- receiver.c ---------------------------------------------------------------------- */
