@@ -181,7 +181,7 @@ class Answers(Pair):
         status, headers, page = self.node.request("GET", "/")
         self.assertEqual((status, headers["Content-Type"]), (200, "text/html; charset=utf-8"))
         self.assertIn("Content-Security-Policy", headers)
-        self.assertTrue(page.startswith(b"<!DOCTYPE html>") and page.endswith(b"</html>\n"))
+        self.assertTrue(page.lower().startswith(b"<!doctype html>") and page.endswith(b"</html>\n"))
         self.assertEqual(self.node.request("HEAD", "/")[2], b"")
 
     def test_metrics_are_those_that_are_documented(self):
