@@ -19,7 +19,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 
-enum { RECEIVE_BYTES = 256 << 10, ROUNDS_PER_TURN = 16, SENDS_PER_ROUND = 8 };
+enum { RECEIVE_BYTES = 512 << 10, ROUNDS_PER_TURN = 16, SENDS_PER_ROUND = 8 };
 static const uint64_t wait_ns = 1000000000;    /* most of one wait */
 static const uint64_t poll_ns = 1000000;       /* of a link without a descriptor */
 static const uint64_t linger_ns = 1000000000;  /* for the last words of a closed lane */
