@@ -247,7 +247,7 @@ static bool take_body(const lx_members *body, lx_api_request *r)
 lynx_status lx_api_request_parse(lx_api_request *request, lx_api_kind kind, const char *body,
                                  size_t size, lx_api_fault *fault)
 {
-    json_error_t error;
+    json_error_t error = {0}; /* without memory jansson leaves it as it is */
     *request = (lx_api_request){.kind = kind};
     *fault = (lx_api_fault){0};
     json_t *root = json_loadb(body ? body : "", size, JSON_REJECT_DUPLICATES, &error);
