@@ -13,17 +13,15 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "answer_view.h"
 #include "child.h"
 #include "cli.h"
-#include "cli_remotes.h"
-#include "demo_keys.h"
 #include "commands.h"
-#include "run_report.h"
+#include "document.h"
 #include "timeline.h"
+#include "two_nodes.h"
+#include "ways.h"
 
 enum { ANSWER_TOKENS = 64, DOCUMENTS_MAX = 16 };
 enum { OPT_OUTPUT = CLI_OPT_OWN, OPT_FULL, OPT_TOKENS, OPT_INT8_SECONDS, OPT_DRAFT_MAX };
@@ -56,31 +54,7 @@ static const char help_end[] =
     "Example:\n"
     "  lynx demo -m model.gguf --link-mbps 30 report.txt\n";
 
-static const char question[] = "\n\nSum up the text above in a few sentences.";
-
-/* One way to get an answer. */
-typedef struct way {
-    const char *name;
-    lynx_method method;
-    const char *codec;
-    bool after_prefill;
-    bool is_strict;
-    bool in_cold, in_stored;
-    const char *target_codec; /* "" = the cache as it is */
-} way;
-
-static const way ways[] = {
-    {"f16", LYNX_METHOD_WAIT, "raw", true, false, true, true, ""},
-    {"f16_streamed", LYNX_METHOD_WAIT, "raw", false, false, true, false, ""},
-    {"int8", LYNX_METHOD_WAIT, "int8", false, false, true, true, "int8"},
-    {"int4", LYNX_METHOD_WAIT, "int4", false, false, true, true, "int4"},
-    {"anchor_only", LYNX_METHOD_ANCHOR, "range", false, false, true, true, "range"},
-    {"lynx", LYNX_METHOD_SPECULATE, "range", false, true, true, true, "range"},
-    {"recompute", LYNX_METHOD_LOCAL, "raw", false, false, true, true, ""},
-    {"carry_on", LYNX_METHOD_TOKENS, "raw", false, false, true, true, ""},
-};
-
-enum { WAYS = sizeof(ways) / sizeof(*ways), TARGETS_MAX = 8 };
+enum { TARGETS_MAX = 8 };
 
 typedef struct target {
     const char *codec;
@@ -90,18 +64,15 @@ typedef struct target {
 } target;
 
 typedef struct demo {
-    cli_options shared;
-    const char *output;
+    two_nodes nodes;
     bool is_full;
     uint32_t prompt_limit, draft_max;
     double int8_seconds, mbps;
     const char *files[DOCUMENTS_MAX];
     uint32_t file_count;
 
-    char model_path[4096], log_path[4096], prompt_path[4096];
+    char prompt_path[4096];
     lynx_engine *engines[2]; /* rounding, strict */
-    pid_t server;
-    uint16_t port;
     json_t *rows;
     timeline line;
     answer_view *view;
@@ -109,7 +80,6 @@ typedef struct demo {
     const char *document;
     lynx_token *prompt;
     uint32_t prompt_tokens;
-    char keys_path[4100], own_keys[4200];
     target targets[TARGETS_MAX];
     uint32_t target_count;
 } demo;
@@ -125,41 +95,6 @@ static void put_progress(const char *name, const char *scenario)
 }
 
 /* ---- the other processes ------------------------------------------------------------- */
-
-static int start_server(demo *d)
-{
-    char program[4096];
-    char port_path[4200];
-    char mbps[32];
-    char delay[32];
-    char node_keys[4200];
-    snprintf(port_path, sizeof(port_path), "%s/port", d->output);
-    (void)remove(port_path);
-    snprintf(mbps, sizeof(mbps), "%.4f", d->mbps);
-    snprintf(delay, sizeof(delay), "%.3f", (double)d->shared.pacer.delay_ns / 1e6);
-    if (!child_path("lynxd", program, sizeof(program)))
-        return cli_error(command, "cannot find lynxd beside this program");
-    if (!demo_keys_make(command, d->keys_path))
-        return CLI_FAILED;
-    snprintf(node_keys, sizeof(node_keys), "%s/prefill", d->keys_path);
-    snprintf(d->own_keys, sizeof(d->own_keys), "%s/decode", d->keys_path);
-    d->shared.security.folder = d->own_keys;
-    if (cli_secure(&d->shared, "127.0.0.1:0") != CLI_OK)
-        return CLI_FAILED;
-    char *const arguments[] = {program,           "prefill",     "-m",
-                               d->model_path,     "--listen",    "127.0.0.1:0",
-                               "--exact",         "rounding",    "--port-file",
-                               port_path,         "--link-mbps", mbps,
-                               "--link-delay-ms", delay,         "--keys",
-                               node_keys,         NULL};
-    d->server = child_start(arguments, NULL, d->log_path);
-    d->port = d->server > 0 ? child_wait_for_port(d->server, port_path, 60) : 0;
-    if (!d->port)
-        return cli_stop ? CLI_INTERRUPTED
-                        : cli_error(command, "the prefill node did not start; see '%s'",
-                                    d->log_path);
-    return CLI_OK;
-}
 
 static const target *find_target(demo *d, const way *w)
 {
@@ -194,7 +129,7 @@ static int add_target(demo *d, const way *w)
     char *const arguments[] = {program,
                                "run",
                                "-m",
-                               d->model_path,
+                               d->nodes.model_path,
                                is_coded ? "--plain" : "--local",
                                "--codec",
                                (char *)(uintptr_t)w->codec,
@@ -210,7 +145,7 @@ static int add_target(demo *d, const way *w)
                                NULL};
     FILE *output = NULL;
     put_progress(w->name, "a plain process tells the right tokens");
-    const pid_t id = child_start(arguments, &output, d->log_path);
+    const pid_t id = child_start(arguments, &output, d->nodes.log_path);
     const bool is_read = output && read_tokens(output, t);
     put_progress(NULL, NULL);
     if (output)
@@ -222,7 +157,7 @@ static int add_target(demo *d, const way *w)
     if (id <= 0 || child_wait(id) != 0 || !is_read)
         return cli_error(command,
                          "the plain process that tells the right tokens failed; see '%s'",
-                         d->log_path);
+                         d->nodes.log_path);
     d->target_count++;
     return CLI_OK;
 }
@@ -240,62 +175,48 @@ static void on_moment(void *user, const lynx_moment *moment)
 static void add_row(demo *d, const way *w, bool is_stored, const lynx_run_options *options,
                     const lynx_run_result *result)
 {
-    lynx_engine *engine = options->engine;
-    json_t *row = run_report(engine, options, result);
+    json_t *row = way_row(w, is_stored, options, result);
     const target *t = find_target(d, w);
     const bool is_equal = t && t->count == result->token_count &&
                           memcmp(t->tokens, result->tokens, t->count * sizeof(*t->tokens)) == 0;
-    /* A stored cache needs no prefill: who prefills nevertheless stalls meanwhile. */
-    const uint64_t zero = is_stored ? 0 : result->prefill_ns;
-    const uint64_t stall = result->first_own_ns > zero ? result->first_own_ns - zero : 0;
-    json_object_del(row, "tokens");
-    json_object_set_new(row, "method", json_string(w->name));
-    json_object_set_new(row, "scenario", json_string(is_stored ? "stored" : "cold"));
     json_object_set_new(row, "document", json_string(d->document));
     json_object_set_new(row, "link_mbps", json_real(d->mbps));
-    json_object_set_new(row, "exact", json_string(w->is_strict ? "strict" : "rounding"));
     json_object_set_new(row, "tokens_equal_target", json_boolean(is_equal));
-    json_object_set_new(row, "stall_s",
-                        result->first_own_ns ? json_real((double)stall / 1e9) : json_null());
     json_array_append_new(d->rows, row);
 }
 
 static int run_way(demo *d, const way *w, bool is_stored, bool is_shown)
 {
     char text[LYNX_TEXT_MAX];
-    char address[32];
     lynx_token tokens[ANSWER_TOKENS];
     lynx_time_ns times[ANSWER_TOKENS];
     lynx_run_result result = {.tokens = tokens, .times = times, .capacity = ANSWER_TOKENS};
     lynx_run_options options;
+    cli_remotes remotes;
     answer_view view;
     lynx_run_options_init(&options);
+    way_options(w, &options);
     options.engine = d->engines[w->is_strict];
-    options.method = w->method;
     options.prompt = d->prompt;
     options.prompt_tokens = d->prompt_tokens;
     options.answer_tokens_max = ANSWER_TOKENS;
     options.ignore_end = true;
     options.draft_count_max = d->draft_max;
     options.is_stored = is_stored;
-    options.on_loss = LYNX_ON_LOSS_FAIL; /* a row is of its method or of none */
-    options.after_prefill = w->after_prefill;
     options.on_moment = on_moment;
     options.user = d;
     options.stop = &cli_stop;
-    lynx_status status = lynx_codec_spec_named(&options.spec, w->codec);
     timeline_clear(&d->line);
     answer_view_init(&view, stdout, options.engine);
     d->view = is_shown ? &view : NULL;
     put_progress(is_shown ? NULL : w->name, is_stored ? "stored" : "cold");
 
-    cli_remotes nodes = {.addresses = {address}};
-    snprintf(address, sizeof(address), "127.0.0.1:%u", d->port);
-    nodes.count = w->method != LYNX_METHOD_LOCAL;
-    int code = cli_remotes_open(&nodes, &d->shared, options.engine);
-    if (status == LYNX_OK && code == CLI_OK)
-        status = lynx_run(nodes.remotes, nodes.count, &options, &result, text);
-    cli_remotes_close(&nodes);
+    lynx_status status = LYNX_OK;
+    const int code =
+        two_nodes_open(&d->nodes, w->method == LYNX_METHOD_LOCAL, options.engine, &remotes);
+    if (code == CLI_OK)
+        status = lynx_run(remotes.remotes, remotes.count, &options, &result, text);
+    cli_remotes_close(&remotes);
     put_progress(NULL, NULL);
     if (is_shown)
         answer_view_end(&view);
@@ -312,7 +233,8 @@ static int write_timeline(demo *d, bool is_stored)
 {
     char path[4200];
     char title[256];
-    snprintf(path, sizeof(path), "%s/timeline%s.svg", d->output, is_stored ? "" : "-cold");
+    snprintf(path, sizeof(path), "%s/timeline%s.svg", d->nodes.folder,
+             is_stored ? "" : "-cold");
     snprintf(title, sizeof(title), "%s: %u tokens over %.1f Mbit/s, cache %s",
              d->engines[1]->ops->model(d->engines[1])->name, d->prompt_tokens, d->mbps,
              is_stored ? "stored" : "made now");
@@ -323,61 +245,18 @@ static int write_timeline(demo *d, bool is_stored)
 
 /* ---- one document -------------------------------------------------------------------- */
 
-/* Bytes of the beginning of 'text' that have about the tokens asked for. */
-static lynx_status cut_document(const demo *d, const char *text, size_t *size)
-{
-    const size_t whole = *size;
-    for (int round = 0; round < 4; round++) {
-        lynx_token *tokens = NULL;
-        uint32_t count = 0;
-        const lynx_status status =
-            cli_tokenize(d->engines[1], text, *size, false, &tokens, &count);
-        free(tokens);
-        if (status != LYNX_OK)
-            return status;
-        if (count == 0 || (*size == whole && count <= d->prompt_limit))
-            return LYNX_OK;
-        const size_t better = *size * d->prompt_limit / count;
-        *size = better < whole ? better : whole;
-        while (*size > 0 && *size < whole && ((uint8_t)text[*size] & 0xC0) == 0x80)
-            (*size)--;
-    }
-    return LYNX_OK;
-}
-
+/* Also in a file, for the plain processes. */
 static int make_prompt(demo *d, const char *path)
 {
-    lynx_engine *engine = d->engines[1];
-    size_t size = 0;
-    char *chat = NULL;
-    char *text = cli_read_file(command, path, &size);
-    if (!text)
-        return CLI_FAILED;
-    lynx_status status = cut_document(d, text, &size);
-    char *user = malloc(size + sizeof(question));
-    if (status == LYNX_OK && user) {
-        memcpy(user, text, size);
-        memcpy(user + size, question, sizeof(question));
-        status = cli_chat_prompt(engine, NULL, NULL, user, &chat, &size);
-        if (status == LYNX_ERR_UNSUPPORTED) { /* no known template: the plain text */
-            chat = strdup(user);
-            size = strlen(user);
-            status = chat ? LYNX_OK : LYNX_ERR_MEMORY;
-        }
-    }
     free(d->prompt);
     d->prompt = NULL;
-    if (status == LYNX_OK)
-        status = user ? cli_tokenize(engine, chat, size, true, &d->prompt, &d->prompt_tokens)
-                      : LYNX_ERR_MEMORY;
-    free(chat);
-    free(user);
-    free(text);
-    FILE *file = status == LYNX_OK ? fopen(d->prompt_path, "w") : NULL;
+    const int code = document_prompt(command, d->engines[1], path, d->prompt_limit, 0,
+                                     &d->prompt, &d->prompt_tokens);
+    if (code != CLI_OK)
+        return code;
+    FILE *file = fopen(d->prompt_path, "w");
     for (uint32_t i = 0; file && i < d->prompt_tokens; i++)
         fprintf(file, "%d\n", d->prompt[i]);
-    if (status != LYNX_OK)
-        return cli_fail(command, status, NULL);
     if (!file || fclose(file) != 0)
         return cli_error(command, "cannot write '%s': %s", d->prompt_path, strerror(errno));
     return CLI_OK;
@@ -421,8 +300,8 @@ static int run_document(demo *d, const char *path, bool is_first)
     if (code == CLI_OK && is_first) {
         if (d->mbps == 0)
             d->mbps = rate_for(d);
-        d->shared.pacer.rate_bits_per_s = (uint64_t)(d->mbps * 1e6);
-        code = start_server(d);
+        d->nodes.shared.pacer.rate_bits_per_s = (uint64_t)(d->mbps * 1e6);
+        code = two_nodes_start(&d->nodes);
     }
     /* Cold first: its last way leaves the cache of this prompt on the prefill node. */
     if (code == CLI_OK)
@@ -514,7 +393,7 @@ static void put_scenario(const demo *d, const char *scenario)
 static int write_report(const demo *d)
 {
     char path[4200];
-    snprintf(path, sizeof(path), "%s/report.json", d->output);
+    snprintf(path, sizeof(path), "%s/report.json", d->nodes.folder);
     if (json_dump_file(d->rows, path, JSON_INDENT(1)) != 0)
         return cli_error(command, "cannot write '%s': %s", path, strerror(errno));
     put_scenario(d, "stored");
@@ -525,7 +404,7 @@ static int write_report(const demo *d)
            "leave\nmeanwhile. lynx: drafts on the anchor, verified on the full 8-bit cache, "
            "strict "
            "steps;\nthe others: lone steps. %s, %s/timeline.svg\n",
-           path, d->output);
+           path, d->nodes.folder);
     return all_equal(d, "lynx", "stored") && all_equal(d, "lynx", "cold")
                ? CLI_OK
                : cli_fail(command, LYNX_ERR_ENGINE,
@@ -550,7 +429,7 @@ static int take_own_option(demo *d, int option, const char *value)
 {
     bool is_good = true;
     if (option == OPT_OUTPUT)
-        d->output = value;
+        d->nodes.folder = value;
     else if (option == OPT_FULL)
         d->is_full = true;
     else if (option == OPT_TOKENS)
@@ -585,7 +464,7 @@ static int parse(demo *d, int argc, char **argv)
         }
         if (option == '?' || option == ':')
             return cli_bad_option(command, option, argv);
-        int taken = cli_take_option(&d->shared, option, optarg);
+        int taken = cli_take_option(&d->nodes.shared, option, optarg);
         if (taken == -1)
             taken = take_own_option(d, option, optarg);
         if (taken != CLI_OK)
@@ -596,42 +475,15 @@ static int parse(demo *d, int argc, char **argv)
     if (d->is_full && d->file_count && d->file_count < 5)
         return cli_usage(command, "--full needs at least five documents");
     choose_files(d);
-    d->mbps = (double)d->shared.pacer.rate_bits_per_s / 1e6;
+    d->mbps = (double)d->nodes.shared.pacer.rate_bits_per_s / 1e6;
     return -1;
-}
-
-/* Folders one after the other, as 'mkdir -p'. */
-static bool make_folder(const char *path)
-{
-    char part[4096];
-    if (snprintf(part, sizeof(part), "%s", path) >= (int)sizeof(part))
-        return false;
-    for (char *p = part + 1; *p; p++)
-        if (*p == '/') {
-            *p = '\0';
-            (void)mkdir(part, 0777);
-            *p = '/';
-        }
-    (void)mkdir(part, 0777);
-    return access(part, W_OK) == 0;
 }
 
 static int load_engines(demo *d)
 {
-    const char *home = getenv("HOME");
-    const char *cache = getenv("XDG_CACHE_HOME");
-    if (d->shared.engine.model_path)
-        snprintf(d->model_path, sizeof(d->model_path), "%s", d->shared.engine.model_path);
-    else
-        snprintf(d->model_path, sizeof(d->model_path), "%s%s/lynx/models/gemma3-270m-f16.gguf",
-                 cache && cache[0] ? cache
-                 : home            ? home
-                                   : "",
-                 cache && cache[0] ? "" : "/.cache");
-    d->shared.engine.model_path = d->model_path;
     for (int strict = 0; strict < 2; strict++) {
-        d->shared.engine.exact = strict ? LYNX_EXACT_STRICT : LYNX_EXACT_ROUNDING;
-        const int code = cli_load_engine(&d->shared, &d->engines[strict]);
+        d->nodes.shared.engine.exact = strict ? LYNX_EXACT_STRICT : LYNX_EXACT_ROUNDING;
+        const int code = cli_load_engine(&d->nodes.shared, &d->engines[strict]);
         if (code != CLI_OK)
             return code;
     }
@@ -640,33 +492,29 @@ static int load_engines(demo *d)
 
 int lx_command_demo(int argc, char **argv)
 {
-    demo d = {.output = "build/demo",
+    demo d = {.nodes = {.folder = "build/demo"},
               .prompt_limit = 640,
               .draft_max = 40,
               .int8_seconds = 4.1};
-    cli_options_init(&d.shared, command);
+    cli_options_init(&d.nodes.shared, command);
     int code = parse(&d, argc, argv);
     if (code >= 0)
         return code;
     cli_catch_signals();
-    if (!make_folder(d.output))
-        return cli_error(command, "cannot write the folder '%s': %s", d.output,
-                         strerror(errno));
-    snprintf(d.log_path, sizeof(d.log_path), "%.4000s/log", d.output);
-    snprintf(d.keys_path, sizeof(d.keys_path), "%.4000s/keys", d.output);
-    snprintf(d.prompt_path, sizeof(d.prompt_path), "%.4000s/prompt.txt", d.output);
+    snprintf(d.prompt_path, sizeof(d.prompt_path), "%.4000s/prompt.txt", d.nodes.folder);
     d.rows = json_array();
-    code = load_engines(&d);
+    code = two_nodes_init(&d.nodes);
+    if (code == CLI_OK)
+        code = load_engines(&d);
     for (uint32_t i = 0; i < d.file_count && code == CLI_OK; i++)
         code = run_document(&d, d.files[i], i == 0);
-    child_stop(d.server);
     if (code == CLI_OK)
         code = write_report(&d);
+    two_nodes_fini(&d.nodes);
     json_decref(d.rows);
     timeline_fini(&d.line);
     free(d.prompt);
     lynx_engine_destroy(d.engines[0]);
     lynx_engine_destroy(d.engines[1]);
-    cli_secure_end(&d.shared);
     return code;
 }

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * two_nodes.h - a prefill node in a process of its own beside this one, which is the decode
+ * node, with an emulated link between them: what measurements of transfers stand on.
+ */
+#ifndef TWO_NODES_H
+#define TWO_NODES_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "cli.h"
+#include "cli_remotes.h"
+
+typedef struct two_nodes {
+    cli_options shared; /* the model, and the link of the next start */
+    const char *folder; /* for the log, keys and files that pass between the processes */
+    char model_path[4096], log_path[4200], keys_path[4200], own_keys[4300];
+    char address[32];
+    pid_t server;
+} two_nodes;
+
+/* Make the folder and choose the model: that of -m, or what 'make models' leaves. CLI_OK or an
+ * exit code after the message. */
+int two_nodes_init(two_nodes *nodes);
+void two_nodes_fini(two_nodes *nodes);
+
+/* Start the prefill node behind the link of 'shared'; ends the one before. */
+int two_nodes_start(two_nodes *nodes);
+
+/* The prefill node in 'remotes', which is to be closed by the caller; none when 'is_local'. */
+int two_nodes_open(two_nodes *nodes, bool is_local, lynx_engine *engine, cli_remotes *remotes);
+
+#endif
