@@ -37,7 +37,7 @@ def commands(folder, program):
     for name in COMMAND.findall(run(folder, [program, "--help"])):
         text = run(folder, [program, name, "--help"])
         # A group: 'Usage: lynx bench codec|link [options]'.
-        group = re.match(rf"Usage: {program} {name} ([a-z]+(?:\|[a-z]+)+)", text)
+        group = re.match(rf"Usage: {program} {name} ([a-z0-9]+(?:\|[a-z0-9]+)+)", text)
         parts = group.group(1).split("|") if group else [None]
         found += [[program, name] + ([part] if part else []) for part in parts]
     return found

@@ -118,6 +118,7 @@ void answer_view_moment(answer_view *view, const lynx_moment *moment)
             put_token(view, moment->token);
         fflush(view->stream);
         break;
+    case LYNX_MOMENT_READY:
     case LYNX_MOMENT_REQUEST:
     case LYNX_MOMENT_ANCHOR:
     case LYNX_MOMENT_COMPLETE:

@@ -7,9 +7,10 @@
 #include "commands.h"
 
 static const char bench_help[] =
-    "Usage: lynx bench codec|engine|link [options]\n"
+    "Usage: lynx bench codec|e2e|engine|link [options]\n"
     "\n"
     "  codec   time encoding and decoding of pages\n"
+    "  e2e     time every way to get an answer over a grid of links and prompts\n"
     "  engine  time several slots that decode at the same time\n"
     "  link    time late anchors, throughput and idleness of a transfer\n"
     "\n"
@@ -23,7 +24,7 @@ static bool is_help(const char *word)
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
-static const char bench_names[] = "there are 'codec', 'engine' and 'link'";
+static const char bench_names[] = "there are 'codec', 'e2e', 'engine' and 'link'";
 
 static int command_bench(int argc, char **argv)
 {
@@ -31,6 +32,8 @@ static int command_bench(int argc, char **argv)
         return cli_usage("lynx bench", "no benchmark; %s", bench_names);
     if (strcmp(argv[1], "codec") == 0)
         return lx_bench_codec(argc - 1, argv + 1);
+    if (strcmp(argv[1], "e2e") == 0)
+        return lx_bench_e2e(argc - 1, argv + 1);
     if (strcmp(argv[1], "engine") == 0)
         return lx_bench_engine(argc - 1, argv + 1);
     if (strcmp(argv[1], "link") == 0)
@@ -49,7 +52,7 @@ static const struct {
     {"run", lx_command_run, "answer one prompt, with the cache from a prefill node"},
     {"demo", lx_command_demo, "measure every way to move a cache, side by side"},
     {"eval", lx_command_eval, "tell what a codec costs: KL, top-1, accepted drafts"},
-    {"bench", command_bench, "measure speed (codec, engine, link)"},
+    {"bench", command_bench, "measure speed (codec, e2e, engine, link)"},
     {"inspect", lx_command_inspect, "put a recorded exchange in words"},
     {"keys", lx_command_keys, "make and renew the keys by which nodes know each other"},
     {"requantize", lx_command_requantize, "write a GGUF in another weight type"},

@@ -204,6 +204,8 @@ typedef enum lynx_on_loss {
 
 /* Something that happened; for streaming output, progress bars and timelines. */
 typedef enum lynx_moment_type {
+    LYNX_MOMENT_READY,    /* is_stored: the peer holds the cache and waits to be asked for it.
+                             The clock stands still until the call returns */
     LYNX_MOMENT_REQUEST,  /* clock zero of the run */
     LYNX_MOMENT_PREFILL,  /* 'count' of 'total' prompt tokens are prefilled */
     LYNX_MOMENT_PLANE,    /* a plane arrived: 'page', 'plane', 'bytes' of it */

@@ -166,10 +166,11 @@ static lynx_status ask(lx_run *r)
         LX_REQUIRE(!r->is_over, r->over_status);
         LX_TRY(lx_run_wait(r));
     }
-    lynx_pump_lock(r->pump);
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_READY});
     r->zero = lynx_clock_now();
     r->result->prefill_ns = 0;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
+    lynx_pump_lock(r->pump);
     const lynx_status status = lynx_receiver_start(r->receiver, r->request_id);
     lynx_pump_unlock(r->pump);
     /* It may have ended in this moment: its last event tells. */

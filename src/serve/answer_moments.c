@@ -181,6 +181,8 @@ static void say_moment(lx_answer *a, const lynx_moment *m)
     if (m->type != LYNX_MOMENT_PLANE && m->type != LYNX_MOMENT_PREFILL)
         say_planes(a, m->time);
     switch (m->type) {
+    case LYNX_MOMENT_READY:
+        break;
     case LYNX_MOMENT_REQUEST:
         say_start(a, m);
         break;
