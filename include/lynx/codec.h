@@ -136,6 +136,11 @@ LYNX_API size_t lynx_codec_plane_bytes_max(const lynx_codec *codec,
                                            const lynx_side_shape *shape, lynx_side side,
                                            uint32_t plane, uint32_t token_count);
 
+/* Bytes that plane 'plane' of a page has when its values can be coded. 'span' as in encode. */
+LYNX_API size_t lynx_codec_plane_bytes(const lynx_codec *codec, const lynx_side_shape *shape,
+                                       lynx_side side, uint32_t plane,
+                                       const lynx_page_span *span);
+
 /*
  * Encode one page. 'source' is the first token of the page. 'planes[i]' has room for
  * lynx_codec_plane_bytes_max() bytes and gets 'plane_bytes[i]' of them, for each plane of the

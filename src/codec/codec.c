@@ -137,6 +137,15 @@ size_t lynx_codec_plane_bytes_max(const lynx_codec *codec, const lynx_side_shape
            shape->channels;
 }
 
+size_t lynx_codec_plane_bytes(const lynx_codec *codec, const lynx_side_shape *shape,
+                              lynx_side side, uint32_t plane, const lynx_page_span *span)
+{
+    const page_view v = view_of(codec, shape, side, span);
+    if (is_worth_coding(codec, &v))
+        return coded_bytes(codec, &v, plane);
+    return plane == 0 ? raw_bytes(&v) : 0;
+}
+
 /* ---- rotation ------------------------------------------------------------------------ */
 
 static bool rope_is_equal(const lynx_rope *a, const lynx_rope *b)
