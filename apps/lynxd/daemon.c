@@ -19,14 +19,12 @@ void lynxd_daemon_options_init(lynxd_daemon_options *options)
 int lynxd_take_daemon_option(lynxd_daemon_options *options, const char *command, int option,
                              const char *value)
 {
-    double seconds = 0;
     int taken = 1;
-    if (option == CLI_OPT_GRACE) {
-        taken = cli_parse_double(value, 0, 86400, &seconds);
-        options->grace_ns = (uint64_t)(seconds * 1e9);
-    } else if (option != CLI_OPT_CONFIG && option != CLI_OPT_CHECK_CONFIG) {
+    if (option == CLI_OPT_GRACE)
+        taken = cli_parse_seconds(value, 0, &options->grace_ns);
+    else if (option != CLI_OPT_CONFIG && option != CLI_OPT_CHECK_CONFIG)
         taken = lynxd_log_take_option(&options->log, option, value);
-    } /* those two are for who reads the settings */
+    /* those two are for who reads the settings */
     if (taken == 0)
         return cli_usage(command, "'%s' is not a value that this option takes", value);
     return taken > 0 ? CLI_OK : -1;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* lynxd - the daemon: serves prompt caches to decode nodes. */
+/* lynxd - the daemon: prefill nodes and decode nodes. */
 #include <stdio.h>
 #include <string.h>
 
+#include "both.h"
 #include "cli.h"
 #include "decode.h"
 #include "prefill.h"
@@ -14,6 +15,7 @@ static const char help[] =
     "\n"
     "  prefill    prefill prompts for decode nodes and send them the caches\n"
     "  decode     answer clients of OpenAI's API, with caches from prefill nodes\n"
+    "  both       the two in one process, for one machine\n"
     "\n"
     "      --check-config FILE  say what is wrong with a file of settings, and where\n"
     "      --version            the version\n"
@@ -24,7 +26,8 @@ static const char help[] =
     "\n"
     "'lynxd COMMAND --help' explains the options of a command.\n";
 
-const lynxd_command *const lynxd_commands[] = {&lynxd_prefill, &lynxd_decode, NULL};
+const lynxd_command *const lynxd_commands[] = {&lynxd_prefill, &lynxd_decode, &lynxd_both,
+                                               NULL};
 
 static int run_command(int argc, char **argv)
 {

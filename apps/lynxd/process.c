@@ -4,11 +4,14 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "cli.h"
+
+enum { DESCRIPTORS = 65536 };
 
 static volatile sig_atomic_t must_drain, must_reload;
 
@@ -47,6 +50,15 @@ bool lynxd_take_reload(void)
     const bool must = must_reload != 0;
     must_reload = 0;
     return must;
+}
+
+void lynxd_raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= DESCRIPTORS)
+        return;
+    limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 void lynxd_notify(const char *state)

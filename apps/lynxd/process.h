@@ -13,6 +13,9 @@ bool lynxd_must_drain(void);
 /* True once for each time that it was asked for. */
 bool lynxd_take_reload(void);
 
+/* Each client and each peer has a descriptor: as many as this process may have. */
+void lynxd_raise_descriptors(void);
+
 /* Tell systemd, if it started us: "READY=1", "RELOADING=1", "STOPPING=1". */
 void lynxd_notify(const char *state);
 

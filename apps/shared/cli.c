@@ -198,6 +198,15 @@ bool cli_parse_double(const char *text, double least, double most, double *value
     return true;
 }
 
+bool cli_parse_seconds(const char *text, double least, uint64_t *ns)
+{
+    double seconds;
+    if (!cli_parse_double(text, least, 86400, &seconds))
+        return false;
+    *ns = (uint64_t)(seconds * 1e9);
+    return true;
+}
+
 void cli_options_init(cli_options *options, const char *command)
 {
     *options = (cli_options){.command = command,

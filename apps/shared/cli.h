@@ -74,6 +74,8 @@ bool cli_has_color(FILE *stream);
 /* Numbers: whole argument, within bounds; false otherwise. */
 bool cli_parse_u32(const char *text, uint32_t least, uint32_t most, uint32_t *value);
 bool cli_parse_double(const char *text, double least, double most, double *value);
+/* Seconds, at most a day, as nanoseconds. */
+bool cli_parse_seconds(const char *text, double least, uint64_t *ns);
 
 /* ---- options that several commands have ---------------------------------------------- */
 
@@ -230,9 +232,8 @@ int cli_check_address(const char *command, const char *address);
 /* Read the keys, or see that plaintext is allowed for 'address'. CLI_OK or an exit code after
  * the message. */
 int cli_secure(cli_options *options, const char *address);
-/* Read the keys and the list of allowed names of 'next' for connections to come; what is wrong
- * is said, and the old ones stay then. From the thread that dials or accepts. */
-int cli_reload_keys(cli_options *options); /* the same files and names; on any thread */
+/* Read the keys and the list of allowed names of 'next' for connections to come, on any thread;
+ * what is wrong is said, and the old ones stay then. */
 int cli_secure_again(cli_options *options, const cli_options *next);
 void cli_secure_end(cli_options *options);
 

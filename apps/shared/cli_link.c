@@ -150,42 +150,24 @@ int cli_secure(cli_options *options, const char *address)
     return CLI_OK;
 }
 
-int cli_reload_keys(cli_options *options)
-{
-    char text[512];
-    lynx_credentials *credentials = options->security.credentials;
-    if (!credentials)
-        return CLI_OK;
-    const lynx_status status = lynx_credentials_reload(credentials, text, sizeof(text));
-    if (status == LYNX_OK)
-        cli_say(options->command, CLI_LEVEL_INFO,
-                "new connections use the keys that were read again");
-    else
-        cli_say(options->command, CLI_LEVEL_ERROR, "the old keys stay: %s", text);
-    return status == LYNX_OK ? CLI_OK : cli_exit_code(status);
-}
-
 int cli_secure_again(cli_options *options, const cli_options *next)
 {
-    char folder[4096];
-    cli_security *s = &options->security;
-    lynx_credentials *credentials = NULL;
+    char folder[4096], text[512] = "there are none";
+    lynx_credentials *credentials = options->security.credentials;
     lynx_credentials_options keys;
-    if (!s->credentials) {
+    if (!credentials) {
         cli_say(options->command, CLI_LEVEL_INFO,
                 "there are no keys to read again; keys are taken into use at a start");
         return CLI_OK;
     }
-    int code = CLI_USAGE;
+    lynx_status status = LYNX_ERR_ARGUMENT;
     if (find_keys(&next->security, &keys, folder, sizeof(folder)))
-        code = load_keys(options, &keys, &credentials);
-    if (code != CLI_OK) {
-        cli_say(options->command, CLI_LEVEL_WARNING,
-                "the old keys stay; put it right and send SIGHUP again");
-        return code;
+        status = lynx_credentials_reload(credentials, &keys, text, sizeof(text));
+    if (status != LYNX_OK) {
+        cli_say(options->command, CLI_LEVEL_ERROR,
+                "the old keys stay: %s; put it right and send SIGHUP again", text);
+        return cli_exit_code(status);
     }
-    lynx_credentials_destroy(s->credentials);
-    s->credentials = credentials;
     if (keys.allowed_count)
         cli_say(options->command, CLI_LEVEL_INFO,
                 "new connections use the keys that were read again, and %u allowed names",

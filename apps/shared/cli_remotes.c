@@ -13,7 +13,7 @@ static lynx_status dial(void *user, uint32_t lane, lynx_link **link, char *text)
 {
     const struct cli_dialer *dialer = user;
     const cli_remotes *remotes = dialer->remotes;
-    lynx_status status = cli_dial(remotes->options, dialer->address, link, text, LYNX_TEXT_MAX);
+    lynx_status status = cli_dial(dialer->options, dialer->address, link, text, LYNX_TEXT_MAX);
     if (status != LYNX_OK || lane > 0 || !remotes->wrap)
         return status;
     status = remotes->wrap(remotes->user, link, text);
@@ -28,7 +28,10 @@ int cli_remotes_open(cli_remotes *remotes, const cli_options *options, lynx_engi
     for (uint32_t i = 0; i < remotes->count; i++) {
         lynx_remote_options remote;
         lynx_remote_options_init(&remote);
-        remotes->dialers[i] = (struct cli_dialer){remotes, remotes->addresses[i]};
+        remotes->dialers[i] =
+            (struct cli_dialer){remotes,
+                                remotes->own_options[i] ? remotes->own_options[i] : options,
+                                remotes->addresses[i]};
         remote.session.model = engine->ops->model(engine);
         remote.session.allow_other_weights = options->allow_other_weights;
         remote.session.timeout_ns = options->timeout_ns;

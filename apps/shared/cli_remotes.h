@@ -12,8 +12,10 @@ enum { CLI_REMOTES_MAX = 8 };
 typedef struct cli_remotes {
     const cli_options *options;
     const char *addresses[CLI_REMOTES_MAX];
+    const cli_options *own_options[CLI_REMOTES_MAX]; /* how it is dialled; NULL: by 'options' */
     struct cli_dialer {
         struct cli_remotes *remotes;
+        const cli_options *options;
         const char *address;
     } dialers[CLI_REMOTES_MAX];
     lynx_remote *remotes[CLI_REMOTES_MAX];

@@ -25,6 +25,14 @@ extern "C" {
 
 typedef struct lynx_serve lynx_serve;
 
+/* What clients need and see. */
+typedef struct lynx_serve_secrets {
+    const char *const *api_keys; /* any of these is asked for */
+    uint32_t api_key_count;      /* 0: none is */
+    const char *tls_certificate; /* PEM texts; NULL: no TLS */
+    const char *tls_key;
+} lynx_serve_secrets;
+
 /* What stands behind a pointer is borrowed until lynx_serve_destroy has returned. */
 typedef struct lynx_serve_options {
     size_t struct_size;
@@ -46,12 +54,9 @@ typedef struct lynx_serve_options {
     uint64_t idle_ns;         /* a connection that brings no whole request header, or takes no
                                  bytes, for so long is closed. Default 60 s */
     uint64_t body_ns;         /* the same for a request's body. Default 60 s */
-    const char *const *api_keys; /* any of these is asked for */
-    uint32_t api_key_count;      /* 0: none is */
-    const char *cors_origin;     /* allowed to read answers in a browser; NULL: nobody */
-    const char *tls_certificate; /* PEM texts; NULL: no TLS */
-    const char *tls_key;
-    lynx_on_log *log; /* may be NULL; no text of prompts or answers */
+    lynx_serve_secrets secrets;
+    const char *cors_origin; /* allowed to read answers in a browser; NULL: nobody */
+    lynx_on_log *log;        /* may be NULL; no text of prompts or answers */
     void *user;
 } lynx_serve_options;
 
@@ -60,6 +65,17 @@ void lynx_serve_options_init(lynx_serve_options *options);
 /* Begin to answer. 'text' (LYNX_TEXT_MAX bytes) gets one sentence on failure. */
 LYNX_MUST_CHECK lynx_status lynx_serve_create(lynx_serve **serve,
                                               const lynx_serve_options *options, char *text);
+
+/*
+ * Use other secrets from now on: keys for the requests to come, the certificate for the
+ * connections to come. They are borrowed instead of the old ones, which are not used any more
+ * once this has returned LYNX_OK. LYNX_ERR_ARGUMENT: TLS would begin or end; LYNX_BLOCKED:
+ * connections under too many certificates are open; LYNX_ERR_SYSTEM: certificate or key is
+ * wrong. The old secrets stay then, and 'text' (LYNX_TEXT_MAX bytes) gets one sentence.
+ * Threads: one at a time of this, drain and destroy.
+ */
+LYNX_MUST_CHECK lynx_status lynx_serve_renew(lynx_serve *serve,
+                                             const lynx_serve_secrets *secrets, char *text);
 
 /* Take no new requests (503); those that are here go on. Waits until they have ended, at most
  * 'grace_ns', then cancels the rest. */

@@ -65,10 +65,11 @@ LYNX_API LYNX_MUST_CHECK lynx_status
 lynx_credentials_create(lynx_credentials **credentials, const lynx_credentials_options *options,
                         char *text, size_t text_size, const lynx_allocator *memory);
 
-/* Read the files again, for links that are made from now on. On failure (as create) the old
- * keys stay. */
-LYNX_API LYNX_MUST_CHECK lynx_status lynx_credentials_reload(lynx_credentials *credentials,
-                                                             char *text, size_t text_size);
+/* Read the keys and names of 'options' (as create; the same ones, or others) for links that are
+ * made from now on, on any thread. On failure the old keys stay. */
+LYNX_API LYNX_MUST_CHECK lynx_status
+lynx_credentials_reload(lynx_credentials *credentials, const lynx_credentials_options *options,
+                        char *text, size_t text_size);
 
 /* End 'credentials'; links made with them go on. NULL is allowed. */
 LYNX_API void lynx_credentials_destroy(lynx_credentials *credentials);

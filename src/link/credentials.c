@@ -29,8 +29,6 @@ struct lynx_credentials {
     const lynx_allocator *memory;
     pthread_mutex_t lock; /* over 'current' alone */
     lx_key_set *current;
-    char source[PATH_BYTES_MAX]; /* folder or PSK file */
-    bool is_psk;
 };
 
 /* Where a failure is told. */
@@ -357,41 +355,55 @@ static lynx_status copy_allowed(lx_key_set *set, const char *const *names, uint3
     return LYNX_OK;
 }
 
-static lynx_status load_sources(const lynx_credentials *c, lx_key_set *set, char *content,
-                                report r)
+static lynx_status load_sources(const lynx_credentials_options *o, lx_key_set *set,
+                                char *content, report r)
 {
-    if (c->is_psk)
-        return load_secrets(set, c->source, content, r);
-    return load_folder(set, c->source, content, r);
+    if (o->psk_file)
+        return load_secrets(set, o->psk_file, content, r);
+    return load_folder(set, o->folder, content, r);
 }
 
-static lynx_status load_into(const lynx_credentials *c, lx_key_set *set, report r)
+static lynx_status load_into(const lynx_credentials_options *o, lx_key_set *set, report r)
 {
     ERR_clear_error();
-    set->state.is_psk = c->is_psk;
+    set->state.is_psk = o->psk_file != NULL;
     set->context = make_context();
     LX_REQUIRE(set->context, lx_explain(r.text, r.size, LYNX_ERR_SYSTEM,
                                         "OpenSSL does not offer TLS 1.3 with our ciphers; does "
                                         "its configuration forbid them?"));
     char *content = lx_alloc(set->memory, FILE_BYTES_MAX + 1, 1);
     LX_REQUIRE(content, LYNX_ERR_MEMORY);
-    const lynx_status status = load_sources(c, set, content, r);
+    const lynx_status status = load_sources(o, set, content, r);
     OPENSSL_cleanse(content, FILE_BYTES_MAX + 1);
     lx_free(set->memory, content, FILE_BYTES_MAX + 1, 1);
     return status;
 }
 
-/* A new set from the files of 'c'. */
-static lynx_status load(const lynx_credentials *c, const char *const *names, uint32_t count,
+static lynx_status check_options(const lynx_credentials_options *o, report r)
+{
+    const char *source = o->folder ? o->folder : o->psk_file;
+    LX_REQUIRE(!o->folder != !o->psk_file,
+               lx_explain(r.text, r.size, LYNX_ERR_ARGUMENT,
+                          "give either a folder of certificates or a PSK file"));
+    LX_REQUIRE(strlen(source) < PATH_BYTES_MAX,
+               lx_explain(r.text, r.size, LYNX_ERR_ARGUMENT,
+                          "the path of the keys is longer than %d bytes", PATH_BYTES_MAX - 1));
+    return LYNX_OK;
+}
+
+/* A new set from the files of 'options'. */
+static lynx_status load(const lynx_credentials_options *options, const lynx_allocator *memory,
                         lx_key_set **set, report r)
 {
-    lx_key_set *s = lx_alloc_zeroed(c->memory, 1, sizeof(*s));
+    lx_explain(r.text, r.size, LYNX_OK, "%s", lynx_status_text(LYNX_ERR_MEMORY));
+    LX_TRY(check_options(options, r));
+    lx_key_set *s = lx_alloc_zeroed(memory, 1, sizeof(*s));
     LX_REQUIRE(s, LYNX_ERR_MEMORY);
-    s->memory = c->memory;
+    s->memory = memory;
     atomic_init(&s->references, 1);
-    lynx_status status = copy_allowed(s, names, count, r);
+    lynx_status status = copy_allowed(s, options->allowed_names, options->allowed_count, r);
     if (status == LYNX_OK)
-        status = load_into(c, s, r);
+        status = load_into(options, s, r);
     if (status != LYNX_OK) {
         free_set(s);
         return status;
@@ -423,47 +435,28 @@ lynx_status lynx_credentials_create(lynx_credentials **credentials,
                                     const lynx_credentials_options *options, char *text,
                                     size_t text_size, const lynx_allocator *memory)
 {
-    const char *source = options->folder ? options->folder : options->psk_file;
-    lx_explain(text, text_size, LYNX_OK, "%s", lynx_status_text(LYNX_ERR_MEMORY));
-    LX_REQUIRE(!options->folder != !options->psk_file,
-               lx_explain(text, text_size, LYNX_ERR_ARGUMENT,
-                          "give either a folder of certificates or a PSK file"));
-    LX_REQUIRE(strlen(source) < PATH_BYTES_MAX, lx_explain(text, text_size, LYNX_ERR_ARGUMENT,
-                                                           "the path of the keys is longer "
-                                                           "than %d bytes",
-                                                           PATH_BYTES_MAX - 1));
     memory = lx_allocator_or_default(memory);
+    lx_key_set *set = NULL;
+    LX_TRY(load(options, memory, &set, (report){text, text_size}));
     lynx_credentials *c = lx_alloc_zeroed(memory, 1, sizeof(*c));
-    LX_REQUIRE(c, LYNX_ERR_MEMORY);
-    c->memory = memory;
-    c->is_psk = options->psk_file != NULL;
-    memcpy(c->source, source, strlen(source) + 1);
-    lynx_status status = load(c, options->allowed_names, options->allowed_count, &c->current,
-                              (report){text, text_size});
-    if (status == LYNX_OK && pthread_mutex_init(&c->lock, NULL) != 0) {
-        lx_key_set_release(c->current);
-        status = LYNX_ERR_MEMORY;
-    }
-    if (status != LYNX_OK) {
+    if (!c || pthread_mutex_init(&c->lock, NULL) != 0) {
         lx_free(memory, c, 1, sizeof(*c));
-        return status;
+        lx_key_set_release(set);
+        return lx_explain(text, text_size, LYNX_ERR_MEMORY, "%s",
+                          lynx_status_text(LYNX_ERR_MEMORY));
     }
+    c->memory = memory;
+    c->current = set;
     *credentials = c;
     return LYNX_OK;
 }
 
-lynx_status lynx_credentials_reload(lynx_credentials *credentials, char *text, size_t text_size)
+lynx_status lynx_credentials_reload(lynx_credentials *credentials,
+                                    const lynx_credentials_options *options, char *text,
+                                    size_t text_size)
 {
-    lx_explain(text, text_size, LYNX_OK, "%s", lynx_status_text(LYNX_ERR_MEMORY));
-    lx_key_set *old = lx_key_set_acquire(credentials);
-    const char *names[LYNX_TLS_ALLOWED_MAX];
-    for (uint32_t i = 0; i < old->allowed_count; i++)
-        names[i] = old->allowed[i];
     lx_key_set *fresh = NULL;
-    const lynx_status status =
-        load(credentials, names, old->allowed_count, &fresh, (report){text, text_size});
-    lx_key_set_release(old);
-    LX_REQUIRE(status == LYNX_OK, status);
+    LX_TRY(load(options, credentials->memory, &fresh, (report){text, text_size}));
     pthread_mutex_lock(&credentials->lock);
     lx_key_set *replaced = credentials->current;
     credentials->current = fresh;

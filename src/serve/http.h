@@ -28,12 +28,23 @@ typedef struct lx_visitor {
     struct lx_exchange *exchange; /* that waits for a job; NULL: none */
 } lx_visitor;
 
+enum { LX_RETIRED_MAX = 8 };
+
+/* A server with an older certificate, which has its connections alone. */
+typedef struct lx_retired {
+    struct MHD_Daemon *daemon;
+    int descriptor; /* of its listening socket; closed when it has ended */
+} lx_retired;
+
 struct lynx_serve {
     lynx_serve_options options;
     lx_metrics metrics;
     lx_slots *slots;
     struct MHD_Daemon *daemon;
-    int64_t started; /* seconds of the epoch */
+    lx_retired retired[LX_RETIRED_MAX]; /* under the lock */
+    uint32_t retired_count;
+    bool has_descriptor; /* that of the options is ours to close */
+    int64_t started;     /* seconds of the epoch */
     pthread_mutex_t lock;
     lx_visitor *visitors;
     atomic_uint exchange_count;
@@ -91,5 +102,8 @@ enum MHD_Result lx_http_submit(lx_exchange *exchange, lx_api_request *request);
 /* ---- http_watch.c -------------------------------------------------------------------- */
 
 void *lx_http_watch(void *user);
+
+/* End servers with an older certificate: those without a connection, or all. */
+void lx_http_end_retired(lynx_serve *serve, bool ends_all);
 
 #endif

@@ -56,16 +56,19 @@ static bool is_same_secret(const char *given, const char *secret)
     return difference == 0;
 }
 
+/* No key is asked for, or the request has one. */
 static bool has_key(const lx_exchange *e)
 {
     static const char scheme[] = "Bearer ";
-    const lynx_serve_options *o = &e->serve->options;
+    lynx_serve *s = e->serve;
+    const lynx_serve_secrets *secrets = &s->options.secrets;
     const char *given = header(e, "Authorization");
-    bool is_right = false;
-    if (!given || strncasecmp(given, scheme, sizeof(scheme) - 1) != 0)
-        return false;
-    for (uint32_t i = 0; i < o->api_key_count; i++)
-        is_right |= is_same_secret(given + sizeof(scheme) - 1, o->api_keys[i]);
+    const bool is_given = given && strncasecmp(given, scheme, sizeof(scheme) - 1) == 0;
+    pthread_mutex_lock(&s->lock); /* they may be changed */
+    bool is_right = secrets->api_key_count == 0;
+    for (uint32_t i = 0; is_given && i < secrets->api_key_count; i++)
+        is_right |= is_same_secret(given + sizeof(scheme) - 1, secrets->api_keys[i]);
+    pthread_mutex_unlock(&s->lock);
     return is_right;
 }
 
@@ -109,7 +112,7 @@ void lx_http_check(lx_exchange *e, const char *path, const char *method)
     } else if (!is_own_origin(e)) {
         lx_api_fault_set(&e->fault, 403, "forbidden_origin",
                          "pages of other origins may not ask this server (--cors-origin)");
-    } else if (!row.is_open && e->serve->options.api_key_count && !has_key(e)) {
+    } else if (!row.is_open && !has_key(e)) {
         e->outcome = LX_OUTCOME_DENIED;
         lx_api_fault_set(&e->fault, 401, "invalid_api_key",
                          "no or a wrong API key; send 'Authorization: Bearer KEY'");

@@ -3,6 +3,7 @@
  * not look at a connection that waits for its job. */
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "serve/http.h"
 
@@ -63,11 +64,39 @@ static void watch_all(lynx_serve *s)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* Take one out of the list; false: there is none. */
+static bool take_retired(lynx_serve *s, bool takes_any, lx_retired *taken)
+{
+    bool is_found = false;
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->retired_count && !is_found; i++) {
+        const union MHD_DaemonInfo *info =
+            MHD_get_daemon_info(s->retired[i].daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+        is_found = takes_any || (info && info->num_connections == 0);
+        if (is_found) {
+            *taken = s->retired[i];
+            s->retired[i] = s->retired[--s->retired_count];
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    return is_found;
+}
+
+void lx_http_end_retired(lynx_serve *s, bool ends_all)
+{
+    lx_retired taken;
+    while (take_retired(s, ends_all, &taken)) {
+        MHD_stop_daemon(taken.daemon);
+        close(taken.descriptor);
+    }
+}
+
 void *lx_http_watch(void *user)
 {
     lynx_serve *s = user;
     while (!s->must_end) {
         watch_all(s);
+        lx_http_end_retired(s, false);
         poll(NULL, 0, ROUND_MS);
     }
     return NULL;

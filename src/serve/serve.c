@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -6,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "serve/http.h"
@@ -40,26 +42,42 @@ static void on_daemon_log(void *user, const char *format, va_list arguments)
         s->options.log(s->options.user, LYNX_OK, line);
 }
 
-static struct MHD_Daemon *start_daemon(lynx_serve *s)
+/* On a socket of its own for the same port: libmicrohttpd closes it, on failure, too. NULL
+ * after a sentence in 'text'. */
+static struct MHD_Daemon *start_daemon(lynx_serve *s, const lynx_serve_secrets *secrets,
+                                       char *text)
 {
     const lynx_serve_options *o = &s->options;
+    const bool has_tls = secrets->tls_certificate != NULL;
     const struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0,
-                                          (void *)(uintptr_t)o->tls_certificate},
+                                          (void *)(uintptr_t)secrets->tls_certificate},
                                          {MHD_OPTION_HTTPS_MEM_KEY, 0,
-                                          (void *)(uintptr_t)o->tls_key},
+                                          (void *)(uintptr_t)secrets->tls_key},
                                          {MHD_OPTION_END, 0, NULL}};
     const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
     const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
-                           MHD_USE_ERROR_LOG | (o->tls_certificate ? MHD_USE_TLS : 0u);
-    return MHD_start_daemon(flags, 0, NULL, NULL, lx_http_handle, s, MHD_OPTION_EXTERNAL_LOGGER,
-                            on_daemon_log, s, MHD_OPTION_LISTEN_SOCKET, o->descriptor,
-                            MHD_OPTION_NOTIFY_COMPLETED, lx_http_completed, s,
-                            MHD_OPTION_NOTIFY_CONNECTION, lx_http_connected, s,
-                            MHD_OPTION_CONNECTION_LIMIT, o->connections_max,
-                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_ns / 1000000000),
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
-                            o->tls_certificate ? tls : none, MHD_OPTION_END);
+                           MHD_USE_ERROR_LOG | (has_tls ? MHD_USE_TLS : 0u);
+    const int descriptor = fcntl(o->descriptor, F_DUPFD_CLOEXEC, 0);
+    if (descriptor < 0) {
+        snprintf(text, LYNX_TEXT_MAX, "no descriptor for the HTTP server: %s", strerror(errno));
+        return NULL;
+    }
+    struct MHD_Daemon *daemon =
+        MHD_start_daemon(flags, 0, NULL, NULL, lx_http_handle, s, MHD_OPTION_EXTERNAL_LOGGER,
+                         on_daemon_log, s, MHD_OPTION_LISTEN_SOCKET, descriptor,
+                         MHD_OPTION_NOTIFY_COMPLETED, lx_http_completed, s,
+                         MHD_OPTION_NOTIFY_CONNECTION, lx_http_connected, s,
+                         MHD_OPTION_CONNECTION_LIMIT, o->connections_max,
+                         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_ns / 1000000000),
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+                         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
+                         has_tls ? tls : none, MHD_OPTION_END);
+    if (!daemon)
+        snprintf(text, LYNX_TEXT_MAX, "%s",
+                 has_tls ? "the HTTP server cannot start; are certificate and key in PEM "
+                           "format, and do they belong together?"
+                         : "the HTTP server cannot start");
+    return daemon;
 }
 
 static lynx_status start(lynx_serve *s, char *text)
@@ -69,13 +87,7 @@ static lynx_status start(lynx_serve *s, char *text)
     s->has_watcher = true;
     const int flags = fcntl(s->options.descriptor, F_GETFL);
     LX_REQUIRE(fcntl(s->options.descriptor, F_SETFL, flags | O_NONBLOCK) == 0, LYNX_ERR_SYSTEM);
-    s->daemon = start_daemon(s);
-    if (!s->daemon)
-        snprintf(text, LYNX_TEXT_MAX, "%s",
-                 s->options.tls_certificate
-                     ? "the HTTP server cannot start; are certificate and key in PEM format, "
-                       "and do they belong together?"
-                     : "the HTTP server cannot start");
+    s->daemon = start_daemon(s, &s->options.secrets, text);
     return s->daemon ? LYNX_OK : LYNX_ERR_SYSTEM;
 }
 
@@ -95,9 +107,61 @@ lynx_status lynx_serve_create(lynx_serve **serve, const lynx_serve_options *opti
         lynx_serve_destroy(s);
         return status;
     }
+    s->has_descriptor = true;
     *serve = s;
     return LYNX_OK;
 }
+
+/* ---- other secrets ------------------------------------------------------------------- */
+
+static bool is_same(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool has_same_certificate(const lynx_serve_secrets *a, const lynx_serve_secrets *b)
+{
+    return is_same(a->tls_certificate, b->tls_certificate) && is_same(a->tls_key, b->tls_key);
+}
+
+/* A second server on the same socket takes what comes from now on; the first goes on with its
+ * connections, and is ended when it has none. */
+static lynx_status change_certificate(lynx_serve *s, const lynx_serve_secrets *secrets,
+                                      char *text)
+{
+    if (!secrets->tls_certificate != !s->options.secrets.tls_certificate) {
+        snprintf(text, LYNX_TEXT_MAX, "TLS begins or ends at a start, not at a reload");
+        return LYNX_ERR_ARGUMENT;
+    }
+    lx_http_end_retired(s, false);
+    if (s->retired_count == LX_RETIRED_MAX) {
+        snprintf(text, LYNX_TEXT_MAX,
+                 "connections under %d older certificates are still open; try again later",
+                 LX_RETIRED_MAX);
+        return LYNX_BLOCKED;
+    }
+    struct MHD_Daemon *next = start_daemon(s, secrets, text);
+    LX_REQUIRE(next, LYNX_ERR_SYSTEM);
+    const int descriptor = MHD_quiesce_daemon(s->daemon);
+    pthread_mutex_lock(&s->lock);
+    s->retired[s->retired_count++] = (lx_retired){s->daemon, descriptor};
+    s->daemon = next;
+    pthread_mutex_unlock(&s->lock);
+    return LYNX_OK;
+}
+
+lynx_status lynx_serve_renew(lynx_serve *s, const lynx_serve_secrets *secrets, char *text)
+{
+    text[0] = '\0';
+    if (!has_same_certificate(&s->options.secrets, secrets))
+        LX_TRY(change_certificate(s, secrets, text));
+    pthread_mutex_lock(&s->lock);
+    s->options.secrets = *secrets;
+    pthread_mutex_unlock(&s->lock);
+    return LYNX_OK;
+}
+
+/* ---- end ----------------------------------------------------------------------------- */
 
 static void wait_for(bool (*is_over)(lynx_serve *s), lynx_serve *s, uint64_t most_ns)
 {
@@ -138,8 +202,11 @@ void lynx_serve_destroy(lynx_serve *s)
     s->must_end = true;
     if (s->has_watcher)
         pthread_join(s->watcher, NULL);
+    lx_http_end_retired(s, true);
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
+    if (s->has_descriptor)
+        close(s->options.descriptor);
     lx_slots_destroy(s->slots);
     pthread_mutex_destroy(&s->lock);
     free(s);

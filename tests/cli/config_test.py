@@ -16,6 +16,7 @@ import unittest
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from programs import BIN, ONE_THREAD, Case, Node, model, run
+from serving import DecodeNode
 
 MODEL = "smollm2-135m-q8_0.gguf"
 # Some 350 tokens: about 4 MB of planes on the wire.
@@ -358,6 +359,27 @@ class Decode(Files):
         path = self.put("[prefill]", f"model = {self.put('GGUF', name='m')}")
         done = self.run_with("lynxd", "--check-config", path, LYNX_DECODE_QUEUE="q")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_trusted_prefill_nodes_are_read_again(self):
+        keys = self.folder / "keys"
+        for words in (["init"], ["node", "box"], ["node", "other"], ["node", "laptop"]):
+            self.assertEqual(self.run_with("lynx keys", *words, "--dir", keys).returncode, 0)
+        prefill = Node(model(MODEL), "--keys", keys / "box", env=self.environment)
+        self.addCleanup(prefill.close)
+        settings = ["[decode]", f"keys = {keys}/laptop", f"prefill = {prefill.address}"]
+        path = self.put(*settings, "allow-node = other")
+        with DecodeNode(model(MODEL), "--config", path, "--slots", 1,
+                        env=self.environment) as node:
+            def told():
+                return node.ask("Hello.", max_tokens=2, lynx={"method": "wait"})["lynx"]
+            self.assertIn("box", node.request("POST", "/v1/completions", json.dumps(
+                {"prompt": "x", "lynx": {"method": "wait"}}))[2]["error"]["message"])
+            self.put(*settings, "allow-node = box")
+            node.process.send_signal(signal.SIGHUP)
+            node.await_condition(lambda: "and 1 allowed names" in node.log())
+            node.await_condition(lambda: node.metrics()[
+                f'lynx_link_lanes{{prefill_node="{prefill.address}"}}'] == 1)
+            self.assertEqual(told()["prefill_node"], prefill.address)
 
     def test_signals(self):
         port, log_path = self.folder / "port", self.folder / "log"

@@ -466,6 +466,81 @@ class Limits(Case):
             self.assertEqual(get("/v1/models", right)[0], 200)
         self.assertEqual(get("/health")[0], 200)
 
+    def test_keys_and_certificate_are_read_again(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        keys, cert, key = (pathlib.Path(folder.name) / name for name in ("keys", "cert", "key"))
+
+        def make_certificate():
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                            "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", cert,
+                            "-days", "2", "-subj", "/CN=localhost", "-addext",
+                            "subjectAltName=DNS:localhost"], check=True, stderr=subprocess.DEVNULL)
+            key.chmod(0o600)
+            return ssl.create_default_context(cafile=cert)
+
+        def put_keys(text):
+            keys.write_text(text)
+            keys.chmod(0o600)
+
+        def connect(context):
+            connection = http.client.HTTPSConnection("localhost", node.port, context=context,
+                                                     timeout=60)
+            connection.connect()
+            self.addCleanup(connection.close)
+            return connection
+
+        def get(connection, api_key):
+            connection.request("GET", "/v1/models", headers={"Authorization": "Bearer " + api_key})
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+
+        def reload(words, count):
+            node.process.send_signal(signal.SIGHUP)
+            node.await_condition(lambda: node.log().count(words) == count)
+
+        def make_certificate_and_reload(count):
+            context = make_certificate()
+            reload("new connections see", count)
+            return context
+
+        put_keys("old-key")
+        old = make_certificate()
+        node = self.start("--slots", 1, "--api-key-file", keys, "--http-cert", cert, "--http-key",
+                          key)
+        first = connect(old)
+        self.assertEqual(get(first, "old-key"), 200)
+        put_keys("new-key another-key")
+        new = make_certificate()
+        reload("clients need one of 2 API keys; new connections see", 1)
+        # The connection that was open goes on, with the keys of now.
+        self.assertEqual([get(first, k) for k in ("old-key", "new-key")], [401, 200])
+        second = connect(new)
+        self.assertEqual([get(second, k) for k in ("old-key", "another-key")], [401, 200])
+        with self.assertRaises(ssl.SSLCertVerificationError):
+            connect(old)
+        # What is wrong changes nothing.
+        key.write_text("no key")
+        put_keys("third-key")
+        reload("the old API keys and certificate stay", 1)
+        self.assertEqual(get(connect(new), "new-key"), 200)
+        self.assertEqual(get(second, "third-key"), 401)
+        # As often as one likes, as long as old connections do not pile up.
+        for connection in (first, second):
+            connection.close()
+        for count in range(2, 12):
+            connection = connect(make_certificate_and_reload(count))
+            self.assertEqual(get(connection, "third-key"), 200)
+            connection.close()
+        kept = []
+        for count in range(12, 20):
+            kept.append(connect(make_certificate_and_reload(count)))
+        make_certificate()
+        reload("older certificates are still open; try again later", 1)
+        self.assertEqual([get(connection, "third-key") for connection in kept], [200] * len(kept))
+        self.assertEqual(node.stop()[0], 0)
+
     def test_slow_lorises_are_closed(self):
         node = self.start("--slots", 1, "--idle-timeout", 2)
         with socket.create_connection(("127.0.0.1", node.port), timeout=30) as client:

@@ -30,10 +30,10 @@ def import_openai():
 
 
 class DecodeNode(Daemon):
-    """lynxd decode with one thread for each slot."""
+    """lynxd decode, or another command that answers clients, with one thread of the engine."""
 
-    def __init__(self, path, *options, threads=1, env=None):
-        super().__init__([BIN / "lynxd", "decode", "-m", path, "-t", threads, "--http",
+    def __init__(self, path, *options, command="decode", threads=1, env=None):
+        super().__init__([BIN / "lynxd", command, "-m", path, "-t", threads, "--http",
                           "127.0.0.1:0", *options], "--http-port-file", env)
         self.path = path
 

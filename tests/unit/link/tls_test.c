@@ -611,13 +611,15 @@ static void reload_serves_new_links_and_keeps_old_ones(void **state)
     /* Halfway copied: the old keys stay. */
     test_node(&stranger, "second", -60, 3600, &second_pair);
     test_file_write(folder, "node.pem", second_pair.certificate, 0644);
-    assert_int_equal(lynx_credentials_reload(credentials, text, sizeof(text)), LYNX_ERR_DENIED);
+    assert_int_equal(lynx_credentials_reload(credentials, &options, text, sizeof(text)),
+                     LYNX_ERR_DENIED);
     assert_string_equal(lynx_credentials_state_of(credentials).name, "first");
 
     /* The next authority, the old one still accepted. */
     snprintf(bundle, sizeof(bundle), "%s%s", stranger.certificate, authority.certificate);
     test_keys_write(folder, bundle, &second_pair);
-    assert_int_equal(lynx_credentials_reload(credentials, text, sizeof(text)), LYNX_OK);
+    assert_int_equal(lynx_credentials_reload(credentials, &options, text, sizeof(text)),
+                     LYNX_OK);
     assert_string_equal(lynx_credentials_state_of(credentials).name, "second");
     test_keys_write(folder, bundle, &first);
     lynx_credentials *other = NULL;
@@ -817,7 +819,7 @@ static void the_nth_allocation_may_fail(void **state)
             status = lynx_credentials_create(&credentials, &options, text, sizeof(text),
                                              &memory.allocator);
             if (status == LYNX_OK)
-                status = lynx_credentials_reload(credentials, text, sizeof(text));
+                status = lynx_credentials_reload(credentials, &options, text, sizeof(text));
             if (status == LYNX_OK)
                 status = lynx_link_tls(&link, raw[0], credentials, &tls, &memory.allocator);
             assert_true(status == LYNX_OK || status == LYNX_ERR_MEMORY);
