@@ -286,7 +286,7 @@ int lx_bench_codec(int argc, char **argv)
     }
     lynx_codec_spec spec;
     if (profile && lynx_codec_spec_named(&spec, profile) != LYNX_OK)
-        return cli_usage(command, "there is no codec '%s'", profile);
+        return cli_usage(command, CLI_NO_CODEC, profile);
     if (table && !has_table(table))
         return cli_usage(command, "there is no kernel table '%s' that this CPU runs", table);
     bench b = {

@@ -61,7 +61,8 @@ static const char help[] =
     "                           decode plainly; the tokens that --prefill must give\n"
     "      --method NAME        lynx, wait, anchor or tokens (lynx)\n"
     "      --codec NAME         range, range44, range-chunk, paper, int8, int4, int4-chunk,\n"
-    "                           int8-token, int4-token or raw (range)\n"
+    "                           int8-token, int4-token or raw (range); with settings:\n"
+    "                           range:k=5+3,v=4+4,tail=64 (docs/algorithm.md)\n"
     "      --draft-max N        most drafts (62)\n"
     "      --stored             the prefill node finishes (or holds) the cache first; the "
     "clock\n"
@@ -209,7 +210,7 @@ static int take_own_option(run_command *c, int option, const char *value)
     case OPT_CODEC:
         return lynx_codec_spec_named(&c->run.spec, value) == LYNX_OK
                    ? CLI_OK
-                   : cli_usage(command, "there is no codec '%s'", value);
+                   : cli_usage(command, CLI_NO_CODEC, value);
     case OPT_DRAFT_MAX:
         return cli_parse_u32(value, 0, 4096, &c->run.draft_count_max)
                    ? CLI_OK

@@ -28,7 +28,8 @@ const char lynxd_http_help[] =
     "      --model-name NAME    what clients call the model (name of the file)\n"
     "      --chat-template NAME name of a template that llama.cpp knows (the model's own)\n"
     "      --codec NAME         range, range44, range-chunk, paper, int8, int4, int4-chunk,\n"
-    "                           int8-token, int4-token or raw (range)\n"
+    "                           int8-token, int4-token or raw (range); with settings:\n"
+    "                           range:k=5+3,v=4+4,tail=64 (docs/algorithm.md)\n"
     "      --draft-max N        most drafts (62)\n";
 
 /* ---- options ------------------------------------------------------------------------- */
@@ -108,7 +109,7 @@ int http_side_take_option(http_side *s, int option, const char *value)
     if (option == LYNXD_OPT_CODEC)
         return lynx_codec_spec_named(&s->options.spec, value) == LYNX_OK
                    ? CLI_OK
-                   : cli_usage(s->command, "there is no codec '%s'", value);
+                   : cli_usage(s->command, CLI_NO_CODEC, value);
     if (option != LYNXD_OPT_PREFILL)
         return -1;
     if (s->nodes.count == CLI_REMOTES_MAX)

@@ -64,6 +64,10 @@ int cli_bad_option(const char *command, int result, char **argv);
 /* Last of all: 'code', or CLI_FAILED after a message when stdout could not be written. */
 int cli_end(const char *program, int code);
 
+/* For cli_usage: the name of a codec, or its settings, that lynx_codec_spec_named() refused. */
+#define CLI_NO_CODEC                                                                           \
+    "there is no codec '%s'; --help lists the names, docs/algorithm.md their settings"
+
 /* Set by SIGINT and SIGTERM after cli_catch_signals(). */
 extern volatile sig_atomic_t cli_stop;
 void cli_catch_signals(void);

@@ -72,7 +72,14 @@ typedef struct lynx_codec_spec {
  * Fill 'spec' from a name: "range" (the default: see docs/algorithm.md), "range44" (the
  * fewest bytes: one raw token), "range-chunk", "paper" (alpha 1), "int8", "int4", "int4-chunk"
  * (32 tokens; these three with 16-bit metadata), "int8-token", "int4-token", "raw".
- * LYNX_ERR_ARGUMENT for other names.
+ *
+ * A name may be followed by settings, as "range:k=5+3,v=4+4,head=4,tail=64" or
+ * "paper:alpha=0.5": k and v (bits of each plane), head and tail (raw tokens), chunk (0 or
+ * 32), undo_rope and wide (yes or no), alpha (a decimal number). A setting that stands twice
+ * counts as it stands last.
+ *
+ * LYNX_ERR_ARGUMENT for other names and settings and for those that do not fit together;
+ * 'spec' is unchanged then.
  */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_codec_spec_named(lynx_codec_spec *spec,
                                                            const char *name);
@@ -97,6 +104,11 @@ typedef struct lynx_tile {
     size_t token_stride_bytes;
     size_t channel_stride_bytes;
 } lynx_tile;
+
+/* One value of a tile as a number, and a number, rounded to nearest even, as a value. */
+LYNX_API float lynx_tile_get(const lynx_tile *tile, uint32_t token, uint32_t channel);
+LYNX_API void lynx_tile_set(const lynx_tile *tile, uint32_t token, uint32_t channel,
+                            float value);
 
 typedef struct lynx_codec lynx_codec;
 

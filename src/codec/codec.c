@@ -268,6 +268,16 @@ static void put_value(const lynx_tile *tile, uint8_t *at, float value)
     memcpy(at, &half, sizeof(half));
 }
 
+float lynx_tile_get(const lynx_tile *tile, uint32_t token, uint32_t channel)
+{
+    return value_at(tile, tile_at(tile, token, channel).data);
+}
+
+void lynx_tile_set(const lynx_tile *tile, uint32_t token, uint32_t channel, float value)
+{
+    put_value(tile, tile_at(tile, token, channel).data, value);
+}
+
 /* Copy values between tiles, bit for bit when the types are the same. */
 static void copy_values(const lynx_tile *from, const lynx_tile *to, uint32_t tokens,
                         uint32_t channels)

@@ -43,11 +43,142 @@ static const struct {
 
 enum { NAMED_COUNT = sizeof(named) / sizeof(*named), RAW_TOKENS_MAX = 4096 };
 
+/* ---- a name and its settings --------------------------------------------------------- */
+
+/* Text of a value, not terminated. */
+typedef struct word {
+    const char *text;
+    size_t size;
+} word;
+
+static bool is_word(word w, const char *text)
+{
+    return w.size == strlen(text) && memcmp(w.text, text, w.size) == 0;
+}
+
+/* Digits alone, at most 'most'. */
+static bool take_number(word w, uint32_t most, uint32_t *number)
+{
+    uint32_t value = 0;
+    for (size_t i = 0; i < w.size; i++) {
+        if (w.text[i] < '0' || w.text[i] > '9')
+            return false;
+        value = 10 * value + (uint32_t)(w.text[i] - '0');
+        if (value > most)
+            return false;
+    }
+    *number = value;
+    return w.size > 0;
+}
+
+static bool take_tokens(word w, uint16_t *tokens)
+{
+    uint32_t number = 0;
+    if (!take_number(w, RAW_TOKENS_MAX, &number))
+        return false;
+    *tokens = (uint16_t)number;
+    return true;
+}
+
+static bool take_flag(word w, bool *flag)
+{
+    *flag = is_word(w, "yes");
+    return *flag || is_word(w, "no");
+}
+
+/* "5+3": the bits of each plane. */
+static bool take_planes(word w, uint8_t bits[LYNX_PLANES_MAX])
+{
+    size_t at = 0;
+    memset(bits, 0, LYNX_PLANES_MAX);
+    for (uint32_t plane = 0; plane < LYNX_PLANES_MAX; plane++) {
+        uint32_t number = 0;
+        const size_t begin = at;
+        while (at < w.size && w.text[at] != '+')
+            at++;
+        if (!take_number((word){w.text + begin, at - begin}, 16, &number) || number == 0)
+            return false;
+        bits[plane] = (uint8_t)number;
+        if (at == w.size)
+            return true;
+        at++; /* the plus sign */
+    }
+    return false;
+}
+
+/* Digits with a point among them, whatever the locale. */
+static bool take_decimal(word w, float *decimal)
+{
+    double value = 0, unit = 1;
+    bool is_fraction = false, has_digit = false;
+    if (w.size > 16)
+        return false;
+    for (size_t i = 0; i < w.size; i++) {
+        if (w.text[i] == '.' && !is_fraction) {
+            is_fraction = true;
+            continue;
+        }
+        if (w.text[i] < '0' || w.text[i] > '9')
+            return false;
+        has_digit = true;
+        value = 10 * value + (w.text[i] - '0');
+        unit *= is_fraction ? 10 : 1;
+    }
+    *decimal = (float)(value / unit);
+    return has_digit;
+}
+
+static bool take_setting(lynx_codec_spec *spec, word key, word value)
+{
+    uint32_t number = 0;
+    if (is_word(key, "k"))
+        return take_planes(value, spec->plane_bits[LYNX_SIDE_KEYS]);
+    if (is_word(key, "v"))
+        return take_planes(value, spec->plane_bits[LYNX_SIDE_VALUES]);
+    if (is_word(key, "head"))
+        return take_tokens(value, &spec->head_raw_tokens);
+    if (is_word(key, "tail"))
+        return take_tokens(value, &spec->tail_raw_tokens);
+    if (is_word(key, "undo_rope"))
+        return take_flag(value, &spec->undo_rope);
+    if (is_word(key, "wide"))
+        return take_flag(value, &spec->meta_wide);
+    if (is_word(key, "alpha"))
+        return take_decimal(value, &spec->alpha);
+    if (!is_word(key, "chunk") || !take_number(value, 255, &number))
+        return false;
+    spec->chunk_tokens = (uint8_t)number;
+    return true;
+}
+
+/* "key=value,key=value". */
+static bool take_settings(lynx_codec_spec *spec, const char *text)
+{
+    for (;;) {
+        const size_t size = strcspn(text, ",");
+        const char *equals = memchr(text, '=', size);
+        if (!equals)
+            return false;
+        const word key = {text, (size_t)(equals - text)};
+        const word value = {equals + 1, size - key.size - 1};
+        if (!take_setting(spec, key, value))
+            return false;
+        if (text[size] == '\0')
+            return true;
+        text += size + 1;
+    }
+}
+
 lynx_status lynx_codec_spec_named(lynx_codec_spec *spec, const char *name)
 {
+    const size_t size = strcspn(name, ":");
     for (size_t i = 0; i < NAMED_COUNT; i++)
-        if (strcmp(name, named[i].name) == 0) {
-            *spec = named[i].spec;
+        if (is_word((word){name, size}, named[i].name)) {
+            lynx_codec_spec changed = named[i].spec;
+            if (name[size] == ':')
+                LX_REQUIRE(take_settings(&changed, name + size + 1), LYNX_ERR_ARGUMENT);
+            LX_TRY(lynx_codec_spec_check(&changed));
+            *spec = changed;
             return LYNX_OK;
         }
     return LYNX_ERR_ARGUMENT;

@@ -256,9 +256,29 @@ static void pages_that_do_not_fit(void **state)
     lynx_codec_destroy(codec);
 }
 
+/* A value by its name is the one that the tile's own bytes say. */
+static void values_can_be_had_one_by_one(void **state)
+{
+    (void)state;
+    static const lynx_element elements[] = {LYNX_ELEMENT_F32, LYNX_ELEMENT_F16,
+                                            LYNX_ELEMENT_BF16};
+    static cache c;
+    for (uint32_t i = 0; i < 6; i++) {
+        make_cache(&c, elements[i / 2], i % 2, GAP);
+        fill(&c, i);
+        for (uint32_t token = 0; token < TOKENS; token += 51)
+            for (uint32_t channel = 0; channel < CHANNELS; channel++)
+                assert_true(lynx_tile_get(&c.tile, token, channel) == get(&c, token, channel));
+        const float neighbour = get(&c, 8, 2);
+        lynx_tile_set(&c.tile, 7, 2, -0.625f);
+        assert_true(get(&c, 7, 2) == -0.625f && get(&c, 8, 2) == neighbour);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_can_be_had_one_by_one),
         cmocka_unit_test(elements_and_layouts),
         cmocka_unit_test(raw_tokens_keep_their_element),
         cmocka_unit_test(elements_are_converted),

@@ -100,9 +100,94 @@ static void profiles_have_rules_of_their_own(void **state)
     }
 }
 
+static void settings_change_a_name(void **state)
+{
+    (void)state;
+    const lynx_codec_spec range = named("range:k=4+2+2,v=3+2+3,head=0,tail=64,chunk=32,"
+                                        "undo_rope=no,wide=yes");
+    static const uint8_t planes[2][3] = {{4, 2, 2}, {3, 2, 3}};
+    assert_int_equal(range.profile, LYNX_PROFILE_RANGE);
+    for (uint32_t side = 0; side < 2; side++)
+        assert_memory_equal(range.plane_bits[side], planes[side], sizeof(planes[side]));
+    assert_int_equal(range.plane_bits[0][3], 0);
+    assert_int_equal(range.head_raw_tokens, 0);
+    assert_int_equal(range.tail_raw_tokens, 64);
+    assert_int_equal(range.chunk_tokens, 32);
+    assert_false(range.undo_rope);
+    assert_true(range.meta_wide);
+    assert_true(named("int8:wide=no,undo_rope=yes").undo_rope);
+    assert_int_equal(named("range:tail=1,tail=2").tail_raw_tokens, 2);
+    /* What is not named stays. */
+    const lynx_codec_spec tail = named("range:tail=7");
+    assert_int_equal(tail.tail_raw_tokens, 7);
+    assert_int_equal(tail.head_raw_tokens, named("range").head_raw_tokens);
+    assert_int_equal(tail.plane_bits[0][0], named("range").plane_bits[0][0]);
+    assert_true(named("paper:alpha=0.5").alpha == 0.5f);
+    assert_true(named("paper:alpha=4").alpha == 4.0f);
+    assert_true(named("paper:alpha=.0625").alpha == 0.0625f);
+}
+
+static void other_settings_are_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "",
+        "none",
+        "range:",
+        "range:,",
+        "range:tail=64,",
+        "range:tail",
+        "range:tail=",
+        "range:tail=-1",
+        "range:tail=4097",
+        "range:tail=99999999999999999999",
+        "range:tail=6 4",
+        "range:tail =64",
+        "range: tail=64",
+        "range:tails=64",
+        "range:=64",
+        "range:k=",
+        "range:k=5+",
+        "range:k=+5",
+        "range:k=5+0+3",
+        "range:k=5+3+",
+        "range:k=1+1+1+1+1+1+1+1+1",
+        "range:k=5+4", /* nine bits */
+        "range:k=8",   /* one plane of keys, two of values */
+        "range:chunk=16",
+        "range:chunk=288",
+        "range:undo_rope=maybe",
+        "range:undo_rope=1",
+        "range:alpha=1",
+        "rangetail=64",
+        "range44x:tail=64",
+        "paper:alpha=",
+        "paper:alpha=.",
+        "paper:alpha=0",
+        "paper:alpha=1,5",
+        "paper:alpha=1.5.2",
+        "paper:alpha=-1",
+        "paper:alpha=nan",
+        "paper:alpha=256",
+        "paper:alpha=0.00000000000000000001",
+        "paper:k=5+3",
+        "raw:undo_rope=yes",
+    };
+    const lynx_codec_spec before = named("range44");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        lynx_codec_spec spec;
+        memcpy(&spec, &before, sizeof(spec));
+        if (lynx_codec_spec_named(&spec, bad[i]) != LYNX_ERR_ARGUMENT)
+            fail_msg("'%s' was taken", bad[i]);
+        assert_memory_equal(&spec, &before, sizeof(spec));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(settings_change_a_name),
+        cmocka_unit_test(other_settings_are_refused),
         cmocka_unit_test(every_name_is_a_good_spec),
         cmocka_unit_test(fields_must_fit_together),
         cmocka_unit_test(profiles_have_rules_of_their_own),
