@@ -93,6 +93,20 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_llama_create_slots(lynx_engine *engine
  * engine. 'engine' must come from lynx_llama_create or lynx_llama_create_slots. */
 LYNX_API const char *lynx_llama_probe_report(const lynx_engine *engine);
 
+/* The attention output of one layer (the heads' sums of values, before their projection) for
+ * 'tokens' tokens that go through the model together, among them those that a step is padded
+ * with: value c of token t is values[t * channels + c]. Valid during the call, which comes on
+ * the thread that computes. */
+typedef void lynx_attention_output(void *user, uint32_t layer, const float *values,
+                                   uint32_t channels, uint32_t tokens);
+
+/* Hand each attention output of prefill, step and batch to 'watch' from now on; NULL ends it.
+ * Tokens and logits stay the same, computing is slower. 'engine' is the only slot of its model,
+ * from lynx_llama_create. Returns LYNX_OK, LYNX_ERR_ARGUMENT (several slots) or LYNX_ERR_MEMORY. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_llama_watch_attention(lynx_engine *engine,
+                                                                lynx_attention_output *watch,
+                                                                void *user);
+
 /* Version of the llama.cpp library in use. */
 LYNX_API const char *lynx_llama_version(void);
 

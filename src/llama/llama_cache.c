@@ -38,7 +38,10 @@ bool lx_cache_capture(struct ggml_tensor *node, bool ask, void *user)
         for (int i = 0; i < GGML_MAX_SRC && node->src[i]; i++)
             capture_tensor(e, node->src[i]);
     }
-    return !ask; /* no node is wanted; nothing is to be cancelled */
+    const bool is_watched = lx_watch_wants(e, node);
+    if (is_watched && !ask)
+        lx_watch_take(e, node);
+    return !ask || is_watched; /* asked: is it wanted; told: go on */
 }
 
 /* ---- tiles --------------------------------------------------------------------------- */

@@ -43,6 +43,7 @@ static void destroy_shared(lx_llama *e)
     if (e->model)
         llama_model_free(e->model);
     lx_state_fini(e, &e->layout);
+    lx_free(memory, e->watched, e->watched_count, sizeof(float));
     lx_free(memory, e->saved_logits, (size_t)5 * e->description.vocabulary, sizeof(float));
     lx_free(memory, e->tensors, e->layer_count, 2 * sizeof(*e->tensors));
     lx_free(memory, e->layers, e->layer_count, sizeof(*e->layers));

@@ -84,6 +84,12 @@ typedef struct lx_llama {
     lx_slot *running[LX_SLOTS_MAX]; /* whose tokens are in llama_decode */
     uint32_t running_count;
 
+    /* lynx_llama_watch_attention. */
+    lynx_attention_output *watch;
+    void *watch_user;
+    float *watched; /* 'watched_count' values of one layer */
+    size_t watched_count;
+
     float *saved_logits; /* for the probe */
     char report[LX_REPORT_TEXT];
 } lx_llama;
@@ -197,6 +203,7 @@ lynx_status lx_state_set(lx_slot *s, const uint8_t *blob, size_t size);
 
 /* ---- llama_cache.c ------------------------------------------------------------------- */
 
+/* The evaluation callback: asked before and called after nodes are computed. */
 bool lx_cache_capture(struct ggml_tensor *node, bool ask, void *user);
 lynx_status lx_cache_reserve(lynx_engine *engine, uint32_t count);
 lynx_status lx_cache_map(lynx_engine *engine, lynx_page_id id, uint32_t prompt_tokens,
@@ -206,6 +213,13 @@ lynx_status lx_cache_commit(lynx_engine *engine);
 /* Tile of 'count' cells from 'first' of a side, wherever it lies. */
 lynx_status lx_cache_tile(lx_slot *s, uint32_t layer, uint32_t side, uint32_t first,
                           uint32_t count, bool is_write, lynx_tile *tile);
+
+/* ---- llama_watch.c ------------------------------------------------------------------- */
+
+/* Whether the node is an attention output that somebody watches. */
+bool lx_watch_wants(const lx_llama *e, const struct ggml_tensor *node);
+/* Hand it on. */
+void lx_watch_take(lx_llama *e, struct ggml_tensor *node);
 
 /* ---- others -------------------------------------------------------------------------- */
 
