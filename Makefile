@@ -7,6 +7,7 @@ DESTDIR ?=
 INSTALL_PREFIX ?= /usr/local
 DEMO_OPTIONS ?=
 TEST_OPTIONS ?=
+BENCHMARKS ?=
 FUZZ_SECONDS ?= 60
 export LLAMA_PREFIX JOBS
 
@@ -26,7 +27,7 @@ FAST := -LE 'integration|cli'
 help:
 	@echo "make demo      the main job on a real model, measured; writes build/demo"
 	@echo "make test      every test"
-	@echo "make bench     speed of the codec and of transfers on this machine"
+	@echo "make bench     measure all figures of the documents anew (hours), or BENCHMARKS=\"codec link\""
 	@echo "make lint      format, layers, text, warnings of gcc and clang, headers, symbols"
 	@echo "make format    put all sources in the project's format"
 	@echo "make check     the fast tests with each preset: $(CHECKS)"
@@ -62,9 +63,10 @@ test: models
 	$(CTEST) build/$(PRESET) $(TEST_OPTIONS)
 
 bench: PRESET = release
-bench: build
-	$(BIN)/lynx bench codec
-	$(BIN)/lynx bench link
+bench: models
+	@tools/setup.sh packages gnuplot-nox
+	bench/measure.py $(BENCHMARKS)
+	bench/tables.py
 
 lint: setup
 	@tools/setup.sh packages clang-14 clang clang-format-14 mandoc

@@ -49,7 +49,7 @@ scripts() {
     local file
     for file in tools/*.sh packaging/debian/p* .ci/run; do bash -n "$file" || return 1; done
     python3 -c 'import ast, sys; [ast.parse(open(p).read(), p) for p in sys.argv[1:]]' \
-        tools/*.py || return 1
+        tools/*.py bench/*.py || return 1
     ! command -v shellcheck || shellcheck tools/*.sh packaging/debian/p* .ci/run
 }
 
@@ -58,6 +58,7 @@ check format tools/format.sh --check
 check layers python3 tools/check_layers.py
 check text python3 tools/check_text.py
 check rules python3 tools/check_rules.py
+check figures python3 bench/tables.py --check
 check scripts scripts
 check headers tools/check_headers.sh
 check bare bare

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Measure again and write bench/results/NAME.csv, each row with machine, commit and command.
+
+    bench/measure.py [NAME...]     codec, engine, link, demo, e2e; without a name: all of them
+
+Needs what 'make demo' and 'make build' leave. A grid (e2e) that broke off goes on when the same
+commit is measured again. Nothing else should run meanwhile: see bench/README.md.
+"""
+import argparse
+import csv
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LYNX = ROOT / "build/release/bin/lynx"
+RESULTS = ROOT / "bench/results"
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+MODELS = CACHE / "lynx/models"
+SMOLLM2, GEMMA = "smollm2-135m-f16.gguf", "gemma3-270m-f16.gguf"
+LINK_RUNS = 3
+
+
+def machine():
+    cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    memory = re.search(r"MemTotal:\s*(\d+)", pathlib.Path("/proc/meminfo").read_text())
+    system = re.search(r'PRETTY_NAME="([^"]*)"', pathlib.Path("/etc/os-release").read_text())
+    return ", ".join([cpu.group(1) if cpu else os.uname().machine, f"{os.cpu_count()} cores",
+                      f"{round(int(memory.group(1)) / 2**20)} GiB",
+                      system.group(1) if system else os.uname().sysname])
+
+
+def commit():
+    def git(*words):
+        return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True,
+                              check=True).stdout.strip()
+    changed = git("status", "--porcelain", "--", ":!bench/results", ":!docs", ":!README.md")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def run(*words):
+    """Output and the command as a reader would type it."""
+    shown = " ".join(["lynx", *(pathlib.Path(w).name if str(w).startswith(str(MODELS)) else str(w)
+                                for w in words)])
+    print(shown, file=sys.stderr, flush=True)
+    output = subprocess.run([LYNX, *map(str, words)], stdout=subprocess.PIPE, text=True, check=True,
+                            cwd=ROOT).stdout
+    return output, shown
+
+
+def codec():
+    output, shown = run("bench", "codec", "--json")
+    return [{"command": shown, **row} for row in json.loads(output)]
+
+
+def engine():
+    rows = []
+    for model, threads in [(SMOLLM2, 1), (SMOLLM2, 2), (GEMMA, 1)]:
+        output, shown = run("bench", "engine", "-m", MODELS / model, "-t", threads, "-c", 512,
+                            "--json")
+        rows += [{"command": shown, "model": model.removesuffix(".gguf"), **row}
+                 for row in json.loads(output)]
+    return rows
+
+
+def link():
+    rows = []
+    for number in range(1, LINK_RUNS + 1):
+        output, shown = run("bench", "link", "--json")
+        rows += [{"command": shown, "run": number, **row} for row in json.loads(output)]
+    return rows
+
+
+def demo():
+    rows = []
+    for model in (GEMMA, SMOLLM2):
+        folder = ROOT / "build/bench/demo"
+        _, shown = run("demo", "--full", "-m", MODELS / model, "--output", folder)
+        left_out = {"exactness", "is_recomputed", "is_verified", "has_ended", "cache_bytes",
+                    "anchor_s", "complete_s", "first_own_token_s", "codec_ms"}
+        for row in json.loads((folder / "report.json").read_text()):
+            rows.append({"command": shown.replace(f" --output {folder}", ""),
+                         **{name: value for name, value in row.items() if name not in left_out}})
+    return rows
+
+
+def e2e():
+    """Slow links, where a small model stands for a large one; then several requests at once."""
+    table = ROOT / f"build/bench/e2e-{commit()}.csv"
+    grids = [["--links", "5,10,20,40,100,1000"],
+             ["--links", "20,100", "--concurrency", "4", "--methods",
+              "int8,lynx,recompute,carry_on"]]
+    for model in (SMOLLM2, GEMMA):
+        for grid in grids:
+            run("bench", "e2e", "-m", MODELS / model, *grid, "--output", table)
+    with open(table, newline="") as file:
+        return [{"command": "bench/measure.py e2e", **row} for row in csv.DictReader(file)]
+
+
+BENCHMARKS = {"codec": codec, "engine": engine, "link": link, "demo": demo, "e2e": e2e}
+
+
+def write(name, rows):
+    columns = ["machine", "commit"]
+    for row in rows:
+        columns += [column for column in row if column not in columns]
+    both = {"machine": machine(), "commit": commit()}
+    with open(RESULTS / f"{name}.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**both, **row} for row in rows)
+
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+names = parser.parse_args().names
+for name in names:
+    if name not in BENCHMARKS:
+        parser.error(f"there is no benchmark '{name}'; there are {', '.join(BENCHMARKS)}")
+for name in names or BENCHMARKS:
+    write(name, BENCHMARKS[name]())

@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Figures of the documents from the rows in bench/results, so that the two cannot differ.
+
+    bench/tables.py            write the tables anew, and the plots where gnuplot is
+    bench/tables.py --check    say which tables are not those of the rows
+
+A document has a table of rows between two lines:
+
+    <!-- rows: NAME -->
+    <!-- end of rows -->
+"""
+import collections
+import csv
+import pathlib
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs/performance.md"]
+PLOTS = ROOT / "docs/plots"
+PLACE = re.compile(r"(<!-- rows: ([a-z0-9-]+) -->\n).*?(<!-- end of rows -->)", re.S)
+WAYS = {"f16": "F16 cache, after the prefill", "f16_streamed": "F16 cache, streamed",
+        "int8": "INT8 cache", "int4": "INT4 cache", "anchor_only": "anchor, not verified",
+        "lynx": "**Lynx**", "recompute": "recompute", "carry_on": "prefill node decodes on"}
+
+
+def rows_of(name):
+    path = ROOT / f"bench/results/{name}.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def number(row, column):
+    return float(row[column]) if row.get(column) else None
+
+
+def median(rows, column):
+    values = [value for value in (number(row, column) for row in rows) if value is not None]
+    return statistics.median(values) if values else None
+
+
+def shown(value, digits=2):
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def grouped(rows, *columns):
+    groups = collections.OrderedDict()
+    for row in rows:
+        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
+    return groups
+
+
+def table(head, lines):
+    """Columns of numbers to the right."""
+    numeric = [all(re.fullmatch(r"[-0-9.]*", line[i]) for line in lines)
+               for i in range(len(head))]
+    marks = ["--:" if is_numeric else "---" for is_numeric in numeric]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in [head, marks, *lines])
+
+
+def right(rows):
+    return "yes" if all(row["tokens_equal_target"] == "True" for row in rows) else "no"
+
+
+def ways_table(rows, only=WAYS):
+    columns = ["stall_s", "ttft_s", "tt2t_s", "tt16t_s", "tt32t_s", "tt64t_s"]
+    lines = []
+    for (method,), group in grouped(rows, "method").items():
+        if method not in only:
+            continue
+        drafted = median(group, "drafted")
+        lines.append([WAYS.get(method, method), *(shown(median(group, c)) for c in columns),
+                      shown((median(group, "bytes_total") or 0) / 1e6),
+                      f"{shown(median(group, 'accepted'), 0)} of {drafted:.0f}" if drafted else "",
+                      right(group)])
+    return table(["way", "stall", "1st token", "2nd", "16th", "32nd", "64th", "MB",
+                  "drafts that stand", "right tokens"], lines)
+
+
+def demo(model, scenario, only=WAYS):
+    return ways_table([row for row in rows_of("demo")
+                       if row["model"] == model and row["scenario"] == scenario], only)
+
+
+def e2e_ratios():
+    """Lynx by the other ways of the same point."""
+    lines = []
+    points = grouped(rows_of("e2e"), "model", "scenario", "concurrency", "link_mbps")
+    for (model, scenario, concurrency, link), group in points.items():
+        of = {method: rows for (method,), rows in grouped(group, "method").items()}
+        if not {"lynx", "int8"} <= of.keys():
+            continue
+
+        def ratio(column, others):
+            best = [value for value in (median(of[o], column) for o in others if o in of)
+                    if value]
+            own = median(of["lynx"], column)
+            return shown(own / min(best)) if best and own is not None else "-"
+
+        lines.append([model.removesuffix(".gguf"), scenario, concurrency, f"{float(link):g}",
+                      ratio("stall_s", ["int8"]), ratio("tt16t_s", ["int8"]),
+                      ratio("tt32t_s", ["int8"]),
+                      ratio("tt32t_s", ["f16", "f16_streamed", "int8"]),
+                      ratio("tt32t_s", ["recompute"]), ratio("tt32t_s", ["carry_on"])])
+    return table(["model", "scenario", "at once", "Mbit/s", "stall / INT8", "16th / INT8",
+                  "32nd / INT8", "32nd / best plain", "32nd / recompute", "32nd / decodes on"],
+                 lines)
+
+
+def codec():
+    """The fastest table of this machine."""
+    rows = rows_of("codec")
+    fastest = next((name for name in ("avx512", "avx2", "reference")
+                    if any(row["table"] == name for row in rows)), None)
+    lines = []
+    groups = grouped([row for row in rows if row["table"] == fastest], "profile", "layout", "side")
+    for key, group in groups.items():
+        of = {row["op"]: row for row in group}
+        lines.append([*key, *(shown(number(of[op], "ratio")) if op in of else "-"
+                              for op in ("encode", "decode_anchor", "decode"))])
+    return table(["profile", "layout", "side", "encode", "decode anchor", "decode all"], lines)
+
+
+def engine():
+    groups = grouped(rows_of("engine"), "model", "command", "slots")
+    return table(["model", "threads", "slots", "tokens/s", "to one slot"],
+                 [[model, re.search(r"-t (\d+)", command).group(1), slots,
+                   shown(median(group, "tokens_per_s"), 1), shown(median(group, "ratio"))]
+                  for (model, command, slots), group in groups.items()])
+
+
+def link_anchors():
+    lines = []
+    rows = [row for row in rows_of("link") if row["op"] == "anchor"]
+    for (mbps, rtt, scheduler, transport), group in grouped(
+            rows, "link_mbps", "rtt_ms", "scheduler", "transport").items():
+        lines.append([f"{float(mbps):g}", rtt, scheduler.replace("_", " "), transport,
+                      *(shown(median(group, c)) for c in
+                        ("floor_ms", "anchor_p50_ms", "anchor_max_ms", "link_use"))])
+    return table(["Mbit/s", "round trip, ms", "scheduler", "transport", "floor, ms", "p50, ms",
+                  "max, ms", "link in use"], lines)
+
+
+def link_throughput():
+    rows = [row for row in rows_of("link") if row["op"] == "throughput"]
+    return table(["transport", "GB/s", "bare loop, GB/s", "ratio", "CPU s per GB"],
+                 [[transport, *(shown(median(group, c)) for c in
+                                ("gb_per_s", "bare_gb_per_s", "ratio", "cpu_s_per_gb"))]
+                  for (transport,), group in grouped(rows, "transport").items()])
+
+
+def codecs():
+    rows = [row for row in rows_of("eval") if row["planes"] == "1"]
+    return table(["model", "codec", "bits a value", "KL", "top-1", "accepted of 48"],
+                 [[row["model"], row["codec"], shown(number(row, "bits_per_value")),
+                   shown(number(row, "kl"), 4), shown(number(row, "top1"), 3),
+                   shown(number(row, "accepted_mean"), 1)] for row in rows])
+
+
+TABLES = {"readme": lambda: demo("Gemma 3 270M F16", "stored",
+                                 ("f16", "int8", "lynx", "recompute", "carry_on")),
+          "demo-stored": lambda: demo("Gemma 3 270M F16", "stored"),
+          "demo-cold": lambda: demo("Gemma 3 270M F16", "cold"),
+          "e2e": e2e_ratios, "codec": codec, "engine": engine, "link-anchors": link_anchors,
+          "link-throughput": link_throughput, "codecs": codecs}
+
+
+# ---- plots ---------------------------------------------------------------------------------
+
+STYLE = """set terminal svg size 720,400 font 'sans-serif,12' background '#ffffff'
+set output '{output}'
+set key outside right
+set grid lc rgb '#dddddd'
+set border 3
+set xtics nomirror
+set ytics nomirror
+"""
+COLOURS = {"f16": "#888888", "int8": "#2b6cb0", "int4": "#90cdf4", "lynx": "#c05621",
+           "recompute": "#2f855a", "carry_on": "#6b46c1"}
+
+
+def plot(name, commands):
+    PLOTS.mkdir(exist_ok=True)
+    script = STYLE.format(output=PLOTS / f"{name}.svg") + commands
+    subprocess.run(["gnuplot"], input=script, text=True, check=True)
+
+
+def plot_e2e():
+    rows = [row for row in rows_of("e2e") if row["concurrency"] == "1"]
+    for (model, scenario), group in grouped(rows, "model", "scenario").items():
+        data, lines = "", []
+        for (method,), of in grouped(group, "method").items():
+            if method not in COLOURS:
+                continue
+            points = sorted((float(link), median(same, "tt32t_s"))
+                            for (link,), same in grouped(of, "link_mbps").items())
+            data += f"${method} << END\n"
+            data += "".join(f"{x} {y}\n" for x, y in points if y is not None) + "END\n"
+            title = WAYS[method].replace("*", "")
+            lines.append(f"${method} with linespoints pt 7 ps 0.5 lw 2 "
+                         f"lc rgb '{COLOURS[method]}' title '{title}'")
+        name = model.removesuffix(".gguf")
+        plot(f"tt32t-{name}-{scenario}",
+             f"set title '{name}, cache {scenario}: 32nd valid token' noenhanced\n"
+             "set logscale xy\nset xlabel 'link, Mbit/s'\nset ylabel 'seconds'\n"
+             + data + "plot " + ", \\\n ".join(lines) + "\n")
+
+
+def plot_codecs():
+    for (model,), group in grouped([r for r in rows_of("eval") if r["planes"] == "1"],
+                                   "model").items():
+        data = "".join(f"{row['bits_per_value']} {row['kl']} {row['codec']}\n" for row in group
+                       if float(row["kl"]) > 0)
+        name = re.sub(r"[^a-z0-9]+", "-", model.lower())
+        plot(f"kl-{name}", f"set title '{model}: what a decoder loses on each codec'\n"
+             "set logscale y\nset xlabel 'bits a value on the wire'\n"
+             "set ylabel 'mean KL to the F16 cache'\nset offsets 0.1,0.8,0,0\nunset key\n"
+             f"$data << END\n{data}END\n"
+             "plot $data using 1:2 with points pt 7 lc rgb '#c05621', "
+             "$data using 1:2:3 with labels left offset 0.7,0.3 noenhanced\n")
+
+
+# ---- the documents -------------------------------------------------------------------------
+
+def renew(text, path):
+    def fill(match):
+        if match.group(2) not in TABLES:
+            sys.exit(f"{path}: there is no table '{match.group(2)}'")
+        return match.group(1) + TABLES[match.group(2)]() + match.group(3)
+    return PLACE.sub(fill, text)
+
+
+def main():
+    is_check = sys.argv[1:] == ["--check"]
+    if sys.argv[1:] and not is_check:
+        sys.exit(__doc__)
+    stale = []
+    for path in DOCUMENTS:
+        text = path.read_text()
+        new = renew(text, path)
+        if new != text:
+            stale.append(path)
+        if not is_check:
+            path.write_text(new)
+    if is_check:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)}: not the rows of bench/results; run bench/tables.py")
+        sys.exit(bool(stale))
+    if shutil.which("gnuplot"):
+        plot_e2e()
+        plot_codecs()
+    else:
+        print("no gnuplot: the plots stay as they are", file=sys.stderr)
+
+
+main()
