@@ -219,7 +219,7 @@ def plot_codecs():
                        if float(row["kl"]) > 0)
         name = re.sub(r"[^a-z0-9]+", "-", model.lower())
         plot(f"kl-{name}", f"set title '{model}: what a decoder loses on each codec'\n"
-             "set logscale y\nset xlabel 'bits a value on the wire'\n"
+             "set logscale y\nset yrange [0.00005:*]\nset xlabel 'bits a value on the wire'\n"
              "set ylabel 'mean KL to the F16 cache'\nset offsets 0.1,0.8,0,0\nunset key\n"
              f"$data << END\n{data}END\n"
              "plot $data using 1:2 with points pt 7 lc rgb '#c05621', "

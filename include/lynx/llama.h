@@ -102,7 +102,8 @@ typedef void lynx_attention_output(void *user, uint32_t layer, const float *valu
 
 /* Hand each attention output of prefill, step and batch to 'watch' from now on; NULL ends it.
  * Tokens and logits stay the same, computing is slower. 'engine' is the only slot of its model,
- * from lynx_llama_create. Returns LYNX_OK, LYNX_ERR_ARGUMENT (several slots) or LYNX_ERR_MEMORY. */
+ * from lynx_llama_create. Returns LYNX_OK, LYNX_ERR_ARGUMENT (several slots) or
+ * LYNX_ERR_MEMORY. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_llama_watch_attention(lynx_engine *engine,
                                                                 lynx_attention_output *watch,
                                                                 void *user);
