@@ -8,6 +8,7 @@ int lx_command_demo(int argc, char **argv);
 int lx_command_eval(int argc, char **argv);
 int lx_command_inspect(int argc, char **argv);
 int lx_command_keys(int argc, char **argv);
+int lx_command_plan(int argc, char **argv);
 int lx_command_requantize(int argc, char **argv);
 int lx_bench_codec(int argc, char **argv);
 int lx_bench_e2e(int argc, char **argv);

@@ -53,6 +53,7 @@ static const struct {
     {"demo", lx_command_demo, "measure every way to move a cache, side by side"},
     {"eval", lx_command_eval, "tell what a codec costs: KL, top-1, accepted drafts"},
     {"bench", command_bench, "measure speed (codec, e2e, engine, link)"},
+    {"plan", lx_command_plan, "tell what each way to get an answer would take, and why"},
     {"inspect", lx_command_inspect, "put a recorded exchange in words"},
     {"keys", lx_command_keys, "make and renew the keys by which nodes know each other"},
     {"requantize", lx_command_requantize, "write a GGUF in another weight type"},

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * plan.c - 'lynx plan': what each way to get an answer would take, from figures.
+ *
+ * Figures come from a profile that this command measured, from options, or from both: options
+ * win. The model of time is that of lynx/plan.h; docs/plan.md tells what it leaves out.
+ */
+#include <string.h>
+
+#include "commands.h"
+#include "plan_parts.h"
+
+enum {
+    OPT_JSON = CLI_OPT_OWN,
+    OPT_PROFILE,
+    OPT_PREFILL_PROFILE,
+    OPT_MEASURE,
+    OPT_CODEC,
+    OPT_PROMPT,
+    OPT_ANSWER,
+    OPT_STORED,
+    OPT_METHODS,
+    OPT_TOKEN,
+    OPT_DRAFT_MAX,
+    OPT_FIGURES /* first of the numbers below */
+};
+
+static const char help[] =
+    "Usage: lynx plan [-m model.gguf | --profile FILE | figures] --link-mbps X [options]\n"
+    "       lynx plan -m model.gguf --measure [options]\n"
+    "\n"
+    "Tell what each way to get an answer would take, which one to use and at which link rates\n"
+    "that changes. 'lynx plan --measure' times this machine and writes a profile.\n"
+    "\n"
+    "Request:\n"
+    "      --link-mbps X           rate of the link (required)\n"
+    "      --rtt-ms X              round trip (0)\n"
+    "      --share X               part of the link that one request gets (1)\n"
+    "      --prompt N              tokens of the prompt (1000)\n"
+    "      --answer N              tokens of the answer (64)\n"
+    "      --stored                the cache exists and is only fetched\n"
+    "      --codec NAME            planes of Lynx and of waiting for them (range)\n"
+    "      --draft-max N           most drafts (62)\n"
+    "      --stands P              chance that a draft stands if those before it do (0.9)\n"
+    "\n"
+    "Model and machines:\n"
+    "      --profile FILE          what --measure wrote, for both nodes\n"
+    "      --prefill-profile FILE  the same for a prefill node that is another machine\n"
+    "      --layers N              without a profile: layers of the model\n"
+    "      --kv-heads N            heads of keys, as many of values\n"
+    "      --head-dim N            channels of a head (128)\n"
+    "      --cache-bytes N         bytes of cache for each token instead\n"
+    "      --prefill-rate X        prompt tokens a second on the prefill node\n"
+    "      --local-prefill-rate X  prompt tokens a second on the decode node\n"
+    "      --step-ms X             a step of the decode node\n"
+    "      --exact-step-ms X       a step of the decode node while it drafts (as --step-ms)\n"
+    "      --pass-ms X             a verification pass takes so long (as a step)\n"
+    "      --row-ms X              and so long for each of its tokens (0)\n"
+    "      --prefill-step-ms X     a step of the prefill node, if it may decode\n"
+    "      --queue-s X             until the prefill node can begin (0)\n"
+    "      --local-queue-s X       until the decode node can begin (0)\n"
+    "\n"
+    "Result:\n"
+    "      --token N               what counts is the time of this token; 0: of the last (32)\n"
+    "      --methods A,B...        what may be chosen (lynx,wait,f16_streamed,int8,recompute)\n"
+    "      --json                  methods, choice, reason and crossovers\n"
+    "      --measure               time this machine with -m; a profile on standard output\n"
+    "\n";
+
+static const char help_end[] =
+    "\n"
+    "Exit codes: 0 planned, 1 engine or file, 2 usage.\n"
+    "\n"
+    "Example:\n"
+    "  lynx plan --layers 32 --kv-heads 8 --prompt 16000 --prefill-rate 8000 --step-ms 15 \\\n"
+    "            --link-mbps 10000\n"
+    "  lynx plan -m model.gguf --measure > here.json\n"
+    "  lynx plan --profile here.json --prompt 2000 --link-mbps 30\n";
+
+/* Figures that are plain numbers. */
+typedef enum figure {
+    FIGURE_RTT,
+    FIGURE_SHARE,
+    FIGURE_STANDS,
+    FIGURE_LAYERS,
+    FIGURE_KV_HEADS,
+    FIGURE_HEAD_DIM,
+    FIGURE_CACHE_BYTES,
+    FIGURE_PREFILL_RATE,
+    FIGURE_LOCAL_PREFILL_RATE,
+    FIGURE_STEP,
+    FIGURE_EXACT_STEP,
+    FIGURE_PASS,
+    FIGURE_ROW,
+    FIGURE_PREFILL_STEP,
+    FIGURE_QUEUE,
+    FIGURE_LOCAL_QUEUE,
+    FIGURE_COUNT
+} figure;
+
+static const struct {
+    const char *name;
+    double least, most;
+} figures[FIGURE_COUNT] = {
+    [FIGURE_RTT] = {"rtt-ms", 0, 1e6},
+    [FIGURE_SHARE] = {"share", 1e-6, 1},
+    [FIGURE_STANDS] = {"stands", 0, 1},
+    [FIGURE_LAYERS] = {"layers", 1, LYNX_LAYERS_MAX},
+    [FIGURE_KV_HEADS] = {"kv-heads", 1, 4096},
+    [FIGURE_HEAD_DIM] = {"head-dim", 1, 4096},
+    [FIGURE_CACHE_BYTES] = {"cache-bytes", 1, 1e9},
+    [FIGURE_PREFILL_RATE] = {"prefill-rate", 1e-3, 1e9},
+    [FIGURE_LOCAL_PREFILL_RATE] = {"local-prefill-rate", 1e-3, 1e9},
+    [FIGURE_STEP] = {"step-ms", 1e-3, 1e7},
+    [FIGURE_EXACT_STEP] = {"exact-step-ms", 1e-3, 1e7},
+    [FIGURE_PASS] = {"pass-ms", 0, 1e7},
+    [FIGURE_ROW] = {"row-ms", 0, 1e7},
+    [FIGURE_PREFILL_STEP] = {"prefill-step-ms", 1e-3, 1e7},
+    [FIGURE_QUEUE] = {"queue-s", 0, 1e6},
+    [FIGURE_LOCAL_QUEUE] = {"local-queue-s", 0, 1e6},
+};
+
+typedef struct planning {
+    cli_options shared;
+    const char *profile, *prefill_profile;
+    bool is_json, measures, is_stored;
+    lynx_codec_spec spec;
+    uint32_t prompt, answer, draft_max;
+    lynx_plan_options options;
+    double values[FIGURE_COUNT];
+    bool has_value[FIGURE_COUNT];
+    plan_model model;
+    plan_machine machines[2]; /* prefill, decode */
+} planning;
+
+/* ---- options --------------------------------------------------------------------------- */
+
+static bool take_methods(planning *p, const char *names)
+{
+    p->options.methods = 0;
+    for (const char *at = names;; at++) {
+        const size_t size = strcspn(at, ",");
+        uint32_t m = 0;
+        while (m < LYNX_PLAN_METHOD_COUNT &&
+               (strlen(lynx_plan_method_name((lynx_plan_method)m)) != size ||
+                strncmp(at, lynx_plan_method_name((lynx_plan_method)m), size) != 0))
+            m++;
+        if (m == LYNX_PLAN_METHOD_COUNT)
+            return false;
+        p->options.methods |= LYNX_PLAN_BIT(m);
+        at += size;
+        if (!*at)
+            return true;
+    }
+}
+
+static bool take_own(planning *p, int option, const char *value)
+{
+    switch (option) {
+    case OPT_JSON:
+        p->is_json = true;
+        return true;
+    case OPT_MEASURE:
+        p->measures = true;
+        return true;
+    case OPT_STORED:
+        p->is_stored = true;
+        return true;
+    case OPT_PROFILE:
+        p->profile = value;
+        return true;
+    case OPT_PREFILL_PROFILE:
+        p->prefill_profile = value;
+        return true;
+    case OPT_CODEC:
+        return lynx_codec_spec_named(&p->spec, value) == LYNX_OK;
+    case OPT_PROMPT:
+        return cli_parse_u32(value, 1, LYNX_PROMPT_TOKENS_MAX, &p->prompt);
+    case OPT_ANSWER:
+        return cli_parse_u32(value, 1, LYNX_PROMPT_TOKENS_MAX, &p->answer);
+    case OPT_DRAFT_MAX:
+        return cli_parse_u32(value, 0, LYNX_PLAN_DRAFTS_MAX, &p->draft_max);
+    case OPT_TOKEN:
+        return cli_parse_u32(value, 0, LYNX_PROMPT_TOKENS_MAX, &p->options.token);
+    case OPT_METHODS:
+        return take_methods(p, value);
+    default:
+        break;
+    }
+    const int index = option - OPT_FIGURES;
+    p->has_value[index] = true;
+    return cli_parse_double(value, figures[index].least, figures[index].most,
+                            &p->values[index]);
+}
+
+static int parse(planning *p, int argc, char **argv)
+{
+    static const struct option plain[] = {
+        CLI_ENGINE_OPTIONS,
+        {"link-mbps", required_argument, NULL, CLI_OPT_LINK_MBPS},
+        {"json", no_argument, NULL, OPT_JSON},
+        {"profile", required_argument, NULL, OPT_PROFILE},
+        {"prefill-profile", required_argument, NULL, OPT_PREFILL_PROFILE},
+        {"measure", no_argument, NULL, OPT_MEASURE},
+        {"codec", required_argument, NULL, OPT_CODEC},
+        {"prompt", required_argument, NULL, OPT_PROMPT},
+        {"answer", required_argument, NULL, OPT_ANSWER},
+        {"stored", no_argument, NULL, OPT_STORED},
+        {"methods", required_argument, NULL, OPT_METHODS},
+        {"token", required_argument, NULL, OPT_TOKEN},
+        {"draft-max", required_argument, NULL, OPT_DRAFT_MAX},
+        {"help", no_argument, NULL, 'h'},
+    };
+    enum { PLAIN = sizeof(plain) / sizeof(*plain) };
+    struct option all[PLAIN + FIGURE_COUNT + 1] = {0};
+    memcpy(all, plain, sizeof(plain));
+    for (int i = 0; i < FIGURE_COUNT; i++)
+        all[PLAIN + i] =
+            (struct option){figures[i].name, required_argument, NULL, OPT_FIGURES + i};
+    int option;
+    while ((option = getopt_long(argc, argv, ":hm:t:c:", all, NULL)) != -1) {
+        if (option == '?' || option == ':')
+            return cli_bad_option(plan_command, option, argv);
+        if (option == 'h') {
+            printf("%s%s%s", help, cli_engine_help, help_end);
+            return -1;
+        }
+        const int taken = cli_take_option(&p->shared, option, optarg);
+        if (taken == CLI_USAGE)
+            return taken;
+        if (taken != CLI_OK && !take_own(p, option, optarg))
+            return cli_usage(plan_command, "'%s' is out of range or unknown", optarg);
+    }
+    if (optind < argc)
+        return cli_usage(plan_command, "'%s' is too much", argv[optind]);
+    return CLI_OK;
+}
+
+/* ---- figures --------------------------------------------------------------------------- */
+
+static int read_model(planning *p)
+{
+    lynx_engine *engine;
+    int code = cli_load_engine(&p->shared, &engine);
+    if (code != CLI_OK)
+        return code;
+    if (!plan_model_take(&p->model, engine->ops->model(engine)))
+        code = cli_fail(plan_command, LYNX_ERR_MEMORY, NULL);
+    lynx_engine_destroy(engine);
+    return code;
+}
+
+/* Keys and values of F16. */
+static int take_size(planning *p)
+{
+    const double *v = p->values;
+    const bool has_shape = p->has_value[FIGURE_LAYERS] && p->has_value[FIGURE_KV_HEADS];
+    if (p->has_value[FIGURE_CACHE_BYTES])
+        p->model.token_bytes = v[FIGURE_CACHE_BYTES];
+    else if (has_shape)
+        p->model.token_bytes = 4 * v[FIGURE_LAYERS] * v[FIGURE_KV_HEADS] *
+                               (p->has_value[FIGURE_HEAD_DIM] ? v[FIGURE_HEAD_DIM] : 128);
+    else if (p->shared.engine.model_path)
+        return read_model(p);
+    else
+        return cli_usage(plan_command, "which model? Give --profile, -m, --layers and "
+                                       "--kv-heads, or --cache-bytes");
+    return CLI_OK;
+}
+
+static int read_profiles(planning *p)
+{
+    int code = p->profile ? plan_profile_read(p->profile, &p->model, &p->machines[1]) : CLI_OK;
+    p->machines[0] = p->machines[1];
+    if (code == CLI_OK && p->prefill_profile) {
+        plan_model ignored = {0};
+        code = plan_profile_read(p->prefill_profile, &ignored, &p->machines[0]);
+        plan_model_free(&ignored);
+    }
+    return code;
+}
+
+/* Options take the place of what a profile says; 'scale' turns their unit into seconds. */
+static void override(const planning *p, figure index, double scale, double *first,
+                     double *second)
+{
+    if (!p->has_value[index])
+        return;
+    *first = p->values[index] * scale;
+    if (second)
+        *second = 0;
+}
+
+static void override_rate(const planning *p, figure index, plan_machine *machine)
+{
+    if (!p->has_value[index])
+        return;
+    machine->prefill_token_s = 1 / p->values[index];
+    machine->prefill_token2_s = 0;
+}
+
+static void override_machines(planning *p)
+{
+    plan_machine *prefill = &p->machines[0];
+    plan_machine *decode = &p->machines[1];
+    override_rate(p, FIGURE_PREFILL_RATE, prefill);
+    override_rate(p, FIGURE_LOCAL_PREFILL_RATE, decode);
+    override(p, FIGURE_PREFILL_STEP, 1e-3, &prefill->step_s, &prefill->step_token_s);
+    if (p->has_value[FIGURE_STEP]) {
+        override(p, FIGURE_STEP, 1e-3, &decode->step_s, &decode->step_token_s);
+        override(p, FIGURE_STEP, 1e-3, &decode->exact_step_s, &decode->exact_step_token_s);
+        if (!p->profile)
+            decode->pass_s = decode->step_s;
+    }
+    override(p, FIGURE_EXACT_STEP, 1e-3, &decode->exact_step_s, &decode->exact_step_token_s);
+    override(p, FIGURE_PASS, 1e-3, &decode->pass_s, NULL);
+    override(p, FIGURE_ROW, 1e-3, &decode->row_s, NULL);
+}
+
+static int check_machines(const planning *p)
+{
+    if (p->machines[0].prefill_token_s == 0 && p->machines[0].prefill_token2_s == 0 &&
+        !p->is_stored)
+        return cli_usage(plan_command, "how fast is the prefill node? Give --prefill-rate or "
+                                       "--profile, or --stored");
+    if (p->machines[1].step_s == 0 && p->machines[1].step_token_s == 0)
+        return cli_usage(plan_command,
+                         "how long is a step of the decode node? Give --step-ms or --profile");
+    if (p->shared.pacer.rate_bits_per_s == 0)
+        return cli_usage(plan_command, "how fast is the link? Give --link-mbps");
+    return CLI_OK;
+}
+
+static int make_request(planning *p, lynx_plan_request *r)
+{
+    lynx_plan_request_init(r);
+    r->prompt_tokens = p->prompt;
+    r->answer_tokens = p->answer;
+    r->is_stored = p->is_stored;
+    r->draft_count_max = p->draft_max;
+    r->stands = p->values[FIGURE_STANDS];
+    r->prefill = plan_node_of(&p->machines[0], p->prompt);
+    r->decode = plan_node_of(&p->machines[1], p->prompt);
+    r->prefill.wait_s = p->values[FIGURE_QUEUE];
+    r->decode.wait_s = p->values[FIGURE_LOCAL_QUEUE];
+    r->link.bytes_per_s = (double)p->shared.pacer.rate_bits_per_s / 8;
+    r->link.round_trip_s = p->values[FIGURE_RTT] / 1e3;
+    r->link.share = p->values[FIGURE_SHARE];
+    return plan_cache_of(&p->model, &p->spec, p->prompt, &r->cache);
+}
+
+static int make_plan(planning *p)
+{
+    lynx_plan_request request;
+    int code = read_profiles(p);
+    if (code == CLI_OK)
+        override_machines(p);
+    if (code == CLI_OK)
+        code = check_machines(p);
+    if (code == CLI_OK && !p->model.layers)
+        code = take_size(p);
+    if (code == CLI_OK)
+        code = make_request(p, &request);
+    return code == CLI_OK ? plan_report(&request, &p->options, p->is_json) : code;
+}
+
+static int measure(planning *p)
+{
+    const int code = plan_measure(&p->shared, &p->spec, &p->model, &p->machines[1]);
+    if (code != CLI_OK)
+        return code;
+    json_t *profile = plan_profile_json(&p->model, &p->machines[1]);
+    json_dumpf(profile, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+    fputc('\n', stdout);
+    json_decref(profile);
+    return CLI_OK;
+}
+
+int lx_command_plan(int argc, char **argv)
+{
+    planning p = {.prompt = 1000, .answer = 64, .draft_max = 62};
+    cli_options_init(&p.shared, plan_command);
+    lynx_plan_options_init(&p.options);
+    p.values[FIGURE_SHARE] = 1;
+    p.values[FIGURE_STANDS] = 0.9;
+    lynx_status status = lynx_codec_spec_named(&p.spec, "range");
+    if (status != LYNX_OK)
+        return cli_fail(plan_command, status, NULL);
+    int code = parse(&p, argc, argv);
+    if (code == CLI_OK)
+        code = p.measures ? measure(&p) : make_plan(&p);
+    plan_model_free(&p.model);
+    return code < 0 ? CLI_OK : code;
+}
