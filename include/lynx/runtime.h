@@ -181,6 +181,31 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_remote_open(lynx_remote **remote,
 LYNX_API void lynx_remote_close(lynx_remote *remote);
 LYNX_API lynx_session_counters lynx_remote_counters(lynx_remote *remote);
 
+/* What is known of a remote, from its connections and from the runs over it. A rate or time is
+ * 0 until it was seen; newer ones count more. */
+typedef struct lynx_remote_status {
+    bool is_connected; /* its first connection is up */
+    bool is_given_up;  /* requests are refused at once */
+    /* The last failure: it was given up, or a run went elsewhere; LYNX_OK: none so far. */
+    lynx_status failure;
+    lynx_time_ns failed_at;
+    uint32_t failures; /* runs that failed since the last that went well */
+    char text[LYNX_TEXT_MAX];
+
+    double link_bytes_per_s; /* while planes of finished prefills came, of all runs together */
+    double round_trip_s;
+    double prefill_tokens_per_s; /* from the begin of its work, the codec's included */
+    double wait_s;               /* that it let a request wait, for the work of others */
+    lynx_time_ns measured_at;    /* the link rate; 0: never */
+
+    uint32_t requests;                         /* runs that use it now */
+    uint32_t tokens_due;                       /* of their prompts, not prefilled yet */
+    uint64_t cache_bytes_due[LYNX_PLANES_MAX]; /* of their caches, in the engine's own type: of
+                                                  which this plane is not here yet */
+} lynx_remote_status;
+
+LYNX_API void lynx_remote_status_of(lynx_remote *remote, lynx_remote_status *status);
+
 /* ---- decode node --------------------------------------------------------------------- */
 
 /* What the decode node does with the cache. */

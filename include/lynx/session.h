@@ -144,6 +144,7 @@ typedef struct lynx_event {
     const lynx_request *request;
     const char *text;  /* terminated; valid until the next call on the object */
     lynx_time_ns time; /* 'now' of the call that made the event */
+    uint64_t bytes;    /* receiver, of a request: received then on all lanes together */
 } lynx_event;
 
 /* Counters of one end. Bytes include all framing. */

@@ -149,8 +149,11 @@ static lynx_status make_request(lx_run *r)
         lx_run_over(r, failure, why);
     else
         status = lynx_receiver_request(r->receiver, &request, &r->request_id);
-    if (status == LYNX_OK)
+    if (status == LYNX_OK) {
         r->pages_needed = lynx_page_map_needed(lynx_receiver_map(r->receiver, r->request_id));
+        lx_meter_begin(&r->meter, r->measure, r->zero, o->prompt_tokens, r->result->cache_bytes,
+                       is_tokens ? 0 : r->pages_needed, r->pass.plane_count);
+    }
     lynx_pump_unlock(r->pump);
     return status;
 }
@@ -212,6 +215,7 @@ static lynx_status begin_remote(lx_run *r, lynx_remote *remote)
 {
     r->receiver = lx_remote_receiver(remote);
     r->pump = lx_remote_pump(remote);
+    r->measure = lx_remote_measure(remote);
     r->request_id = 0;
     r->is_ready = r->is_finished = r->is_over = r->has_bad_page = false;
     r->pages_needed = 0;
@@ -230,8 +234,10 @@ static void end_remote(lx_run *r)
     lynx_pump_lock(r->pump);
     if (r->request_id) {
         lx_run_take_events(r);
-        r->result->bytes_total +=
-            lynx_receiver_counters(r->receiver).bytes_received - r->bytes_before;
+        const uint64_t bytes = lynx_receiver_counters(r->receiver).bytes_received;
+        r->result->bytes_total += bytes - r->bytes_before;
+        lx_meter_end(&r->meter, bytes, lynx_clock_now(), r->is_over ? r->over_status : LYNX_OK,
+                     r->text);
         /* Without memory the request stays until the remote is closed. */
         (void)!lynx_receiver_end(r->receiver, r->request_id);
     }

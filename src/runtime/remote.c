@@ -43,10 +43,12 @@ struct lynx_remote {
     /* Under the pump's lock. */
     bool must_stop;
     bool is_given_up;
+    lynx_time_ns given_up_at;
     bool was_connected;
     lynx_time_ns down_since; /* lane 0 */
     lane_state lanes[LYNX_LANES_MAX];
-    uint64_t random;         /* state of the jitter */
+    uint64_t random; /* state of the jitter */
+    lx_measure measure;
     char why[LYNX_TEXT_MAX]; /* the last that went wrong */
 };
 
@@ -58,6 +60,11 @@ lynx_receiver *lx_remote_receiver(lynx_remote *remote)
 lynx_pump *lx_remote_pump(lynx_remote *remote)
 {
     return remote->pump;
+}
+
+lx_measure *lx_remote_measure(lynx_remote *remote)
+{
+    return &remote->measure;
 }
 
 lynx_status lx_random(void *bytes, size_t size)
@@ -92,7 +99,8 @@ static void give_up(lynx_remote *r, lynx_status status, const char *text)
     if (r->is_given_up)
         return;
     r->is_given_up = true;
-    lynx_receiver_fail(r->receiver, lynx_clock_now(), status, text);
+    r->given_up_at = lynx_clock_now();
+    lynx_receiver_fail(r->receiver, r->given_up_at, status, text);
     lx_pump_changed(r->pump); /* the runs wait for their last events */
 }
 
@@ -330,4 +338,20 @@ lynx_session_counters lynx_remote_counters(lynx_remote *r)
     const lynx_session_counters counters = lynx_receiver_counters(r->receiver);
     lynx_pump_unlock(r->pump);
     return counters;
+}
+
+void lynx_remote_status_of(lynx_remote *r, lynx_remote_status *status)
+{
+    lynx_pump_lock(r->pump);
+    *status =
+        (lynx_remote_status){.is_connected = r->lanes[0].is_up, .is_given_up = r->is_given_up};
+    lx_measure_tell(&r->measure, status);
+    lynx_status failure;
+    const char *why = lynx_receiver_failure(r->receiver, &failure);
+    if (why) {
+        status->failure = failure;
+        status->failed_at = r->given_up_at;
+        snprintf(status->text, sizeof(status->text), "%s", why);
+    }
+    lynx_pump_unlock(r->pump);
 }

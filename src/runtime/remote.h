@@ -4,10 +4,13 @@
 #define LX_RUNTIME_REMOTE_H
 
 #include "lynx/runtime.h"
+#include "runtime/measure.h"
 
-/* The receiver is used with the pump's lock held. Both live as long as the remote. */
+/* The receiver and the measures are used with the pump's lock held. All live as long as the
+ * remote. */
 lynx_receiver *lx_remote_receiver(lynx_remote *remote);
 lynx_pump *lx_remote_pump(lynx_remote *remote);
+lx_measure *lx_remote_measure(lynx_remote *remote);
 
 /* Does somebody have to change something before another try can help? */
 bool lx_is_users_to_mend(lynx_status status);

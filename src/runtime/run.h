@@ -13,6 +13,7 @@
 #include "lynx/speculate.h"
 #include "runtime/page_pass.h"
 #include "runtime/pump.h"
+#include "runtime/run_meter.h"
 
 typedef struct lx_run {
     const lynx_run_options *options;
@@ -27,6 +28,8 @@ typedef struct lx_run {
     /* The remote in use. */
     lynx_receiver *receiver; /* with the pump's lock held */
     lynx_pump *pump;
+    lx_measure *measure; /* with the pump's lock held */
+    lx_run_meter meter;
     uint64_t request_id;
     uint64_t bytes_before; /* that had come when the request was made */
     bool is_ready, has_first, is_finished, is_over, is_flipped;

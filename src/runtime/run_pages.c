@@ -112,8 +112,10 @@ static void on_event(lx_run *r, const lynx_event *event)
 void lx_run_take_events(lx_run *r)
 {
     lynx_event event;
-    while (lynx_receiver_next_event(r->receiver, r->request_id, &event))
+    while (lynx_receiver_next_event(r->receiver, r->request_id, &event)) {
+        lx_meter_event(&r->meter, &event);
         on_event(r, &event);
+    }
 }
 
 /* A deadline that has passed counts as a loss of the remote. */

@@ -35,8 +35,10 @@ static const lx_receiver_request *look_up(const lynx_receiver *receiver, uint64_
 lynx_status lx_receiver_push_event(lynx_receiver *receiver, lx_receiver_request *request,
                                    const lynx_event *event)
 {
+    lynx_event counted = *event;
+    counted.bytes = receiver->identity.counters.bytes_received;
     receiver->identity.news++;
-    return lx_event_queue_push(&request->events, event, NULL);
+    return lx_event_queue_push(&request->events, &counted, NULL);
 }
 
 uint64_t lx_receiver_news(const lynx_receiver *receiver)

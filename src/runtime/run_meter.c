@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/run_meter.h"
+
+void lx_meter_begin(lx_run_meter *m, lx_measure *measure, lynx_time_ns now, uint32_t tokens,
+                    uint64_t cache_bytes, uint64_t pages, uint32_t plane_count)
+{
+    *m = (lx_run_meter){.measure = measure,
+                        .asked_at = now,
+                        .tokens = tokens,
+                        .page_bytes = pages ? cache_bytes / pages : 0,
+                        .pages = pages,
+                        .plane_count = pages ? plane_count : 0,
+                        .was_alone = measure->tokens_due == 0};
+    measure->requests++;
+    measure->tokens_due += tokens;
+    for (uint32_t i = 0; i < m->plane_count; i++)
+        measure->cache_bytes_due[i] += m->page_bytes * pages;
+}
+
+static void on_progress(lx_run_meter *m, const lynx_event *event)
+{
+    const uint32_t done = event->count < m->tokens ? event->count : m->tokens;
+    if (done <= m->prefilled)
+        return;
+    m->measure->tokens_due -= done - m->prefilled;
+    m->prefilled = done;
+    if (done < m->tokens)
+        return;
+    m->prefilled_at = event->time;
+    m->prefilled_bytes = event->bytes;
+    if (m->accepted_at)
+        lx_measure_prefill(m->measure, m->tokens, event->time - m->accepted_at);
+}
+
+static void on_plane(lx_run_meter *m, const lynx_event *event)
+{
+    if (event->plane >= m->plane_count || m->planes_seen[event->plane] == m->pages)
+        return;
+    m->planes_seen[event->plane]++;
+    m->measure->cache_bytes_due[event->plane] -= m->page_bytes;
+    m->arrived_at = event->time;
+    m->arrived_bytes = event->bytes;
+}
+
+void lx_meter_event(lx_run_meter *m, const lynx_event *event)
+{
+    if (!m->measure)
+        return;
+    if (event->type == LYNX_EVENT_ACCEPT && !m->accepted_at) {
+        m->accepted_at = event->time;
+        lx_measure_accept(m->measure, event->time - m->asked_at, m->was_alone);
+    } else if (event->type == LYNX_EVENT_PROGRESS) {
+        on_progress(m, event);
+    } else if (event->type == LYNX_EVENT_PLANE) {
+        on_plane(m, event);
+    } else if (event->type == LYNX_EVENT_READY) {
+        m->prefilled_at = 0; /* planes wait for more than the link */
+    }
+}
+
+static bool is_complete(const lx_run_meter *m)
+{
+    for (uint32_t i = 0; i < m->plane_count; i++)
+        if (m->planes_seen[i] < m->pages)
+            return false;
+    return m->plane_count > 0;
+}
+
+/* From the end of the prefill on, all that is missing waits for the link. */
+static void measure_link(const lx_run_meter *m, uint64_t bytes, lynx_time_ns now)
+{
+    const bool is_whole = is_complete(m);
+    const lynx_time_ns end = is_whole ? m->arrived_at : now;
+    const uint64_t here = is_whole ? m->arrived_bytes : bytes;
+    if (m->prefilled_at && m->plane_count && end > m->prefilled_at)
+        lx_measure_link(m->measure, here - m->prefilled_bytes, end - m->prefilled_at, now);
+}
+
+void lx_meter_end(lx_run_meter *m, uint64_t bytes, lynx_time_ns now, lynx_status status,
+                  const char *text)
+{
+    lx_measure *measure = m->measure;
+    if (!measure)
+        return;
+    const bool has_failed =
+        status != LYNX_OK && status != LYNX_ERR_TIMEOUT && status != LYNX_ERR_CANCELLED;
+    if (has_failed)
+        lx_measure_failure(measure, status, text, now);
+    else
+        measure_link(m, bytes, now);
+    if (status == LYNX_OK)
+        lx_measure_success(measure);
+    measure->requests--;
+    measure->tokens_due -= m->tokens - m->prefilled;
+    for (uint32_t i = 0; i < m->plane_count; i++)
+        measure->cache_bytes_due[i] -= m->page_bytes * (m->pages - m->planes_seen[i]);
+    m->measure = NULL;
+}
