@@ -18,7 +18,7 @@ PUBLIC = ROOT / "include"
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 SUFFIXES = {".c", ".h", ".cu", ".cuh", ".inc"}
 PUBLIC_OF_BASE = {"export", "limits", "memory", "status", "version"}
-PUBLIC_OF_LINK = {"keys", "tls"}
+PUBLIC_OF = {"keys": "link", "tls": "link", "source": "store"}
 
 # What only some modules may know.
 KNOWS_SYSTEM = {"link", "runtime", "cuda", "llama", "serve", "slots"}
@@ -44,9 +44,7 @@ def files(folder):
 
 def module_of_public(name):
     stem = pathlib.PurePath(name).stem
-    if stem in PUBLIC_OF_LINK:
-        return "link"
-    return "base" if stem in PUBLIC_OF_BASE else stem
+    return "base" if stem in PUBLIC_OF_BASE else PUBLIC_OF.get(stem, stem)
 
 
 def check_public(path, here, name):
