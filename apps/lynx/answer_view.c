@@ -123,6 +123,8 @@ void answer_view_moment(answer_view *view, const lynx_moment *moment)
     case LYNX_MOMENT_ANCHOR:
     case LYNX_MOMENT_COMPLETE:
     case LYNX_MOMENT_VERIFY:
+    case LYNX_MOMENT_YIELD:
+    case LYNX_MOMENT_HANDOVER:
         break;
     }
 }

@@ -35,7 +35,7 @@ static const char help[] =
 static const char *const type_names[] = {"?",        "HELLO", "REQUEST", "ACCEPT", "REFUSE",
                                          "PROGRESS", "READY", "START",   "TOKEN",  "PAGE",
                                          "ACK",      "AGAIN", "END",     "CLOSE",  "PING",
-                                         "RESUME",   "FLOW"};
+                                         "RESUME",   "FLOW",  "YIELD"};
 
 static uint64_t number(const uint8_t *at, size_t size)
 {
@@ -103,6 +103,8 @@ static void describe_payload(json_t *row, const uint8_t *payload, size_t size, u
         json_object_set_new(row, "token", json_integer((int32_t)number(payload + 4, 4)));
     } else if (type == 5 && size == 4) {
         json_object_set_new(row, "prefilled", json_integer((json_int_t)number(payload, 4)));
+    } else if (type == 17 && size == 4) {
+        json_object_set_new(row, "tokens", json_integer((json_int_t)number(payload, 4)));
     } else if (type == 10) {
         json_object_set_new(row, "planes", json_integer((json_int_t)(size / 8)));
     }

@@ -59,7 +59,7 @@ static const char help[] =
     "      --plain              no prefill node: prefill here, pass the cache through the "
     "codec,\n"
     "                           decode plainly; the tokens that --prefill must give\n"
-    "      --method NAME        lynx, wait, anchor or tokens (lynx)\n"
+    "      --method NAME        lynx, carry, wait, anchor or tokens (lynx)\n"
     "      --codec NAME         range, range44, range-chunk, paper, int8, int4, int4-chunk,\n"
     "                           int8-token, int4-token or raw (range); with settings:\n"
     "                           range:k=5+3,v=4+4,tail=64 (docs/algorithm.md)\n"
@@ -80,7 +80,8 @@ static const char help[] =
     "prefill_s,\n"
     "                           anchor_s, complete_s, first_own_token_s, ttft_s, tt2t_s, "
     "tt16t_s,\n"
-    "                           tt32t_s, tt64t_s, drafted, accepted, verify_ms, codec_ms,\n"
+    "                           tt32t_s, tt64t_s, drafted, accepted, carried, carried_other,\n"
+    "                           verify_ms, codec_ms,\n"
     "                           cache_digest, is_recomputed, is_verified, has_ended, tokens,\n"
     "                           text\n"
     "\n";
@@ -143,6 +144,7 @@ static int take_method(run_command *c, const char *name)
         const char *name;
         lynx_method method;
     } methods[] = {{"lynx", LYNX_METHOD_SPECULATE},
+                   {"carry", LYNX_METHOD_CARRY},
                    {"wait", LYNX_METHOD_WAIT},
                    {"anchor", LYNX_METHOD_ANCHOR},
                    {"tokens", LYNX_METHOD_TOKENS}};

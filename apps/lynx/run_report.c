@@ -67,6 +67,8 @@ json_t *run_report(lynx_engine *engine, const lynx_run_options *options,
     json_object_set_new(report, "tt64t_s", run_seconds_to(result, 64));
     json_object_set_new(report, "drafted", json_integer(result->drafted));
     json_object_set_new(report, "accepted", json_integer(result->accepted));
+    json_object_set_new(report, "carried", json_integer(result->carried));
+    json_object_set_new(report, "carried_other", json_integer(result->carried_other));
     json_object_set_new(report, "verify_ms", json_real((double)result->verify_ns / 1e6));
     json_object_set_new(report, "codec_ms", json_real((double)result->decode_cache_ns / 1e6));
     if (options->digest_cache) {
@@ -94,6 +96,8 @@ void run_summary(lynx_engine *engine, const lynx_run_options *options,
     if (result->drafted)
         fprintf(stderr, ", drafted %u, accepted %u, verified in %.0f ms", result->drafted,
                 result->accepted, (double)result->verify_ns / 1e6);
+    if (result->carried)
+        fprintf(stderr, ", %u carried on by the prefill node", result->carried);
     if (result->is_recomputed)
         fputs(", recomputed here", stderr);
     if (result->is_unverified)

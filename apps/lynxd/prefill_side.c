@@ -10,6 +10,9 @@ const char lynxd_prefill_help[] =
     "      --max-requests N     of one decode node at a time (16)\n"
     "      --max-connects N     new connections in a second (50)\n"
     "      --max-queue MB       caches that wait for their decode nodes (4096)\n"
+    "      --carry-tokens N     of an answer, when a decode node lets this node carry on "
+    "while\n"
+    "                           the cache travels; 0: never (1024)\n"
     "      --resume SECONDS     keep what a lost decode node asked for (60)\n"
     "      --residual-age SECONDS  let a residual that waits longer go before anchors, one at "
     "a\n"
@@ -24,6 +27,7 @@ void prefill_side_init(prefill_side *side, const char *command, const cli_option
                            .shared = shared,
                            .connects_per_s = 50,
                            .queue_mb = 4096,
+                           .carry_tokens = 1024,
                            .status_at = lynx_clock_now()};
     lynx_session_options_init(&side->session);
 }
@@ -42,6 +46,8 @@ static int take_limit(prefill_side *s, int option, const char *value)
         return cli_parse_u32(value, 1, 100000, &s->connects_per_s);
     case LYNXD_OPT_PLANE_QUEUE:
         return cli_parse_u32(value, 1, 1 << 30, &s->queue_mb);
+    case LYNXD_OPT_CARRY:
+        return cli_parse_u32(value, 0, 1 << 24, &s->carry_tokens);
     case LYNXD_OPT_RESUME:
         return cli_parse_seconds(value, 0.1, &s->session.resume_ns);
     case LYNXD_OPT_RESIDUAL_AGE:
@@ -81,6 +87,7 @@ int prefill_side_create(const prefill_side *s, lynx_engine *engine, lynx_prefill
     options.session.timeout_ns = s->shared->timeout_ns;
     options.connects_per_s = s->connects_per_s;
     options.queue_bytes_max = (uint64_t)s->queue_mb << 20;
+    options.carry_tokens_max = s->carry_tokens;
     options.stop = &cli_stop;
     options.is_once = s->is_once;
     options.log = lynxd_log_event;
@@ -105,13 +112,14 @@ void prefill_side_log_totals(lynx_prefill_node *node)
 {
     const lynx_prefill_report report = lynx_prefill_node_report(node);
     const lynx_session_counters *c = &report.counters;
-    lynxd_log(
-        CLI_LEVEL_INFO,
-        "requests %llu, sent %llu bytes, queue at most %llu bytes, sessions %llu, resumed "
-        "%llu, sent again %llu bytes",
-        (unsigned long long)report.requests, (unsigned long long)c->bytes_sent,
-        (unsigned long long)c->queued_bytes_top, (unsigned long long)c->sessions,
-        (unsigned long long)c->resumes, (unsigned long long)c->resent_bytes);
+    lynxd_log(CLI_LEVEL_INFO,
+              "requests %llu, carried on for %llu tokens, sent %llu bytes, queue at most %llu "
+              "bytes, sessions %llu, resumed "
+              "%llu, sent again %llu bytes",
+              (unsigned long long)report.requests, (unsigned long long)report.carried,
+              (unsigned long long)c->bytes_sent, (unsigned long long)c->queued_bytes_top,
+              (unsigned long long)c->sessions, (unsigned long long)c->resumes,
+              (unsigned long long)c->resent_bytes);
 }
 
 void prefill_side_drain(lynx_prefill_node *node, uint64_t grace_ns)

@@ -20,6 +20,7 @@ enum {
     LYNXD_OPT_REQUESTS,
     LYNXD_OPT_CONNECTS,
     LYNXD_OPT_PLANE_QUEUE,
+    LYNXD_OPT_CARRY,
     LYNXD_OPT_RESUME,
     LYNXD_OPT_RESIDUAL_AGE,
     LYNXD_OPT_STATUS,
@@ -33,6 +34,7 @@ enum {
         {"max-requests", required_argument, NULL, LYNXD_OPT_REQUESTS},                         \
         {"max-connects", required_argument, NULL, LYNXD_OPT_CONNECTS},                         \
         {"max-queue", required_argument, NULL, LYNXD_OPT_PLANE_QUEUE},                         \
+        {"carry-tokens", required_argument, NULL, LYNXD_OPT_CARRY},                            \
         {"resume", required_argument, NULL, LYNXD_OPT_RESUME},                                 \
         {"residual-age", required_argument, NULL, LYNXD_OPT_RESIDUAL_AGE},                     \
     {                                                                                          \
@@ -45,7 +47,7 @@ typedef struct prefill_side {
     const char *command; /* for messages */
     const cli_options *shared;
     lynx_session_options session;
-    uint32_t connects_per_s, queue_mb;
+    uint32_t connects_per_s, queue_mb, carry_tokens;
     uint64_t status_ns;
     const char *address; /* NULL: no peers from elsewhere */
     const char *port_file;

@@ -99,10 +99,12 @@ typedef struct lynx_prefill_options {
     lynx_engine *engine;          /* kept */
     lynx_session_options session; /* limits and time-outs; model and memory are filled in */
     uint32_t connects_per_s;      /* more connections wait at the door. Default 50 */
-    uint64_t queue_bytes_max; /* planes that wait for peers; a request that would exceed it is
-                                 refused. Default 4 GiB */
-    uint64_t greet_ns;        /* handshake and hello. Default 5 s */
-    const char *kernels;      /* as in lynx_codec_options. Default NULL */
+    uint64_t queue_bytes_max;  /* planes that wait for peers; a request that would exceed it is
+                                  refused. Default 4 GiB */
+    uint32_t carry_tokens_max; /* of an answer, when a request lets it carry on. 0: never.
+                                  Default 1024 */
+    uint64_t greet_ns;         /* handshake and hello. Default 5 s */
+    const char *kernels;       /* as in lynx_codec_options. Default NULL */
     volatile sig_atomic_t *stop; /* non-zero: run ends soon. May be NULL */
     bool is_once;                /* run ends when the first peer has gone. Default false */
     lynx_on_log *log;            /* may be NULL */
@@ -115,6 +117,7 @@ LYNX_API void lynx_prefill_options_init(lynx_prefill_options *options);
 typedef struct lynx_prefill_report {
     uint64_t requests;        /* accepted */
     uint64_t prefilled;       /* tokens run through the model */
+    uint64_t carried;         /* tokens chosen ahead of decode nodes (LYNX_REQUEST_CARRY_ON) */
     uint64_t prefill_ns;      /* of the last request; 0 when its cache was still held */
     uint64_t encode_ns;       /* in the codec, of the last request */
     uint64_t cache_bytes;     /* of the last request, in the engine's own type */
@@ -211,10 +214,12 @@ LYNX_API void lynx_remote_status_of(lynx_remote *remote, lynx_remote_status *sta
 /* What the decode node does with the cache. */
 typedef enum lynx_method {
     LYNX_METHOD_SPECULATE, /* draft on the anchor, verify on the full cache: Lynx */
-    LYNX_METHOD_WAIT,      /* wait for every plane, then decode: the plain transfers */
-    LYNX_METHOD_ANCHOR,    /* wait for the anchor, decode on it, never verify */
-    LYNX_METHOD_TOKENS,    /* no pages: the prefill node decodes on */
-    LYNX_METHOD_LOCAL,     /* no link: prefill here, decode on the cache as it is */
+    LYNX_METHOD_CARRY,  /* the same, but a prefill node that is idle decodes ahead on the full
+                           cache and sends its tokens; drafts begin where it stops */
+    LYNX_METHOD_WAIT,   /* wait for every plane, then decode: the plain transfers */
+    LYNX_METHOD_ANCHOR, /* wait for the anchor, decode on it, never verify */
+    LYNX_METHOD_TOKENS, /* no pages: the prefill node decodes on */
+    LYNX_METHOD_LOCAL,  /* no link: prefill here, decode on the cache as it is */
     LYNX_METHOD_LOCAL_FULL /* no link: prefill here, pass the cache through the codec, decode on
                               the result: the target that SPECULATE must equal */
 } lynx_method;
@@ -237,6 +242,8 @@ typedef enum lynx_moment_type {
     LYNX_MOMENT_ANCHOR,   /* the anchor is complete */
     LYNX_MOMENT_COMPLETE, /* every plane is here */
     LYNX_MOMENT_DRAFT,    /* 'token' was drafted at answer index 'count' */
+    LYNX_MOMENT_YIELD,    /* CARRY: the prefill node stopped after 'count' tokens */
+    LYNX_MOMENT_HANDOVER, /* CARRY: this node takes over after 'count' tokens */
     LYNX_MOMENT_VERIFY,   /* the pass over 'total' drafts begins */
     LYNX_MOMENT_VERIFIED, /* 'count' of 'total' drafts stand */
     LYNX_MOMENT_LOST,     /* the prefill node is given up: 'text'; the next one, or this node,
@@ -273,7 +280,8 @@ typedef struct lynx_run_options {
     lynx_codec_spec spec;   /* Default "range" */
     lynx_sampling sampling; /* Default greedy */
     bool is_stored;         /* the peer finishes (or still holds) the cache first; the clock
-                               starts when it is asked to send. Default false */
+                               starts when it is asked to send. Not with CARRY. Default
+                               false */
     bool after_prefill;     /* no page leaves before the prefill ended. Default false */
     lynx_on_loss on_loss;   /* Default RECOMPUTE */
     uint64_t anchor_deadline_ns;   /* from the request (or START) to the complete anchor */
@@ -308,8 +316,11 @@ typedef struct lynx_run_result {
     uint64_t verify_ns;    /* duration of the verification pass */
     uint64_t decode_cache_ns; /* spent in the codec and in writing pages */
     uint32_t drafted, accepted;
-    bool is_recomputed; /* no prefill node could finish: the prompt was prefilled here */
-    bool is_unverified; /* LYNX_ON_LOSS_KEEP: the tokens behind the first are drafts */
+    uint32_t carried;       /* CARRY: tokens behind the first that the prefill node chose */
+    uint32_t carried_other; /* those of them that this node would have chosen otherwise: 0, but
+                               for engines that do not compute the same bits */
+    bool is_recomputed;     /* no prefill node could finish: the prompt was prefilled here */
+    bool is_unverified;     /* LYNX_ON_LOSS_KEEP: the tokens behind the first are drafts */
     uint64_t bytes_before_first_draft; /* on the wire, framing included */
     uint64_t bytes_total;
     uint64_t cache_bytes;  /* of the prompt in the engine's own type */

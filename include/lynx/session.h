@@ -21,6 +21,7 @@
  *               <-------------------------------  READY          (only with HOLD)
  *        START  ------------------------------->                 (only with HOLD)
  *               <-------------------------------  TOKEN 0, PAGE plane 0 ..., PAGE plane 1 ...
+ *               <-------------------------------  TOKEN 1 ..., YIELD     (only with CARRY_ON)
  *        ACK, AGAIN (planes), FLOW ------------>
  *        END -----------------------------------> when all is here, or it is wanted no more
  *        CLOSE either way at any time; PING after a second of silence
@@ -90,17 +91,20 @@ LYNX_API void lynx_session_options_init(lynx_session_options *options);
 /* ---- a request ----------------------------------------------------------------------- */
 
 enum {
-    LYNX_REQUEST_HOLD = 1,         /* READY when every plane is there; they leave after START */
-    LYNX_REQUEST_REUSE = 2,        /* a cache of the same tokens that is still held will do */
-    LYNX_REQUEST_NO_PAGES = 4,     /* tokens only (the prefill node decodes on) */
-    LYNX_REQUEST_AFTER_PREFILL = 8 /* no page leaves before the prefill is complete (blob) */
+    LYNX_REQUEST_HOLD = 1,     /* READY when every plane is there; they leave after START */
+    LYNX_REQUEST_REUSE = 2,    /* a cache of the same tokens that is still held will do */
+    LYNX_REQUEST_NO_PAGES = 4, /* tokens only (the prefill node decodes on) */
+    LYNX_REQUEST_AFTER_PREFILL = 8, /* no page leaves before the prefill is complete (blob) */
+    LYNX_REQUEST_CARRY_ON = 16 /* further tokens, chosen on the cache that the planes give, may
+                                  come while they travel. Not with HOLD or NO_PAGES */
 };
 
 typedef struct lynx_request {
     lynx_codec_spec spec;
     lynx_sampling sampling;
     uint32_t flags;                /* LYNX_REQUEST_... */
-    uint32_t answer_tokens;        /* tokens that the prefill node chooses itself, >= 1 */
+    uint32_t answer_tokens;        /* tokens that the prefill node chooses itself, >= 1; with
+                                      CARRY_ON the most of them */
     uint32_t token_count;          /* prompt, in [1, LYNX_PROMPT_TOKENS_MAX] */
     uint8_t ticket[LYNX_ID_BYTES]; /* random: who does not know it cannot resume the request */
     const lynx_token *tokens;
@@ -128,6 +132,7 @@ typedef enum lynx_event_type {
     LYNX_EVENT_PROGRESS, /* 'count' prompt tokens are prefilled */
     LYNX_EVENT_READY,    /* the held cache is finished */
     LYNX_EVENT_TOKEN,    /* token 'token' with index 'count' of the answer */
+    LYNX_EVENT_YIELD,    /* CARRY_ON: no further token comes; 'count' have come */
     LYNX_EVENT_PLANE,    /* plane 'plane' of page 'page' is here and checked */
     LYNX_EVENT_FINISH    /* every plane and token is here; last event of the request */
 } lynx_event_type;
@@ -253,9 +258,9 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_plane(lynx_sender *sender, lynx
                                                        size_t size, lynx_plane_release *release,
                                                        void *user);
 
-/* Nothing more will be added; READY leaves if the request holds. LYNX_ERR_STATE also when a
- * token of the answer, or a plane of a needed page, unless the request wants no pages, was not
- * added. */
+/* Nothing more will be added; READY leaves if the request holds, YIELD if it carried on and did
+ * not get to the end. LYNX_ERR_STATE also when a token of the answer (with CARRY_ON the first),
+ * or a plane of a needed page, unless the request wants no pages, was not added. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_finish(lynx_sender *sender,
                                                         uint64_t request_id);
 

@@ -5,6 +5,7 @@
  *     RECEIVE --first token, anchor--> DRAFT --all planes--> verify --> plain decoding
  *        |                               |                     ^           ^
  *        +-first token, all planes (or the anchor, by method)--)-----------+
+ *        |    (carried tokens come meanwhile, or end: then DRAFT behind them)
  *        |                               |                     |
  *        +-------- remotes lost ---------+--> prefill here ----+
  *
@@ -35,7 +36,15 @@ bool lx_run_is_stopped(const lx_run *r)
 
 /* ---- methods over a link ------------------------------------------------------------- */
 
-/* Wait until the first token and planes 0..'plane' of all pages are in the engine. */
+/* Exact tokens of the prefill node may still come, and are wanted. */
+static bool is_carried(const lx_run *r)
+{
+    return r->options->method == LYNX_METHOD_CARRY && !r->has_yielded &&
+           !lx_run_has_plane(r, r->pass.plane_count - 1);
+}
+
+/* Wait until the first token and planes 0..'plane' of all pages are in the engine, and no token
+ * is carried any more. */
 static lynx_status receive_planes(lx_run *r, uint32_t plane)
 {
     for (;;) {
@@ -43,7 +52,8 @@ static lynx_status receive_planes(lx_run *r, uint32_t plane)
         LX_TRY(lx_run_apply_pages(r));
         if (r->has_first && lx_run_is_answered(r))
             return LYNX_OK;
-        if (r->has_first && lx_run_has_plane(r, plane) && r->pending_count == 0)
+        if (r->has_first && lx_run_has_plane(r, plane) && r->pending_count == 0 &&
+            !is_carried(r))
             return LYNX_OK;
         LX_REQUIRE(!r->is_over, r->over_status);
         LX_TRY(lx_run_wait(r));
@@ -59,6 +69,34 @@ static uint64_t bytes_received(lx_run *r)
     return counters.bytes_received - r->bytes_before;
 }
 
+/* Say END: nothing more is wanted of the remote. */
+static void end_request(lx_run *r)
+{
+    lynx_pump_lock(r->pump);
+    if (r->request_id) {
+        lx_run_take_events(r);
+        const uint64_t bytes = lynx_receiver_counters(r->receiver).bytes_received;
+        r->result->bytes_total += bytes - r->bytes_before;
+        lx_meter_end(&r->meter, bytes, lynx_clock_now(), r->is_over ? r->over_status : LYNX_OK,
+                     r->text);
+        /* Without memory the request stays until the remote is closed. */
+        (void)!lynx_receiver_end(r->receiver, r->request_id);
+        r->request_id = 0;
+    }
+    lynx_pump_unlock(r->pump);
+}
+
+/* The cache is here and the prefill node still carries on: this node goes on by itself. */
+static lynx_status take_over(lx_run *r)
+{
+    end_request(r);
+    if (r->is_over && !lx_run_is_answered(r))
+        return r->over_status;
+    lx_run_emit(r,
+                (lynx_moment){.type = LYNX_MOMENT_HANDOVER, .count = r->result->token_count});
+    return LYNX_OK;
+}
+
 static lynx_status speculate(lx_run *r)
 {
     lynx_run_result *result = r->result;
@@ -68,14 +106,17 @@ static lynx_status speculate(lx_run *r)
         return LYNX_OK;
     result->bytes_before_first_draft = bytes_received(r);
 
-    const uint32_t context_left = r->model->context_tokens - r->options->prompt_tokens - 1;
+    const uint32_t valid = r->options->prompt_tokens + result->token_count;
+    const uint32_t context_left = r->model->context_tokens - valid;
     uint32_t limit =
         lynx_draft_limit(r->options->draft_count_max, lx_run_answer_left(r), context_left);
     if (r->options->pace)
         limit = lynx_pace_limit(r->options->pace, limit);
+    if (!lx_run_has_plane(r, last) || r->options->skip_verify)
+        LX_TRY(lx_run_feed(r));
     while (!lx_run_has_plane(r, last)) {
         LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
-        const lynx_token newest = r->history[r->options->prompt_tokens + result->drafted];
+        const lynx_token newest = r->history[valid - 1 + result->drafted];
         if (result->drafted < limit && !(result->drafted && lx_run_is_end(r, newest))) {
             LX_TRY(lx_run_draft_one(r));
             lx_run_poll(r);
@@ -86,11 +127,16 @@ static lynx_status speculate(lx_run *r)
         if (r->model->can_refine)
             LX_TRY(lx_run_apply_pages(r));
     }
+    if (r->options->method == LYNX_METHOD_CARRY && !r->has_yielded) {
+        LX_TRY(take_over(r));
+        if (lx_run_is_answered(r))
+            return LYNX_OK;
+    }
     if (r->options->skip_verify) {
         lx_run_accept_unverified(r);
         return lx_run_is_answered(r) ? LYNX_OK : lx_run_decode(r);
     }
-    if (result->drafted) {
+    if (result->drafted || result->token_count > 1) {
         LX_TRY(lx_run_verify(r));
     } else {
         LX_TRY(lx_run_apply_pages(r));
@@ -128,13 +174,15 @@ static lynx_status make_request(lx_run *r)
 {
     const lynx_run_options *o = r->options;
     const bool is_tokens = o->method == LYNX_METHOD_TOKENS;
+    const bool is_carry = o->method == LYNX_METHOD_CARRY;
     lynx_request request = {
         .spec = o->spec,
         .sampling = o->sampling,
         .flags = (is_tokens ? LYNX_REQUEST_NO_PAGES : 0u) |
+                 (is_carry ? LYNX_REQUEST_CARRY_ON : 0u) |
                  (o->is_stored ? (uint32_t)(LYNX_REQUEST_HOLD | LYNX_REQUEST_REUSE) : 0u) |
                  (o->after_prefill ? (uint32_t)LYNX_REQUEST_AFTER_PREFILL : 0u),
-        .answer_tokens = is_tokens ? o->answer_tokens_max : 1,
+        .answer_tokens = is_tokens || is_carry ? o->answer_tokens_max : 1,
         .token_count = o->prompt_tokens,
         .tokens = o->prompt,
     };
@@ -185,6 +233,7 @@ static lynx_status run_over_link(lx_run *r)
     LX_TRY(ask(r));
     switch (r->options->method) {
     case LYNX_METHOD_SPECULATE:
+    case LYNX_METHOD_CARRY:
         return speculate(r);
     case LYNX_METHOD_WAIT:
         return wait_then_decode(r, r->pass.plane_count - 1);
@@ -217,7 +266,7 @@ static lynx_status begin_remote(lx_run *r, lynx_remote *remote)
     r->pump = lx_remote_pump(remote);
     r->measure = lx_remote_measure(remote);
     r->request_id = 0;
-    r->is_ready = r->is_finished = r->is_over = r->has_bad_page = false;
+    r->is_ready = r->is_finished = r->is_over = r->has_bad_page = r->has_yielded = false;
     r->pages_needed = 0;
     memset(r->planes_seen, 0, sizeof(r->planes_seen));
     r->pending_count = 0;
@@ -227,21 +276,6 @@ static lynx_status begin_remote(lx_run *r, lynx_remote *remote)
     if (r->options->method == LYNX_METHOD_TOKENS)
         return LYNX_OK;
     return r->engine->ops->reserve(r->engine, r->options->prompt_tokens);
-}
-
-static void end_remote(lx_run *r)
-{
-    lynx_pump_lock(r->pump);
-    if (r->request_id) {
-        lx_run_take_events(r);
-        const uint64_t bytes = lynx_receiver_counters(r->receiver).bytes_received;
-        r->result->bytes_total += bytes - r->bytes_before;
-        lx_meter_end(&r->meter, bytes, lynx_clock_now(), r->is_over ? r->over_status : LYNX_OK,
-                     r->text);
-        /* Without memory the request stays until the remote is closed. */
-        (void)!lynx_receiver_end(r->receiver, r->request_id);
-    }
-    lynx_pump_unlock(r->pump);
 }
 
 /* Does the failure lie with the remote, so that another one could do better? */
@@ -275,22 +309,13 @@ static lynx_status run_locally(lx_run *r)
     if (lx_run_is_answered(r))
         return LYNX_OK;
     if (o->method == LYNX_METHOD_LOCAL_FULL) {
-        LX_TRY(lx_page_pass_all(&r->pass, o->prompt_tokens));
+        LX_TRY(lx_page_pass_all(&r->pass, o->prompt_tokens, NULL, NULL));
         LX_TRY(lx_run_digest(r));
     }
     return lx_run_decode(r);
 }
 
 /* ---- when the remotes are lost ------------------------------------------------------- */
-
-/* The tokens that the prefill node had sent go into the cache; what follows is decoded here. */
-static lynx_status feed_answer(lx_run *r)
-{
-    const uint32_t prompt = r->options->prompt_tokens;
-    for (uint32_t i = 0; i + 1 < r->result->token_count; i++)
-        LX_TRY(r->engine->ops->step(r->engine, r->history[prompt + i]));
-    return LYNX_OK;
-}
 
 /* Prefill here, bring the cache to the stage that was promised, and go on from what is valid:
  * the tokens are those that the prefill node would have made possible. */
@@ -312,11 +337,12 @@ static lynx_status recompute(lx_run *r)
     if (lx_run_is_answered(r))
         return LYNX_OK;
     if (o->method == LYNX_METHOD_TOKENS) {
-        LX_TRY(feed_answer(r));
+        LX_TRY(lx_run_feed(r));
         return lx_run_decode(r);
     }
-    LX_TRY(lx_page_pass_all(&r->pass, o->prompt_tokens));
-    LX_TRY(r->result->drafted ? lx_run_verify(r) : lx_run_digest(r));
+    LX_TRY(lx_page_pass_all(&r->pass, o->prompt_tokens, NULL, NULL));
+    LX_TRY(r->result->drafted || r->result->token_count > 1 ? lx_run_verify(r)
+                                                            : lx_run_digest(r));
     return lx_run_decode(r);
 }
 
@@ -325,6 +351,7 @@ static lynx_status keep_anchor(lx_run *r)
 {
     r->result->is_unverified = true;
     LX_TRY(lx_run_apply_pages(r));
+    LX_TRY(lx_run_feed(r));
     lx_run_accept_unverified(r);
     return lx_run_decode(r);
 }
@@ -344,7 +371,7 @@ static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uin
         status = begin_remote(r, remotes[i]);
         if (status == LYNX_OK)
             status = run_over_link(r);
-        end_remote(r);
+        end_request(r);
         /* To compute here instead would hide what the user has to change. */
         const bool may_end = i + 1 == count && (lx_is_users_to_mend(status) ||
                                                 r->options->on_loss == LYNX_ON_LOSS_FAIL);
@@ -374,6 +401,12 @@ static lynx_status check_options(const lx_run *r)
     LX_TRY(lynx_codec_spec_check(&o->spec));
     if (o->prompt_tokens < 1 || o->answer_tokens_max < 1) {
         snprintf(r->text, LYNX_TEXT_MAX, "prompt and answer need at least one token");
+        return LYNX_ERR_ARGUMENT;
+    }
+    if (o->method == LYNX_METHOD_CARRY && o->is_stored) {
+        snprintf(r->text, LYNX_TEXT_MAX,
+                 "a prefill node does not carry on while it holds a cache: use another method "
+                 "for stored caches");
         return LYNX_ERR_ARGUMENT;
     }
     if (o->prompt_tokens > context || o->answer_tokens_max > context - o->prompt_tokens) {

@@ -102,10 +102,10 @@ lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_
 
 /* Called for each page of a prompt, in the order of pages. */
 typedef lynx_status page_visit(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
-                               uint64_t *digest);
+                               void *user);
 
 static lynx_status visit_all(lx_page_pass *pass, uint32_t prompt_tokens, page_visit *visit,
-                             uint64_t *digest)
+                             void *user)
 {
     const lynx_shape *shape = &pass->model->shape;
     const uint32_t page_count = lynx_shape_page_count(shape, prompt_tokens);
@@ -114,15 +114,21 @@ static lynx_status visit_all(lx_page_pass *pass, uint32_t prompt_tokens, page_vi
             for (uint32_t side = 0; side < 2; side++) {
                 const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
                 if (lynx_page_is_needed(shape, id, prompt_tokens))
-                    LX_TRY(visit(pass, id, prompt_tokens, digest));
+                    LX_TRY(visit(pass, id, prompt_tokens, user));
             }
     return LYNX_OK;
 }
 
+typedef struct pass_end {
+    lx_page_pass_goes_on *goes_on;
+    void *user;
+} pass_end;
+
 static lynx_status pass_page(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
-                             uint64_t *digest)
+                             void *user)
 {
-    (void)digest;
+    const pass_end *end = user;
+    LX_REQUIRE(!end->goes_on || end->goes_on(end->user), LYNX_ERR_CANCELLED);
     LX_TRY(lx_page_encode(pass, id, prompt_tokens));
     lynx_bytes planes[LYNX_PLANES_MAX];
     for (uint32_t plane = 0; plane < pass->plane_count; plane++)
@@ -130,15 +136,18 @@ static lynx_status pass_page(lx_page_pass *pass, lynx_page_id id, uint32_t promp
     return lx_page_decode(pass, id, prompt_tokens, planes, pass->plane_count);
 }
 
-lynx_status lx_page_pass_all(lx_page_pass *pass, uint32_t prompt_tokens)
+lynx_status lx_page_pass_all(lx_page_pass *pass, uint32_t prompt_tokens,
+                             lx_page_pass_goes_on *goes_on, void *user)
 {
-    LX_TRY(visit_all(pass, prompt_tokens, pass_page, NULL));
+    pass_end end = {goes_on, user};
+    LX_TRY(visit_all(pass, prompt_tokens, pass_page, &end));
     return pass->engine->ops->commit_pages(pass->engine);
 }
 
 static lynx_status digest_page(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
-                               uint64_t *digest)
+                               void *user)
 {
+    uint64_t *digest = user;
     const lynx_shape *shape = &pass->model->shape;
     const uint32_t channels = shape->layers[id.layer].sides[id.side].channels;
     const uint32_t tokens = lynx_page_span_of(shape, id, prompt_tokens).token_count;

@@ -3,6 +3,7 @@
 #ifndef LX_RUNTIME_PAGE_PASS_H
 #define LX_RUNTIME_PAGE_PASS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lynx/codec.h"
@@ -35,9 +36,13 @@ lynx_status lx_page_encode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_
 lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
                            const lynx_bytes *planes, uint32_t plane_count);
 
+/* Called before a page; false ends the pass with LYNX_ERR_CANCELLED. */
+typedef bool lx_page_pass_goes_on(void *user);
+
 /* Replace every page of the prompt by what its planes give: the full-precision stage of the
- * codec without any transfer. */
-lynx_status lx_page_pass_all(lx_page_pass *pass, uint32_t prompt_tokens);
+ * codec without any transfer. 'goes_on' may be NULL. */
+lynx_status lx_page_pass_all(lx_page_pass *pass, uint32_t prompt_tokens,
+                             lx_page_pass_goes_on *goes_on, void *user);
 
 /* Digest of every page of the prompt as it stands in the engine's cache. Equal on two nodes of
  * the same build and layout when their caches are equal bit for bit. */

@@ -6,6 +6,9 @@
  *       ^                  | pages are queued meanwhile, unless they come afterwards      |
  *       +------------------+---- CANCEL, refusal ----------------------------------------+
  *
+ * Further tokens come for who wants no pages, to the end; and for who lets this node carry on,
+ * until they are wanted no more or another request waits.
+ *
  * The engine thread is here: it takes requests one after the other, oldest first. What it has
  * queued leaves by the connections' threads while it works on the next. Planes of a request
  * that holds wait in the session until START.
@@ -17,6 +20,8 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "lynx/runtime.h"
+#include "runtime/carry.h"
+#include "runtime/held_prompt.h"
 #include "runtime/page_pass.h"
 #include "runtime/pump.h"
 
@@ -27,15 +32,6 @@ static const char stopping_text[] = "the prefill node is stopping";
 
 /* Links beyond the connections of sessions, for peers that have said nothing yet. */
 enum { GREETING_MAX = 16 };
-
-/* The prompt whose cache the engine still has. */
-typedef struct held_prompt {
-    lynx_token *tokens;
-    uint32_t capacity, count;
-    bool is_valid;
-    lynx_token first_token;
-    lynx_sampling sampling; /* that chose 'first_token' */
-} held_prompt;
 
 /* A request that waits for the engine. */
 typedef struct waiting {
@@ -59,7 +55,7 @@ struct lynx_prefill_node {
     _Atomic lynx_time_ns ends_at;
 
     /* Of the engine thread. */
-    held_prompt held;
+    lx_held_prompt held;
     waiting *queue; /* a ring of 'queue_room' */
     size_t queue_room, queue_first, queue_count;
     uint64_t request_id; /* in work; 0: none */
@@ -67,6 +63,7 @@ struct lynx_prefill_node {
     lx_page_pass pass;
     uint32_t next_page;
     uint64_t encode_ns;
+    uint32_t carried; /* tokens that were chosen ahead for the request */
     bool is_cancelled;
     bool has_closed; /* a lane did */
     lynx_status close_status;
@@ -79,40 +76,6 @@ static void say(const node *n, lynx_status status, const char *text)
 {
     if (n->options.log)
         n->options.log(n->options.user, status, text);
-}
-
-/* ---- the prompt that is held --------------------------------------------------------- */
-
-static lynx_status held_prompt_set(node *n, const lynx_token *tokens, uint32_t count)
-{
-    held_prompt *held = &n->held;
-    held->is_valid = false;
-    if (count > held->capacity) {
-        lynx_token *grown = lx_alloc(n->memory, count, sizeof(*grown));
-        LX_REQUIRE(grown, LYNX_ERR_MEMORY);
-        lx_free(n->memory, held->tokens, held->capacity, sizeof(*held->tokens));
-        held->tokens = grown;
-        held->capacity = count;
-    }
-    memcpy(held->tokens, tokens, count * sizeof(*tokens));
-    held->count = count;
-    return LYNX_OK;
-}
-
-static bool sampling_is_equal(const lynx_sampling *a, const lynx_sampling *b)
-{
-    return a->temperature == b->temperature && a->top_k == b->top_k && a->top_p == b->top_p &&
-           a->min_p == b->min_p && a->repeat_penalty == b->repeat_penalty &&
-           a->frequency_penalty == b->frequency_penalty &&
-           a->presence_penalty == b->presence_penalty &&
-           a->penalty_tokens == b->penalty_tokens && a->seed == b->seed;
-}
-
-static bool held_prompt_serves(const held_prompt *held, const lynx_request *request)
-{
-    return held->is_valid && held->count == request->token_count &&
-           sampling_is_equal(&held->sampling, &request->sampling) &&
-           memcmp(held->tokens, request->tokens, held->count * sizeof(*held->tokens)) == 0;
 }
 
 /* ---- events -------------------------------------------------------------------------- */
@@ -285,9 +248,9 @@ static bool on_prefill(void *user, uint32_t done, uint32_t total)
 /* Have the cache of the prompt in the engine, and its first token known. */
 static lynx_status prepare_cache(node *n, uint64_t *prefill_ns)
 {
-    held_prompt *held = &n->held;
+    lx_held_prompt *held = &n->held;
     const lynx_request *request = &n->request;
-    if ((request->flags & LYNX_REQUEST_REUSE) && held_prompt_serves(held, request)) {
+    if ((request->flags & LYNX_REQUEST_REUSE) && lx_held_prompt_serves(held, request)) {
         LX_TRY(n->engine->ops->rewind(n->engine, request->token_count));
         lynx_pump_lock(n->pump);
         const lynx_status status =
@@ -295,7 +258,7 @@ static lynx_status prepare_cache(node *n, uint64_t *prefill_ns)
         lynx_pump_unlock(n->pump);
         return status;
     }
-    LX_TRY(held_prompt_set(n, request->tokens, request->token_count));
+    LX_TRY(lx_held_prompt_set(held, request->tokens, request->token_count, n->memory));
     const lynx_time_ns start = lynx_clock_now();
     LX_TRY(n->engine->ops->prefill(n->engine, held->tokens, held->count, on_prefill, n));
     LX_TRY(n->engine->ops->sample(n->engine, 0, &request->sampling, held->tokens, held->count,
@@ -306,8 +269,9 @@ static lynx_status prepare_cache(node *n, uint64_t *prefill_ns)
     return LYNX_OK;
 }
 
-static lynx_status send_token(node *n, lynx_token token)
+static lynx_status send_token(void *user, lynx_token token)
 {
+    node *n = user;
     lynx_pump_lock(n->pump);
     take_events(n);
     const lynx_status status = lynx_sender_token(n->sender, n->request_id, token);
@@ -316,26 +280,66 @@ static lynx_status send_token(node *n, lynx_token token)
     return status;
 }
 
-/* Choose further tokens here and send them as they come. */
-static lynx_status carry_on(node *n)
+/* Further tokens, up to 'answer_tokens' in all, by what the engine's cache is now. */
+static lynx_status send_tokens(node *n, lx_carry_send *send, uint32_t answer_tokens)
+{
+    const lx_carry carry = {.engine = n->engine,
+                            .sampling = &n->request.sampling,
+                            .memory = n->memory,
+                            .send = send,
+                            .user = n};
+    return lx_carry_on(&carry, n->held.tokens, n->held.count, n->held.first_token,
+                       answer_tokens);
+}
+
+/* Carrying on is what is done when there is nothing better to do. */
+static bool is_idle(void *user)
+{
+    node *n = user;
+    lynx_pump_lock(n->pump);
+    take_events(n);
+    const bool has_waiting = n->queue_count > 0;
+    lynx_pump_unlock(n->pump);
+    return !has_waiting && !must_stop(n);
+}
+
+static lynx_status send_while_idle(void *user, lynx_token token)
+{
+    node *n = user;
+    LX_TRY(send_token(n, token));
+    n->carried++;
+    return n->queue_count > 0 ? LYNX_ERR_CANCELLED : LYNX_OK;
+}
+
+/* Bring the cache to the stage that the decode node will have, and choose tokens on it until
+ * they are wanted no more. Whatever ends it: the pages are right without them. */
+static void carry_on(node *n)
 {
     const uint32_t prompt = n->request.token_count;
-    const uint32_t answer = n->request.answer_tokens;
-    lynx_token *history = lx_alloc(n->memory, (size_t)prompt + answer, sizeof(*history));
-    LX_REQUIRE(history, LYNX_ERR_MEMORY);
-    memcpy(history, n->held.tokens, prompt * sizeof(*history));
-    history[prompt] = n->held.first_token;
-    lynx_status status = LYNX_OK;
-    for (uint32_t i = 1; i < answer && status == LYNX_OK; i++) {
-        const uint32_t count = prompt + i;
-        status = n->engine->ops->step(n->engine, history[count - 1]);
-        if (status == LYNX_OK)
-            status = n->engine->ops->sample(n->engine, 0, &n->request.sampling, history, count,
-                                            &history[count]);
-        if (status == LYNX_OK)
-            status = send_token(n, history[count]);
-    }
-    lx_free(n->memory, history, (size_t)prompt + answer, sizeof(*history));
+    const uint32_t room = n->model->context_tokens - prompt;
+    const uint32_t raw_pages = n->pass.raw_pages;
+    uint32_t most = n->options.carry_tokens_max;
+    most = most < n->request.answer_tokens ? most : n->request.answer_tokens;
+    most = most < room ? most : room;
+    if (most <= 1 || !is_idle(n))
+        return;
+    n->held.is_valid = false; /* the cache is not the original any more */
+    lynx_status status = lx_page_pass_all(&n->pass, prompt, is_idle, n);
+    n->pass.raw_pages = raw_pages;
+    if (status == LYNX_OK)
+        status = send_tokens(n, send_while_idle, most);
+    if (status == LYNX_ERR_ENGINE)
+        say(n, status, n->engine->ops->error_text(n->engine));
+}
+
+static lynx_status finish_request(node *n)
+{
+    lynx_pump_lock(n->pump);
+    take_events(n);
+    /* Who lets us carry on says END when the cache is complete: it was delivered. */
+    const bool is_over = n->is_cancelled && (n->request.flags & LYNX_REQUEST_CARRY_ON);
+    const lynx_status status = is_over ? LYNX_OK : lynx_sender_finish(n->sender, n->request_id);
+    lynx_pump_unlock(n->pump);
     return status;
 }
 
@@ -349,12 +353,11 @@ static lynx_status work_on_request(node *n, uint64_t *prefill_ns)
     LX_TRY(send_token(n, n->held.first_token));
     if (has_pages)
         LX_TRY(send_pages(n, n->request.token_count));
-    if (n->request.answer_tokens > 1)
-        LX_TRY(carry_on(n));
-    lynx_pump_lock(n->pump);
-    const lynx_status status = lynx_sender_finish(n->sender, n->request_id);
-    lynx_pump_unlock(n->pump);
-    return status;
+    if (n->request.flags & LYNX_REQUEST_CARRY_ON)
+        carry_on(n);
+    else if (n->request.answer_tokens > 1)
+        LX_TRY(send_tokens(n, send_token, n->request.answer_tokens));
+    return finish_request(n);
 }
 
 /* LYNX_OK, or why the request cannot be served, with a sentence. Called with the lock held. */
@@ -362,12 +365,14 @@ static lynx_status judge(const node *n, const lynx_request *request, char *text,
                          size_t text_size)
 {
     const uint32_t context = n->model->context_tokens;
-    if (request->token_count > context || request->answer_tokens > context ||
-        request->token_count + request->answer_tokens > context) {
+    const bool carries_on = request->flags & LYNX_REQUEST_CARRY_ON; /* as far as it gets */
+    const uint32_t answer_tokens = carries_on ? 1 : request->answer_tokens;
+    if (request->token_count > context || answer_tokens > context ||
+        request->token_count + answer_tokens > context) {
         snprintf(text, text_size,
                  "the prompt of %u tokens and an answer of %u do not fit the prefill node's "
                  "context of %u; start it with a larger --ctx-size",
-                 request->token_count, request->answer_tokens, context);
+                 request->token_count, answer_tokens, context);
         return LYNX_ERR_LIMIT;
     }
     for (uint32_t i = 0; i < request->token_count; i++)
@@ -391,18 +396,22 @@ static lynx_status judge(const node *n, const lynx_request *request, char *text,
 static void write_report(node *n, uint64_t prefill_ns)
 {
     lynx_prefill_report *report = &n->report;
+    char carried[64] = "";
     char text[LYNX_TEXT_MAX];
+    if (n->request.flags & LYNX_REQUEST_CARRY_ON)
+        snprintf(carried, sizeof(carried), ", carried on for %u tokens", n->carried);
     lynx_pump_lock(n->pump);
     report->prefill_ns = prefill_ns;
     report->prefilled += prefill_ns ? n->request.token_count : 0;
     report->encode_ns = n->encode_ns;
+    report->carried += n->carried;
     report->raw_pages = n->pass.raw_pages;
     report->cache_bytes = lynx_shape_cache_bytes(&n->model->shape, n->request.token_count);
     snprintf(text, sizeof(text),
              "prompt of %u tokens: prefill %.2f s, encode %.3f s, cache %llu "
-             "bytes",
+             "bytes%s",
              n->request.token_count, (double)prefill_ns / 1e9, (double)n->encode_ns / 1e9,
-             (unsigned long long)report->cache_bytes);
+             (unsigned long long)report->cache_bytes, carried);
     lynx_pump_unlock(n->pump);
     say(n, LYNX_OK, text);
 }
@@ -417,6 +426,7 @@ static void answer_request(node *n, const waiting *w)
     n->next_page = 0;
     n->is_cancelled = false;
     n->encode_ns = 0;
+    n->carried = 0;
     lynx_pump_lock(n->pump);
     lynx_status status = judge(n, &n->request, text, sizeof(text));
     if (status == LYNX_OK)
@@ -521,6 +531,7 @@ void lynx_prefill_options_init(lynx_prefill_options *options)
         .struct_size = sizeof(*options),
         .connects_per_s = 50,
         .queue_bytes_max = 4ull << 30,
+        .carry_tokens_max = 1024,
         .greet_ns = 5000000000ull,
     };
     lynx_session_options_init(&options->session);
@@ -575,6 +586,6 @@ void lynx_prefill_node_destroy(lynx_prefill_node *n)
     lynx_pump_destroy(n->pump, linger_ns);
     lynx_sender_destroy(n->sender);
     lx_free(n->memory, n->queue, n->queue_room, sizeof(*n->queue));
-    lx_free(n->memory, n->held.tokens, n->held.capacity, sizeof(*n->held.tokens));
+    lx_held_prompt_fini(&n->held, n->memory);
     lx_free(n->memory, n, 1, sizeof(*n));
 }

@@ -32,7 +32,7 @@ typedef struct lx_run {
     lx_run_meter meter;
     uint64_t request_id;
     uint64_t bytes_before; /* that had come when the request was made */
-    bool is_ready, has_first, is_finished, is_over, is_flipped;
+    bool is_ready, has_first, is_finished, is_over, is_flipped, has_yielded;
     bool has_bad_page; /* a page here is whole and not legal: the cache is of no use */
     lynx_status over_status;
 
@@ -87,9 +87,13 @@ void lx_run_note_own_token(lx_run *run);
 /* Plain decoding to the end of the answer; the engine holds all tokens but the last. */
 lynx_status lx_run_decode(lx_run *run);
 
+/* Put the valid tokens, but the last, behind what the cache has. */
+lynx_status lx_run_feed(lx_run *run);
+
 lynx_status lx_run_draft_one(lx_run *run);
 
-/* One pass over the drafts on what is in the cache (and what is pending). */
+/* One pass over the valid tokens and the drafts behind them on what is in the cache (and what
+ * is pending). */
 lynx_status lx_run_verify(lx_run *run);
 
 /* Take the drafts for valid tokens. */

@@ -59,7 +59,8 @@ static void on_token(lx_run *r, const lynx_event *event)
 {
     if (event->count != r->result->token_count || lx_run_is_answered(r))
         return; /* only the first token is wanted, or all of them in order */
-    if (event->count > 0 && r->options->method != LYNX_METHOD_TOKENS)
+    if (event->count > 0 && r->options->method != LYNX_METHOD_TOKENS &&
+        r->options->method != LYNX_METHOD_CARRY)
         return;
     if (event->token < 0 || (uint32_t)event->token >= r->model->vocabulary) {
         lx_run_over(r, LYNX_ERR_PROTOCOL,
@@ -67,6 +68,7 @@ static void on_token(lx_run *r, const lynx_event *event)
         return;
     }
     r->has_first = true;
+    r->result->carried += event->count > 0 && r->options->method == LYNX_METHOD_CARRY;
     lx_run_add_token(r, event->token, event->time);
 }
 
@@ -86,6 +88,12 @@ static void on_event(lx_run *r, const lynx_event *event)
         break;
     case LYNX_EVENT_TOKEN:
         on_token(r, event);
+        break;
+    case LYNX_EVENT_YIELD:
+        r->has_yielded = true;
+        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_YIELD,
+                                     .time = event->time,
+                                     .count = event->count});
         break;
     case LYNX_EVENT_PLANE:
         on_plane(r, event);

@@ -43,6 +43,18 @@ void lx_run_note_own_token(lx_run *r)
 
 /* ---- tokens -------------------------------------------------------------------------- */
 
+lynx_status lx_run_feed(lx_run *r)
+{
+    const uint32_t wanted = r->options->prompt_tokens + r->result->token_count - 1;
+    for (uint32_t done = r->engine->ops->length(r->engine); done < wanted;) {
+        const uint32_t left = wanted - done;
+        const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
+        LX_TRY(r->engine->ops->batch(r->engine, r->history + done, count));
+        done += count;
+    }
+    return LYNX_OK;
+}
+
 /* Plain decoding to the end of the answer; the engine holds all tokens but the last. */
 lynx_status lx_run_decode(lx_run *r)
 {
@@ -63,7 +75,7 @@ lynx_status lx_run_decode(lx_run *r)
 lynx_status lx_run_draft_one(lx_run *r)
 {
     lynx_run_result *result = r->result;
-    const uint32_t count = r->options->prompt_tokens + 1 + result->drafted;
+    const uint32_t count = r->options->prompt_tokens + result->token_count + result->drafted;
     const lynx_time_ns start = lynx_clock_now();
     LX_TRY(r->engine->ops->step(r->engine, r->history[count - 1]));
     LX_TRY(r->engine->ops->sample(r->engine, 0, &r->options->sampling, r->history, count,
@@ -74,17 +86,18 @@ lynx_status lx_run_draft_one(lx_run *r)
         lynx_pace_step(r->options->pace, r->draft_times[result->drafted] - start);
     result->drafted++;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT,
-                                 .count = result->drafted,
+                                 .count = result->token_count + result->drafted - 1,
                                  .token = r->history[count]});
     return LYNX_OK;
 }
 
-/* Run [first token, drafts] through the model in batches; '*accepted' drafts agree, and
- * '*follower' is the token behind them if 'has_follower' rows reach that far. */
+/* Run [valid tokens, drafts] through the model in batches; '*accepted' drafts agree, and
+ * '*follower' is the token behind them if 'rows' reach that far. */
 static lynx_status check_drafts(lx_run *r, uint32_t rows, uint32_t *accepted,
                                 lynx_token *follower)
 {
     const uint32_t first = r->options->prompt_tokens; /* history index of the first token */
+    const uint32_t carried = r->result->token_count - 1;
     const uint32_t drafted = r->result->drafted;
     *accepted = 0;
     for (uint32_t done = 0; done < rows;) {
@@ -95,38 +108,50 @@ static lynx_status check_drafts(lx_run *r, uint32_t rows, uint32_t *accepted,
             const uint32_t index = done + row;
             LX_TRY(r->engine->ops->sample(r->engine, row, &r->options->sampling, r->history,
                                           first + 1 + index, follower));
-            if (index >= drafted)
+            if (index >= carried + drafted)
                 return LYNX_OK; /* all drafts stand, this one is the bonus */
-            if (lynx_accept_count(&r->history[first + 1 + index], follower, 1) == 0)
+            const bool is_equal =
+                lynx_accept_count(&r->history[first + 1 + index], follower, 1) == 1;
+            r->result->carried_other += index < carried && !is_equal;
+            if (index >= carried && !is_equal)
                 return LYNX_OK; /* the correction */
-            (*accepted)++;
+            *accepted += index >= carried;
         }
         done += count;
     }
     return LYNX_OK;
 }
 
+/* The pass that has 'rows' and ends with what 'check_drafts' says, with its moments. */
+static lynx_status run_pass(lx_run *r, uint32_t rows, uint32_t *accepted, lynx_token *follower)
+{
+    const uint32_t drafted = r->result->drafted;
+    const lynx_time_ns start = lynx_clock_now();
+    LX_TRY(check_drafts(r, rows, accepted, follower));
+    const lynx_time_ns end = lynx_clock_now();
+    if (r->options->pace && drafted)
+        lynx_pace_verify(r->options->pace, rows, end - start, drafted, *accepted);
+    return LYNX_OK;
+}
+
 lynx_status lx_run_verify(lx_run *r)
 {
     lynx_run_result *result = r->result;
-    const uint32_t prompt = r->options->prompt_tokens;
+    const uint32_t valid = r->options->prompt_tokens + result->token_count;
     const uint32_t drafted = result->drafted;
-    const bool ends = lx_run_is_end(r, r->history[prompt + drafted]);
+    const bool ends = lx_run_is_end(r, r->history[valid - 1 + drafted]);
     const bool has_bonus = !ends && lx_run_answer_left(r) > drafted;
-    const uint32_t rows = drafted + (has_bonus ? 1 : 0);
+    const uint32_t rows = result->token_count - 1 + drafted + (has_bonus ? 1 : 0);
 
     const lynx_time_ns start = lynx_clock_now();
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .time = start, .total = drafted});
-    LX_TRY(r->engine->ops->rewind(r->engine, prompt));
+    LX_TRY(r->engine->ops->rewind(r->engine, r->options->prompt_tokens));
     LX_TRY(lx_run_apply_pages(r));
     LX_TRY(lx_run_digest(r));
     uint32_t accepted = drafted;
     lynx_token follower = 0;
-    const lynx_time_ns pass_start = lynx_clock_now();
-    LX_TRY(check_drafts(r, rows, &accepted, &follower));
+    LX_TRY(run_pass(r, rows, &accepted, &follower));
     const lynx_time_ns end = lynx_clock_now();
-    if (r->options->pace)
-        lynx_pace_verify(r->options->pace, rows, end - pass_start, drafted, accepted);
     result->verify_ns = end - start;
     result->accepted = accepted;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFIED,
@@ -135,19 +160,20 @@ lynx_status lx_run_verify(lx_run *r)
                                  .total = drafted});
 
     for (uint32_t i = 0; i < accepted && !lx_run_is_answered(r); i++)
-        lx_run_add_token(r, r->history[prompt + 1 + i], r->draft_times[i]);
+        lx_run_add_token(r, r->history[valid + i], r->draft_times[i]);
     if (!lx_run_is_answered(r) && (accepted < drafted || has_bonus))
         lx_run_add_token(r, follower, end);
     /* The cache keeps what is valid and has been input: everything but the last token. */
-    const uint32_t valid = prompt + result->token_count - 1;
-    if (r->engine->ops->length(r->engine) > valid)
-        LX_TRY(r->engine->ops->rewind(r->engine, valid));
+    const uint32_t kept = r->options->prompt_tokens + result->token_count - 1;
+    if (r->engine->ops->length(r->engine) > kept)
+        LX_TRY(r->engine->ops->rewind(r->engine, kept));
     return LYNX_OK;
 }
 
 void lx_run_accept_unverified(lx_run *r)
 {
+    const uint32_t valid = r->options->prompt_tokens + r->result->token_count;
     r->result->accepted = r->result->drafted;
     for (uint32_t i = 0; i < r->result->drafted && !lx_run_is_answered(r); i++)
-        lx_run_add_token(r, r->history[r->options->prompt_tokens + 1 + i], r->draft_times[i]);
+        lx_run_add_token(r, r->history[valid + i], r->draft_times[i]);
 }

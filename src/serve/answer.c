@@ -24,8 +24,11 @@ static lynx_status choose_method(lx_answer *a, lx_api_fault *fault)
         a->run.method = has_nodes ? LYNX_METHOD_SPECULATE : LYNX_METHOD_LOCAL;
         return LYNX_OK;
     case LX_API_METHOD_SPECULATE:
+    case LX_API_METHOD_CARRY:
     case LX_API_METHOD_WAIT:
-        a->run.method = asked == LX_API_METHOD_WAIT ? LYNX_METHOD_WAIT : LYNX_METHOD_SPECULATE;
+        a->run.method = asked == LX_API_METHOD_WAIT    ? LYNX_METHOD_WAIT
+                        : asked == LX_API_METHOD_CARRY ? LYNX_METHOD_CARRY
+                                                       : LYNX_METHOD_SPECULATE;
         if (has_nodes)
             return LYNX_OK;
         lx_api_fault_set(fault, 400, NULL,
@@ -52,7 +55,10 @@ static const char *reason_of(const lx_answer *a)
 
 static const char *method_name(const lx_answer *a)
 {
-    return is_local(a) ? "local" : a->run.method == LYNX_METHOD_WAIT ? "wait" : "speculate";
+    return is_local(a)                          ? "local"
+           : a->run.method == LYNX_METHOD_WAIT  ? "wait"
+           : a->run.method == LYNX_METHOD_CARRY ? "carry"
+                                                : "speculate";
 }
 
 /* The prefill node whose cache the answer stands on. */
@@ -139,6 +145,7 @@ static lx_api_meta meta_of(const lx_answer *a, lynx_time_ns now)
                          .prompt_tokens = a->run.prompt_tokens,
                          .drafted = r->drafted,
                          .accepted = r->accepted,
+                         .carried = r->carried,
                          .bytes = r->bytes_total,
                          .bytes_before_first_draft = r->bytes_before_first_draft,
                          .prefill_ms = lx_answer_ms(a, a->prefill_at),
@@ -179,6 +186,7 @@ static void count(lx_answer *a)
     atomic_fetch_add(&m->tokens_out, a->result.token_count);
     atomic_fetch_add(&m->drafted, a->result.drafted);
     atomic_fetch_add(&m->accepted, a->result.accepted);
+    atomic_fetch_add(&m->carried, a->result.carried);
     atomic_fetch_add(&m->recomputed, a->result.is_recomputed);
     if (a->anchor_at > from)
         lx_histogram_add(&m->anchor, a->anchor_at - from);

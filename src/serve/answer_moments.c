@@ -51,9 +51,10 @@ static void say_simple(lx_answer *a, const lynx_moment *m, const char *name)
 static void say_start(lx_answer *a, const lynx_moment *m)
 {
     static const char *const names[] = {
-        [LYNX_METHOD_SPECULATE] = "speculate", [LYNX_METHOD_WAIT] = "wait",
-        [LYNX_METHOD_LOCAL] = "local",         [LYNX_METHOD_LOCAL_FULL] = "local",
-        [LYNX_METHOD_ANCHOR] = "anchor",       [LYNX_METHOD_TOKENS] = "tokens"};
+        [LYNX_METHOD_SPECULATE] = "speculate", [LYNX_METHOD_CARRY] = "carry",
+        [LYNX_METHOD_WAIT] = "wait",           [LYNX_METHOD_LOCAL] = "local",
+        [LYNX_METHOD_LOCAL_FULL] = "local",    [LYNX_METHOD_ANCHOR] = "anchor",
+        [LYNX_METHOD_TOKENS] = "tokens"};
     const lynx_model *model = a->engine->ops->model(a->engine);
     const uint32_t pages = lynx_shape_page_count(&model->shape, a->run.prompt_tokens);
     say_event(a, json_pack("{s:s, s:f, s:s, s:I, s:I, s:I, s:I}", "event", "start", "t_ms",
@@ -103,7 +104,7 @@ static void say_text(lx_answer *a, const lynx_moment *m, const char *name, const
 static void say_draft(lx_answer *a, const lynx_moment *m)
 {
     lx_buffer text = {0};
-    if (m->count == 1) /* the first one follows the valid text */
+    if (m->count == a->token_count) /* the first one follows the valid text */
         a->draft = a->valid;
     put_token_text(a, m->token, &a->draft, &text);
     say_text(a, m, "draft", text.data);
@@ -121,6 +122,12 @@ static void say_verify(lx_answer *a, const lynx_moment *m)
 {
     say_event(a, json_pack("{s:s, s:f, s:I}", "event", "verify", "t_ms",
                            lx_answer_ms(a, m->time), "drafts", (json_int_t)m->total));
+}
+
+static void say_carried(lx_answer *a, const lynx_moment *m, const char *name)
+{
+    say_event(a, json_pack("{s:s, s:f, s:I}", "event", name, "t_ms", lx_answer_ms(a, m->time),
+                           "tokens", (json_int_t)m->count));
 }
 
 static void say_lost(lx_answer *a, const lynx_moment *m)
@@ -209,6 +216,12 @@ static void say_moment(lx_answer *a, const lynx_moment *m)
         break;
     case LYNX_MOMENT_LOST:
         say_lost(a, m);
+        break;
+    case LYNX_MOMENT_YIELD:
+        say_carried(a, m, "yield");
+        break;
+    case LYNX_MOMENT_HANDOVER:
+        say_carried(a, m, "handover");
         break;
     case LYNX_MOMENT_TOKEN:
         break; /* on_token() */

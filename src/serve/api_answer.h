@@ -25,7 +25,7 @@ typedef struct lx_api_meta {
     const char *method, *reason;
     const char *prefill_node; /* NULL: none */
     bool is_recomputed;
-    uint32_t seed, prompt_tokens, drafted, accepted;
+    uint32_t seed, prompt_tokens, drafted, accepted, carried;
     uint64_t bytes, bytes_before_first_draft;
     double prefill_ms, anchor_ms, complete_ms, verify_ms, ttft_ms, total_ms;
 } lx_api_meta;

@@ -161,15 +161,16 @@ static bool take_stream(const lx_members *body, lx_api_request *r)
 
 static bool take_method(const lx_members *lynx, lx_api_request *r)
 {
-    static const char *const names[] = {"speculate", "wait", "local"};
+    static const char *const names[] = {"speculate", "carry", "wait", "local"};
     const char *name = NULL;
     if (!lx_members_string(lynx, "method", &name))
         return false;
-    for (int i = 0; name && i < 3; i++)
+    for (int i = 0; name && i < 4; i++)
         if (strcmp(name, names[i]) == 0)
             r->method = (lx_api_method)(LX_API_METHOD_SPECULATE + i);
     return !name || r->method != LX_API_METHOD_ANY ||
-           lx_members_refuse(lynx, "method", "must be \"speculate\", \"wait\" or \"local\"");
+           lx_members_refuse(lynx, "method",
+                             "must be \"speculate\", \"carry\", \"wait\" or \"local\"");
 }
 
 /* Our own members: one that is unknown is a mistake. */

@@ -25,6 +25,7 @@ typedef enum lx_api_kind {
 typedef enum lx_api_method {
     LX_API_METHOD_ANY,
     LX_API_METHOD_SPECULATE,
+    LX_API_METHOD_CARRY,
     LX_API_METHOD_WAIT,
     LX_API_METHOD_LOCAL
 } lx_api_method;

@@ -186,6 +186,9 @@ void lx_metrics_write(lx_metrics *m, lynx_remote *const *remotes, const char *co
               atomic_load(&m->tokens_in));
     put_value(out, "lynx_answer_tokens_total", "counter", "Valid tokens of answers.",
               atomic_load(&m->tokens_out));
+    put_value(out, "lynx_carried_tokens_total", "counter",
+              "Tokens that prefill nodes chose while the cache travelled.",
+              atomic_load(&m->carried));
     put_value(out, "lynx_drafted_tokens_total", "counter", "Tokens drafted on the anchor.",
               atomic_load(&m->drafted));
     put_value(out, "lynx_accepted_tokens_total", "counter", "Drafts that verification kept.",

@@ -44,7 +44,7 @@ typedef struct lx_histogram {
 typedef struct lx_metrics {
     atomic_ullong requests[LX_ROUTE_COUNT][LX_OUTCOME_COUNT];
     atomic_ullong losses[LX_STATUSES]; /* a prefill node given up in a request, by -status */
-    atomic_ullong tokens_in, tokens_out, drafted, accepted, recomputed;
+    atomic_ullong tokens_in, tokens_out, drafted, accepted, carried, recomputed;
     atomic_uint queued, busy, slots, connections;
     lx_histogram wait, anchor, ttft, verify, stall, total;
 } lx_metrics;

@@ -16,9 +16,13 @@ enum { PAYLOAD_ROOM_FIRST = 1024 };
 enum { OUTBOX_BYTES_MAX = 4 << 20 };
 
 /* wire/ may not look up to session.h; here both are seen. */
-_Static_assert(LX_REQUEST_FLAGS_KNOWN == (LYNX_REQUEST_HOLD | LYNX_REQUEST_REUSE |
-                                          LYNX_REQUEST_NO_PAGES | LYNX_REQUEST_AFTER_PREFILL),
+_Static_assert(LX_REQUEST_FLAGS_KNOWN ==
+                   (LYNX_REQUEST_HOLD | LYNX_REQUEST_REUSE | LYNX_REQUEST_NO_PAGES |
+                    LYNX_REQUEST_AFTER_PREFILL | LYNX_REQUEST_CARRY_ON),
                "flags of a request");
+_Static_assert((int)LX_REQUEST_CARRY_ON == (int)LYNX_REQUEST_CARRY_ON &&
+                   LX_REQUEST_NOT_CARRIED == (LYNX_REQUEST_HOLD | LYNX_REQUEST_NO_PAGES),
+               "flags that do not go together");
 _Static_assert((int)LX_TEXT_BYTES_MAX == (int)LYNX_SESSION_TEXT_MAX, "text limit");
 
 /* ---- events and texts ---------------------------------------------------------------- */
@@ -261,7 +265,7 @@ typedef struct message_rule {
     bool from_sender, from_receiver;
 } message_rule;
 
-static const message_rule rules[LX_MESSAGE_FLOW + 1] = {
+static const message_rule rules[LX_MESSAGE_LAST + 1] = {
     [LX_MESSAGE_HELLO] = {LX_HELLO_FIXED_BYTES, LX_HELLO_BYTES_MAX, true, true},
     [LX_MESSAGE_CLOSE] = {LX_REASON_FIXED_BYTES, LX_REASON_BYTES_MAX, true, true},
     [LX_MESSAGE_PING] = {0, 0, true, true},
@@ -281,6 +285,7 @@ static const message_rule rules[LX_MESSAGE_FLOW + 1] = {
     [LX_MESSAGE_PROGRESS] = {LX_PROGRESS_BYTES, LX_PROGRESS_BYTES, true, false},
     [LX_MESSAGE_READY] = {0, 0, true, false},
     [LX_MESSAGE_TOKEN] = {LX_TOKEN_BYTES, LX_TOKEN_BYTES, true, false},
+    [LX_MESSAGE_YIELD] = {LX_YIELD_BYTES, LX_YIELD_BYTES, true, false},
     [LX_MESSAGE_PAGE] = {LX_PAGE_FIXED_BYTES, LX_PAGE_FIXED_BYTES + LX_PAGE_CHUNK_BYTES_MAX,
                          true, false},
 };
@@ -309,7 +314,7 @@ static bool may_come(const lx_lane *lane, uint8_t type)
 static lynx_status begin_payload(lx_lane *lane)
 {
     const lx_frame *frame = &lane->frame;
-    const bool is_known = frame->type >= LX_MESSAGE_HELLO && frame->type <= LX_MESSAGE_FLOW;
+    const bool is_known = frame->type >= LX_MESSAGE_HELLO && frame->type <= LX_MESSAGE_LAST;
     if (!is_known && (frame->flags & LX_FRAME_SKIPPABLE)) {
         lane->input = LX_INPUT_SKIP;
         lane->left = frame->payload_bytes;

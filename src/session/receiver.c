@@ -100,7 +100,7 @@ void lx_receiver_check_complete(lynx_receiver *receiver, lx_receiver_request *re
         !lx_receiver_wants_pages(request) ||
         request->marked == lynx_page_map_needed(request->map) * (uint64_t)request->plane_count;
     if (request->phase == LX_WANT_ACTIVE && has_pages &&
-        request->next_token == request->request.answer_tokens)
+        (request->has_yielded || request->next_token == request->request.answer_tokens))
         lx_receiver_end_request(receiver, request, LYNX_EVENT_FINISH, LYNX_OK, NULL);
 }
 
@@ -253,7 +253,7 @@ lynx_status lynx_receiver_request(lynx_receiver *receiver, const lynx_request *r
     LX_REQUIRE(receiver->failure == LYNX_OK, LYNX_ERR_CLOSED);
     LX_REQUIRE(request->token_count >= 1 && request->token_count <= LYNX_PROMPT_TOKENS_MAX &&
                    request->tokens && request->answer_tokens >= 1 &&
-                   (request->flags & ~(uint32_t)LX_REQUEST_FLAGS_KNOWN) == 0,
+                   lx_request_flags_agree(request->flags),
                LYNX_ERR_ARGUMENT);
     LX_TRY(lynx_codec_spec_check(&request->spec));
     LX_TRY(lynx_sampling_check(&request->sampling));

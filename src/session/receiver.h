@@ -58,6 +58,7 @@ typedef struct lx_receiver_request {
     bool is_known;       /* the connection of lane 0 told the sender of it */
     bool is_ready;       /* READY came */
     bool is_started;     /* START was sent, or need not be */
+    bool has_yielded;    /* YIELD came */
     uint32_t plane_count;
     lynx_page_map *map;
     lx_plane_slot *planes; /* [slot][plane] */

@@ -46,7 +46,7 @@ static lynx_status on_active_message(lynx_receiver *receiver, lx_receiver_reques
     case LX_MESSAGE_TOKEN:
         LX_TRY(lx_token_decode(payload, &token));
         LX_REQUIRE(token.index == request->next_token &&
-                       token.index < request->request.answer_tokens,
+                       token.index < request->request.answer_tokens && !request->has_yielded,
                    LYNX_ERR_PROTOCOL);
         event->type = LYNX_EVENT_TOKEN;
         event->count = token.index;
@@ -58,10 +58,20 @@ static lynx_status on_active_message(lynx_receiver *receiver, lx_receiver_reques
             return LYNX_OK; /* said again to a new lane */
         event->type = LYNX_EVENT_READY;
         break;
+    case LX_MESSAGE_YIELD:
+        LX_TRY(lx_yield_decode(payload, &event->count));
+        LX_REQUIRE((request->request.flags & LYNX_REQUEST_CARRY_ON) && event->count >= 1 &&
+                       event->count == request->next_token,
+                   LYNX_ERR_PROTOCOL);
+        if (request->has_yielded)
+            return LYNX_OK; /* said again to a new lane */
+        event->type = LYNX_EVENT_YIELD;
+        break;
     default:
         return LYNX_ERR_PROTOCOL;
     }
     LX_TRY(lx_receiver_push_event(receiver, request, event));
+    request->has_yielded |= type == LX_MESSAGE_YIELD;
     request->is_ready |= type == LX_MESSAGE_READY;
     request->next_token += type == LX_MESSAGE_TOKEN;
     lx_receiver_check_complete(receiver, request);

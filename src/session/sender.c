@@ -184,6 +184,16 @@ lynx_status lx_sender_tell_tokens(lynx_sender *sender, lx_sender_request *reques
     return LYNX_OK;
 }
 
+lynx_status lx_sender_tell_yield(lynx_sender *sender, lx_sender_request *request)
+{
+    uint8_t payload[LX_YIELD_BYTES];
+    lx_writer writer = lx_writer_of(payload, sizeof(payload));
+    if (request->answer_count == request->request.answer_tokens)
+        return LYNX_OK; /* all of them came: there is nothing to yield */
+    lx_yield_encode(&writer, request->answer_count);
+    return lx_sender_tell(sender, request, LX_MESSAGE_YIELD, payload, writer.offset);
+}
+
 /* ---- sessions ------------------------------------------------------------------------ */
 
 static lx_session *find_session(lynx_sender *sender, const uint8_t id[LYNX_ID_BYTES])
@@ -388,11 +398,20 @@ static lynx_status active(lynx_sender *sender, uint64_t key, lx_sender_request *
     return LYNX_OK;
 }
 
+/* Who carries on gets no further than the context, whatever was asked for. */
+static uint32_t answer_room(const lynx_sender *sender, const lynx_request *request)
+{
+    const uint32_t context = sender->identity.context_tokens;
+    const bool is_less =
+        (request->flags & LYNX_REQUEST_CARRY_ON) && context && context < request->answer_tokens;
+    return is_less ? context : request->answer_tokens;
+}
+
 lynx_status lynx_sender_accept(lynx_sender *sender, uint64_t request_id)
 {
     lx_sender_request *request = find(sender, request_id);
     LX_REQUIRE(request && request->phase == LX_ASKED, LYNX_ERR_STATE);
-    const uint32_t room = request->request.answer_tokens;
+    const uint32_t room = answer_room(sender, &request->request);
     if (!request->answer)
         request->answer = lx_alloc(sender->identity.memory, room, sizeof(*request->answer));
     LX_REQUIRE(request->answer, LYNX_ERR_MEMORY);
@@ -484,12 +503,16 @@ lynx_status lynx_sender_finish(lynx_sender *sender, uint64_t request_id)
 {
     lx_sender_request *request;
     LX_TRY(active(sender, request_id, &request));
-    LX_REQUIRE(request->answer_count == request->answer_room, LYNX_ERR_STATE);
+    const bool carries_on = request->request.flags & LYNX_REQUEST_CARRY_ON;
+    const uint32_t least = carries_on ? 1 : request->request.answer_tokens;
+    LX_REQUIRE(request->answer_count >= least, LYNX_ERR_STATE);
     LX_REQUIRE((request->request.flags & LYNX_REQUEST_NO_PAGES) ||
                    lynx_page_map_is_complete(request->added, request->plane_count - 1),
                LYNX_ERR_STATE);
     if (request->request.flags & LYNX_REQUEST_HOLD)
         LX_TRY(lx_sender_tell(sender, request, LX_MESSAGE_READY, NULL, 0));
+    if (carries_on)
+        LX_TRY(lx_sender_tell_yield(sender, request));
     request->is_finishing = true;
     lx_sender_check_delivered(sender, request);
     return LYNX_OK;

@@ -181,6 +181,7 @@ lynx_status lx_sender_tell(lynx_sender *sender, lx_sender_request *request,
                            lx_message_type type, const void *payload, size_t size);
 lynx_status lx_sender_tell_progress(lynx_sender *sender, lx_sender_request *request);
 lynx_status lx_sender_tell_tokens(lynx_sender *sender, lx_sender_request *request);
+lynx_status lx_sender_tell_yield(lynx_sender *sender, lx_sender_request *request);
 
 /* ---- sender_messages.c --------------------------------------------------------------- */
 

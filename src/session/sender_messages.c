@@ -31,7 +31,10 @@ static lynx_status tell_all(lynx_sender *sender, lx_sender_request *request)
         LX_TRY(lx_sender_tell_progress(sender, request));
     if (request->is_finishing && (request->request.flags & LYNX_REQUEST_HOLD))
         LX_TRY(lx_sender_tell(sender, request, LX_MESSAGE_READY, NULL, 0));
-    return lx_sender_tell_tokens(sender, request);
+    LX_TRY(lx_sender_tell_tokens(sender, request));
+    const bool has_yielded =
+        request->is_finishing && (request->request.flags & LYNX_REQUEST_CARRY_ON);
+    return has_yielded ? lx_sender_tell_yield(sender, request) : LYNX_OK;
 }
 
 /* Planes and tokens may leave from now on. */
@@ -130,7 +133,7 @@ static lynx_status on_request(lynx_sender *sender, lx_lane *lane, uint64_t id,
     if (!slot)
         return lx_lane_refuse(lane, id, LYNX_ERR_LIMIT,
                               "this session has as many requests open as it may");
-    if (context && message.answer_tokens > context)
+    if (context && message.answer_tokens > context && !(message.flags & LYNX_REQUEST_CARRY_ON))
         return lx_lane_refuse(
             lane, id, LYNX_ERR_LIMIT,
             "the answer does not fit the prefill node's context; start it with "

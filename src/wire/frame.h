@@ -24,7 +24,7 @@
 enum {
     LX_FRAME_BYTES = 40,
     LX_WIRE_VERSION = 2,
-    LX_WIRE_VERSION_MINOR = 0,
+    LX_WIRE_VERSION_MINOR = 1,
     LX_FRAME_SKIPPABLE = 1,                  /* flag: who does not know the type skips it */
     LX_PAYLOAD_BYTES_MAX = (64 << 20) + 4096 /* a REQUEST of 2^24 tokens and its fixed part */
 };
@@ -45,7 +45,9 @@ typedef enum lx_message_type {
     LX_MESSAGE_CLOSE = 13,
     LX_MESSAGE_PING = 14,
     LX_MESSAGE_RESUME = 15,
-    LX_MESSAGE_FLOW = 16
+    LX_MESSAGE_FLOW = 16,
+    LX_MESSAGE_YIELD = 17,
+    LX_MESSAGE_LAST = LX_MESSAGE_YIELD
 } lx_message_type;
 
 typedef struct lx_frame {

@@ -24,6 +24,7 @@ enum {
     LX_PAGE_CHUNK_BYTES_MAX = 1 << 20,
     LX_PROGRESS_BYTES = 4,
     LX_TOKEN_BYTES = 8,
+    LX_YIELD_BYTES = 4,
     LX_REASON_FIXED_BYTES = 8, /* before the text */
     LX_REASON_BYTES_MAX = LX_REASON_FIXED_BYTES + LX_TEXT_BYTES_MAX,
     LX_CONTROL_BYTES_MAX = 65536, /* of control messages in one write */
@@ -34,8 +35,11 @@ enum {
     LX_RESUME_ASKED = 2,        /* ACCEPT has not come yet; REQUEST follows */
     LX_ACK_ENTRY_BYTES = 8,     /* of ACK and AGAIN */
     LX_ACK_ENTRIES_MAX = 256,
-    LX_SHAPE_BYTES = 52,        /* of one layer, in the digest of HELLO */
-    LX_REQUEST_FLAGS_KNOWN = 15 /* the LYNX_REQUEST_... of lynx/session.h; checked there */
+    LX_SHAPE_BYTES = 52, /* of one layer, in the digest of HELLO */
+    /* The LYNX_REQUEST_... of lynx/session.h; checked there. */
+    LX_REQUEST_FLAGS_KNOWN = 31,
+    LX_REQUEST_CARRY_ON = 16,
+    LX_REQUEST_NOT_CARRIED = 5 /* flags that do not go with it: hold, no pages */
 };
 
 typedef struct lx_hello {
@@ -104,6 +108,9 @@ void lx_shape_encode(const lynx_shape *shape, uint32_t layer, uint8_t bytes[LX_S
 void lx_hello_encode(lx_writer *writer, const lx_hello *hello);
 lynx_status lx_hello_decode(lynx_bytes payload, lx_hello *hello);
 
+/* All flags are known, and may stand together. */
+bool lx_request_flags_agree(uint32_t flags);
+
 void lx_request_encode(lx_writer *writer, const lx_request_message *request);
 lynx_status lx_request_decode(lynx_bytes payload, lx_request_message *request);
 
@@ -117,6 +124,10 @@ lynx_status lx_progress_decode(lynx_bytes payload, uint32_t *done);
 
 void lx_token_encode(lx_writer *writer, const lx_token_message *token);
 lynx_status lx_token_decode(lynx_bytes payload, lx_token_message *token);
+
+/* YIELD: tokens that were chosen in all. */
+void lx_yield_encode(lx_writer *writer, uint32_t token_count);
+lynx_status lx_yield_decode(lynx_bytes payload, uint32_t *token_count);
 
 /* RESUME is a count, a serial number that rises with each RESUME of a session, and so many
  * entries. */

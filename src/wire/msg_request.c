@@ -58,6 +58,12 @@ static void decode_sampling(lx_reader *reader, lynx_sampling *sampling)
     sampling->seed = lx_read_u32(reader);
 }
 
+bool lx_request_flags_agree(uint32_t flags)
+{
+    return (flags & ~(uint32_t)LX_REQUEST_FLAGS_KNOWN) == 0 &&
+           (!(flags & LX_REQUEST_CARRY_ON) || !(flags & LX_REQUEST_NOT_CARRIED));
+}
+
 void lx_request_encode(lx_writer *writer, const lx_request_message *request)
 {
     encode_spec(writer, &request->spec);
@@ -81,10 +87,9 @@ lynx_status lx_request_decode(lynx_bytes payload, lx_request_message *request)
     lx_read_bytes(&reader, r.ticket, sizeof(r.ticket));
 
     LX_REQUIRE(!reader.ran_out, LYNX_ERR_PROTOCOL);
-    LX_REQUIRE((r.flags & ~(uint32_t)LX_REQUEST_FLAGS_KNOWN) == 0, LYNX_ERR_PROTOCOL);
     LX_REQUIRE(r.token_count >= 1 && r.token_count <= LYNX_PROMPT_TOKENS_MAX,
                LYNX_ERR_PROTOCOL);
-    LX_REQUIRE(r.answer_tokens >= 1, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(r.answer_tokens >= 1 && lx_request_flags_agree(r.flags), LYNX_ERR_PROTOCOL);
     r.tokens.size = (size_t)r.token_count * 4;
     r.tokens.data = lx_read_view(&reader, r.tokens.size);
     LX_REQUIRE(!reader.ran_out && lx_reader_left(&reader) == 0, LYNX_ERR_PROTOCOL);

@@ -22,6 +22,16 @@ lynx_status lx_reason_decode(lynx_bytes payload, lx_reason *reason)
     return LYNX_OK;
 }
 
+/* PROGRESS and YIELD are a number. */
+static lynx_status decode_number(lynx_bytes payload, uint32_t *number)
+{
+    lx_reader reader = lx_reader_of(payload.data, payload.size);
+    const uint32_t value = lx_read_u32(&reader);
+    LX_REQUIRE(!reader.ran_out && lx_reader_left(&reader) == 0, LYNX_ERR_PROTOCOL);
+    *number = value;
+    return LYNX_OK;
+}
+
 void lx_progress_encode(lx_writer *writer, uint32_t done)
 {
     lx_write_u32(writer, done);
@@ -29,11 +39,17 @@ void lx_progress_encode(lx_writer *writer, uint32_t done)
 
 lynx_status lx_progress_decode(lynx_bytes payload, uint32_t *done)
 {
-    lx_reader reader = lx_reader_of(payload.data, payload.size);
-    const uint32_t value = lx_read_u32(&reader);
-    LX_REQUIRE(!reader.ran_out && lx_reader_left(&reader) == 0, LYNX_ERR_PROTOCOL);
-    *done = value;
-    return LYNX_OK;
+    return decode_number(payload, done);
+}
+
+void lx_yield_encode(lx_writer *writer, uint32_t token_count)
+{
+    lx_write_u32(writer, token_count);
+}
+
+lynx_status lx_yield_decode(lynx_bytes payload, uint32_t *token_count)
+{
+    return decode_number(payload, token_count);
 }
 
 void lx_token_encode(lx_writer *writer, const lx_token_message *token)

@@ -86,7 +86,7 @@ class Answers(Pair):
     def test_methods_give_the_same_text(self):
         prompt = LICENSE[:700]
         want = self.lynx_run("--raw-prompt", prompt=prompt)
-        for method in ("speculate", "wait", "local"):
+        for method in ("speculate", "carry", "wait", "local"):
             with self.subTest(method=method):
                 got = self.node.ask(prompt, COMPLETIONS, max_tokens=24, lynx={"method": method})
                 self.assertEqual(got["choices"][0]["text"], want["text"])

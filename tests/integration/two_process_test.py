@@ -164,6 +164,67 @@ class TwoProcesses(unittest.TestCase):
             self.assertNotEqual(json.loads(skipped.stdout)["tokens"], want["tokens"])
 
 
+class CarryOn(unittest.TestCase):
+    """The prefill node decodes on while the cache travels."""
+
+    def check(self, path, node, size, options, tokens=48):
+        """What was reported, and what the tokens would be on a cache that passed no codec."""
+        common = ["-m", path, "-p", TEXT[:size], "--raw-prompt", "-n", tokens, "--json",
+                  "--cache-digest", "--ignore-end", *options]
+        got = lynx_run("--prefill", node.address, "--method", "carry", *common)
+        self.assertEqual(got.returncode, 0, got.stderr)
+        got = json.loads(got.stdout)
+        want = json.loads(lynx_run("--plain", *common).stdout)
+        raw = json.loads(lynx_run("--local", *common).stdout)
+        self.assertEqual(got["tokens"], want["tokens"], f"{size} characters, {options}")
+        self.assertEqual(got["carried_other"], 0)
+        self.assertFalse(got["is_recomputed"])
+        if got["complete_s"]:
+            self.assertEqual(got["cache_digest"], want["cache_digest"])
+        return got, raw["tokens"]
+
+    def test_tokens_are_those_of_a_plain_process(self):
+        """On a slow link to the end, on a fast one until the decode node takes over. Some tokens
+        are other ones on the cache as the prefill left it: to leave it so would be seen here."""
+        path = model("smollm2-135m-f16.gguf")
+        carried, other = [], 0
+        for rate, prompts in (8, [(900, []), (900, SAMPLED)]), (40, [(300, SAMPLED)]):
+            with start_node(path, "--link-mbps", rate) as node:
+                for size, options in prompts:
+                    got, raw = self.check(path, node, size, options)
+                    carried.append(got["carried"])
+                    first = slice(got["carried"] + 1)
+                    other += got["tokens"][first] != raw[first]
+        self.assertGreater(max(carried), 4)
+        self.assertLess(min(carried), 47)
+        self.assertGreater(other, 0)
+
+    def test_layers_with_windows(self):
+        path = model("gemma3-270m-f16.gguf")
+        with start_node(path, "--link-mbps", 8) as node:
+            got, _ = self.check(path, node, 2600, SAMPLED, tokens=16)
+        self.assertGreater(got["carried"], 0)
+
+    def test_another_request_ends_it(self):
+        """The first one goes on with drafts behind what was carried."""
+        path = model("smollm2-135m-f16.gguf")
+        common = ["-m", path, "-p", TEXT[:900], "--raw-prompt", "-n", 200, "--json",
+                  "--ignore-end"]
+        with start_node(path, "--link-mbps", 2) as node:
+            with subprocess.Popen([BIN / "lynx", "run", "--prefill", node.address, "--method",
+                                   "carry", *map(str, common)], stdout=subprocess.PIPE,
+                                  text=True) as first:
+                node.await_condition(lambda: "a decode node with" in node.log())
+                second = lynx_run("--prefill", node.address, "-m", path, "-p", "One two three",
+                                  "-n", 4, "--method", "tokens", "--json")
+                self.assertEqual(second.returncode, 0, second.stderr)
+                self.assertIsNone(first.poll())
+                got = json.loads(first.communicate(timeout=300)[0])
+        self.assertEqual(got["tokens"], json.loads(lynx_run("--plain", *common).stdout)["tokens"])
+        self.assertLess(got["carried"], 199)
+        self.assertGreater(got["drafted"], 0)
+
+
 def peak_bytes(process):
     """The most memory that it had."""
     status = pathlib.Path(f"/proc/{process.pid}/status").read_text()

@@ -66,7 +66,7 @@ static void check_over(const test_pair *pair, uint64_t seed)
     CHECK(pair->delivered + pair->cancels == pair->request_count);
 }
 
-/* F-21, F-24, F-25, F-26, F-27, F-28, F-29, F-38, F-39 */
+/* F-21, F-24, F-25, F-26, F-27, F-28, F-29, F-38, F-39, F-60 */
 static void test_random_cuts(void **state)
 {
     (void)state;
@@ -79,6 +79,7 @@ static void test_random_cuts(void **state)
         ask(&pair, 0, 1 + (uint32_t)test_rng_below(&pair.rng, 140), 0);
         ask(&pair, 0, 40, LYNX_REQUEST_HOLD);
         ask(&pair, 0, 40, LYNX_REQUEST_NO_PAGES);
+        ask(&pair, 0, 40, LYNX_REQUEST_CARRY_ON);
         storm(&pair, 1 + (uint32_t)(seed % 20), 1 + (uint32_t)test_rng_below(&pair.rng, 100));
         CHECK(test_pair_complete(&pair, hour));
         check_over(&pair, seed);

@@ -83,6 +83,33 @@ static void test_flags(void **state)
     }
 }
 
+/* A prefill node carries on, to the end or to any token before; the decode node hears how far.
+ * F-60, F-61 */
+static void test_carry_on(void **state)
+{
+    (void)state;
+    uint32_t yields = 0;
+    uint32_t requests = 0;
+    for (uint64_t seed = 1; seed <= test_seeds(300); seed++) {
+        static test_pair pair;
+        test_pair_init(&pair, seed);
+        pair.peers[0].options.lanes = 1 + (uint32_t)(seed % TEST_LANES);
+        assert_int_equal(test_pair_create(&pair), LYNX_OK);
+        for (uint32_t i = 0; i < 3; i++)
+            ask(&pair, 1 + (uint32_t)test_rng_below(&pair.rng, 90), LYNX_REQUEST_CARRY_ON);
+        CHECK(test_pair_complete(&pair, hour));
+        CHECK(pair.finishes == 3 && pair.delivered == 3 && pair.refuses == 0);
+        CHECK(pair.sender_closes + pair.receiver_closes == 0);
+        for (uint32_t i = 0; i < 3; i++)
+            CHECK(pair.requests[i].has_yielded ==
+                  (pair.requests[i].tokens_most < pair.requests[i].request.answer_tokens));
+        yields += pair.yields;
+        requests += 3;
+        test_end_pair(&pair, seed);
+    }
+    assert_true(yields > 0 && yields < requests);
+}
+
 static void test_end_at_any_moment(void **state)
 {
     (void)state;
@@ -258,10 +285,15 @@ static void test_noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_planes_arrive), cmocka_unit_test(test_flags),
-        cmocka_unit_test(test_end_at_any_moment), cmocka_unit_test(test_destroy_at_any_moment),
-        cmocka_unit_test(test_small_pools),       cmocka_unit_test(test_broken_planes),
-        cmocka_unit_test(test_flipped_bits),      cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_all_planes_arrive),
+        cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_carry_on),
+        cmocka_unit_test(test_end_at_any_moment),
+        cmocka_unit_test(test_destroy_at_any_moment),
+        cmocka_unit_test(test_small_pools),
+        cmocka_unit_test(test_broken_planes),
+        cmocka_unit_test(test_flipped_bits),
+        cmocka_unit_test(test_noise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -132,6 +132,9 @@ static void on_request(test_pair *pair, const lynx_event *event)
                  event->request->tokens[0] == r->request.tokens[0]);
     r->key = event->request_id;
     r->tokens_told = r->progress_told = 0;
+    r->tokens_most = r->request.answer_tokens;
+    if (r->request.flags & LYNX_REQUEST_CARRY_ON)
+        r->tokens_most = 1 + (uint32_t)test_rng_below(&pair->rng, r->request.answer_tokens);
     r->is_finished_there = r->is_failing_there = false;
     if (pair->is_manual)
         return;
@@ -211,7 +214,7 @@ static void tell_more(test_pair *pair, test_request *r, uint32_t index)
 static bool work_on(test_pair *pair, uint32_t index)
 {
     test_request *r = &pair->requests[index];
-    const bool has_more = r->tokens_told < r->request.answer_tokens;
+    const bool has_more = r->tokens_told < r->tokens_most;
     if (r->is_failing_there) {
         give_up(pair, r);
         return !r->is_failing_there;
@@ -318,7 +321,8 @@ static void on_plane(test_pair *pair, test_request *r, const lynx_event *event)
 static void on_over(test_pair *pair, test_request *r, const lynx_event *event)
 {
     const bool has_all =
-        r->planes_here == r->plane_count && r->tokens_here == r->request.answer_tokens;
+        r->planes_here == r->plane_count &&
+        r->tokens_here == (r->has_yielded ? r->tokens_most : r->request.answer_tokens);
     pair->content_errors += r->is_finished || r->is_refused;
     if (event->type == LYNX_EVENT_FINISH) {
         pair->finishes++;
@@ -346,6 +350,13 @@ void test_decode_event(test_pair *pair, test_request *r, const lynx_event *event
     case LYNX_EVENT_PROGRESS:
         pair->content_errors += event->count < r->progress_here || !r->is_accepted;
         r->progress_here = event->count;
+        break;
+    case LYNX_EVENT_YIELD:
+        pair->content_errors += r->has_yielded || event->count != r->tokens_here ||
+                                (!pair->is_manual && event->count != r->tokens_most) ||
+                                !(r->request.flags & LYNX_REQUEST_CARRY_ON);
+        r->has_yielded = true;
+        pair->yields++;
         break;
     case LYNX_EVENT_TOKEN:
         pair->content_errors +=

@@ -52,6 +52,8 @@ typedef struct test_request {
     uint32_t tokens_told, tokens_here, progress_told, progress_here;
     uint32_t first_plane, plane_count; /* records */
     uint32_t planes_here;
+    uint32_t tokens_most; /* that the prefill node chooses: with CARRY_ON, some */
+    bool has_yielded;
     bool is_accepted; /* ACCEPT came */
     bool is_ready, is_started, is_finished, is_refused, is_ended;
     bool is_finished_there, is_failing_there; /* prefill node: finish, refuse is to come */
@@ -128,7 +130,7 @@ typedef struct test_pair {
     uint32_t order_errors;   /* frames that began out of order */
     uint32_t content_errors; /* events or planes that are wrong */
     uint32_t spins;          /* deadlines in the past that led to nothing */
-    uint32_t accepts, refuses, plane_events, finishes, delivered, cancels, opened;
+    uint32_t accepts, refuses, plane_events, finishes, delivered, cancels, opened, yields;
     uint32_t sender_closes, receiver_closes;
     lynx_status sender_status, receiver_status; /* of the last CLOSED or REFUSE */
     char sender_text[LYNX_SESSION_TEXT_MAX + 1], receiver_text[LYNX_SESSION_TEXT_MAX + 1];

@@ -44,9 +44,9 @@ static bool is_clear_error(const toy_answer *answer)
 static void make_options(worker *w)
 {
     static const char *const codecs[] = {"range", "range44", "paper", "raw"};
-    static const lynx_method methods[] = {LYNX_METHOD_SPECULATE, LYNX_METHOD_SPECULATE,
+    static const lynx_method methods[] = {LYNX_METHOD_SPECULATE, LYNX_METHOD_CARRY,
                                           LYNX_METHOD_WAIT,      LYNX_METHOD_TOKENS,
-                                          LYNX_METHOD_SPECULATE, LYNX_METHOD_SPECULATE};
+                                          LYNX_METHOD_SPECULATE, LYNX_METHOD_CARRY};
     for (uint32_t i = 0; i < PROMPTS; i++) {
         lynx_run_options *o = &w->options[i];
         lynx_run_options_init(o);

@@ -11,13 +11,13 @@ enum { TEXT_BYTES = 65536 };
 
 static const char *const names[] = {"",      "HELLO", "REQUEST", "ACCEPT", "REFUSE", "PROGRESS",
                                     "READY", "START", "TOKEN",   "PAGE",   "ACK",    "AGAIN",
-                                    "END",   "CLOSE", "PING",    "RESUME", "FLOW"};
+                                    "END",   "CLOSE", "PING",    "RESUME", "FLOW",   "YIELD"};
 
 static void append_frames(char *text, const char *who, const uint8_t *data, size_t size)
 {
     for (size_t at = 0; at < size;) {
         size_t frame = 40 + (data[at + 16] | (size_t)data[at + 17] << 8);
-        assert_true(at + frame <= size && data[at + 5] < 17);
+        assert_true(at + frame <= size && data[at + 5] < 18);
         sprintf(text + strlen(text), "%s %s\n", who, names[data[at + 5]]);
         for (size_t i = 0; i < frame; i++)
             sprintf(text + strlen(text), "%s%02x",

@@ -280,8 +280,12 @@ static void test_receiver_states(void **state)
     lynx_receiver *r = pair.peers[0].receiver;
     const uint64_t id = pair.requests[0].id;
     lynx_request request = test_pair_request(40);
-    request.flags = 16;
-    assert_int_equal(lynx_receiver_request(r, &request, &other), LYNX_ERR_ARGUMENT);
+    static const uint32_t bad_flags[] = {32, LYNX_REQUEST_CARRY_ON | LYNX_REQUEST_HOLD,
+                                         LYNX_REQUEST_CARRY_ON | LYNX_REQUEST_NO_PAGES};
+    for (uint32_t i = 0; i < 3; i++) { /* F-58 */
+        request.flags = bad_flags[i];
+        assert_int_equal(lynx_receiver_request(r, &request, &other), LYNX_ERR_ARGUMENT);
+    }
     request = test_pair_request(0);
     assert_int_equal(lynx_receiver_request(r, &request, &other), LYNX_ERR_ARGUMENT);
     assert_int_equal(lynx_receiver_planes(r, id, first_page, planes, &count), LYNX_ERR_STATE);
@@ -583,6 +587,47 @@ static void test_bad_messages(void **state)
     expect(false, 0, (lx_frame){.type = LX_MESSAGE_PING}, LYNX_OK);
 }
 
+static lynx_status feed_yield(test_pair *pair, uint8_t count)
+{
+    const uint8_t payload[LX_YIELD_BYTES] = {count};
+    return test_feed(pair, false,
+                     (lx_frame){.type = LX_MESSAGE_YIELD,
+                                .request_id = 1,
+                                .payload_bytes = sizeof(payload)},
+                     payload);
+}
+
+/* F-61 */
+static void test_bad_yields(void **state)
+{
+    (void)state;
+    enum { NO_FLAG, NO_ACCEPT, ZERO, TOO_FEW, TOO_MANY, TOKEN_BEHIND, CASES };
+    for (uint32_t i = 0; i < CASES; i++) {
+        test_pair pair;
+        static const uint8_t first[LX_TOKEN_BYTES], second[LX_TOKEN_BYTES] = {1};
+        lx_frame token = {.type = LX_MESSAGE_TOKEN,
+                          .request_id = 1,
+                          .payload_bytes = LX_TOKEN_BYTES};
+        open_pair(&pair, i == NO_FLAG ? 0 : LYNX_REQUEST_CARRY_ON, i != NO_ACCEPT);
+        if (i != NO_ACCEPT && i != ZERO)
+            assert_int_equal(test_feed(&pair, false, token, first), LYNX_OK);
+        lynx_status status = LYNX_OK;
+        if (i == TOKEN_BEHIND) {
+            assert_int_equal(feed_yield(&pair, 1), LYNX_OK);
+            assert_int_equal(feed_yield(&pair, 1), LYNX_OK); /* said once more */
+            status = test_feed(&pair, false, token, second);
+            test_pair_events(&pair);
+            assert_int_equal(pair.yields, 1);
+        } else {
+            status = feed_yield(&pair, i == ZERO || i == TOO_FEW ? 0 : i == TOO_MANY ? 2 : 1);
+            test_pair_events(&pair);
+            assert_int_equal(pair.yields, 0);
+        }
+        assert_int_equal(status, LYNX_ERR_PROTOCOL);
+        test_close_pair(&pair);
+    }
+}
+
 /* ---- options, queue, outbox ---------------------------------------------------------- */
 
 static void test_options(void **state)
@@ -690,6 +735,7 @@ int main(void)
         cmocka_unit_test(test_bad_pages),
         cmocka_unit_test(test_broken_plane),
         cmocka_unit_test(test_bad_messages),
+        cmocka_unit_test(test_bad_yields),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_event_queue),
         cmocka_unit_test(test_outbox_cuts_texts_and_pieces),

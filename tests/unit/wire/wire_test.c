@@ -90,6 +90,8 @@ static lynx_status decode_any(uint32_t kind, lynx_bytes payload)
         return lx_token_decode(payload, &token);
     case 4:
         return lx_progress_decode(payload, &done);
+    case 8:
+        return lx_yield_decode(payload, &done);
     case 6:
         return lx_flow_decode(payload, &flow);
     case 7:
@@ -137,6 +139,8 @@ static size_t encode_any(uint32_t kind, uint8_t bytes[512])
         lx_token_encode(&writer, &(lx_token_message){3, -1});
     else if (kind == 4)
         lx_progress_encode(&writer, 9);
+    else if (kind == 8)
+        lx_yield_encode(&writer, 9);
     else if (kind == 6)
         lx_flow_encode(&writer, &(lx_flow_message){1, {2, UINT64_MAX}});
     else if (kind == 7)
@@ -151,8 +155,8 @@ static size_t encode_any(uint32_t kind, uint8_t bytes[512])
 static void test_lengths(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {100, 100, 11, 8, 4, 32, 24, 91};
-    for (uint32_t kind = 0; kind < 8; kind++) {
+    static const size_t sizes[] = {100, 100, 11, 8, 4, 32, 24, 91, 4};
+    for (uint32_t kind = 0; kind < 9; kind++) {
         uint8_t bytes[512] = {0};
         const size_t size = encode_any(kind, bytes);
         assert_int_equal(size, sizes[kind]);
@@ -179,7 +183,9 @@ static void test_illegal_fields(void **state)
     refuses(1, 0, 4);              /* profile */
     refuses(1, 2, 2);              /* booleans */
     refuses(1, 3, 2);
-    refuses(1, 64, 16);                   /* flags */
+    refuses(1, 64, 32);                   /* flags */
+    refuses(1, 64, 16 + 1);               /* F-58: carry on and hold */
+    refuses(1, 64, 16 + 4);               /* carry on and no pages */
     refuses(1, 68, 0);                    /* answer tokens */
     refuses(1, 72, 0);                    /* token count */
     refuses(1, 75, 2);                    /* more than 2^24 tokens */
