@@ -39,11 +39,13 @@ static void write_some(lynx_receiver *receiver, uint32_t lane, lynx_time_ns now)
         lynx_receiver_wrote(receiver, lane, now, parts[0].size);
 }
 
-static void ask(lynx_receiver *receiver, uint64_t ids[2])
+/* Bit 5 of the choice: the first one may be carried on. */
+static void ask(lynx_receiver *receiver, uint8_t choice, uint64_t ids[2])
 {
     static const lynx_token tokens[70];
     lynx_request request = {.answer_tokens = 3, .token_count = 70, .tokens = tokens};
     lynx_sampling_init(&request.sampling);
+    request.flags = choice >> 5 & 1 ? LYNX_REQUEST_CARRY_ON : 0u;
     if (lynx_codec_spec_named(&request.spec, "range") != LYNX_OK)
         abort();
     for (uint32_t i = 0; i < 2; i++) {
@@ -85,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     if (lynx_receiver_create(&receiver, &options, 1) != LYNX_OK ||
         lynx_receiver_connect(receiver, 1, 0) != LYNX_OK)
         abort();
-    ask(receiver, ids);
+    ask(receiver, input[0], ids);
     for (size_t at = 0; at < bytes;) {
         const size_t end = at < cut ? cut : bytes;
         const size_t piece = fuzz_piece(end - at, input[0], at);

@@ -39,7 +39,7 @@ static int write_input(const char *root, const char *target, const char *name, u
 }
 
 /* An exchange that is cut after 'turns'. */
-static int write_exchange(const char *root, const char *name, uint32_t turns)
+static int write_exchange(const char *root, const char *name, uint32_t turns, uint32_t flags)
 {
     static const uint8_t choices[] = {0, 1, 3, 5, 9, 17};
     static test_pair pair;
@@ -49,7 +49,8 @@ static int write_exchange(const char *root, const char *name, uint32_t turns)
     test_pair_init(&pair, 3);
     pair.has_small_planes = pair.starts = pair.reconnects = true;
     pair.is_plain = false;
-    request.flags = turns ? LYNX_REQUEST_HOLD : 0;
+    request.flags = flags;
+    request.answer_tokens = flags & LYNX_REQUEST_CARRY_ON ? 3 : 1;
     for (uint32_t i = 0; i < 2; i++)
         pair.connections[i].down.keeps = pair.connections[i].up.keeps = true;
     if (test_pair_create(&pair) != LYNX_OK ||
@@ -68,9 +69,10 @@ static int write_exchange(const char *root, const char *name, uint32_t turns)
         first->down.end = was.down.end;
     }
     test_pair_run(&pair, 100000);
+    const uint8_t carries_on = flags & LYNX_REQUEST_CARRY_ON ? 32 : 0;
     for (size_t i = 0; i < sizeof(choices) / sizeof(*choices); i++) {
-        failed |= write_input(root, "fuzz_receiver_read", name, choices[i], &first->down,
-                              &next->down);
+        failed |= write_input(root, "fuzz_receiver_read", name,
+                              choices[i] | carries_on, &first->down, &next->down);
         failed |=
             write_input(root, "fuzz_sender_read", name, choices[i], &first->up, &next->up);
     }
@@ -98,8 +100,10 @@ int main(int argc, char **argv)
     int failed = argc != 2;
     if (failed)
         return 1;
-    failed |= write_exchange(argv[1], "exchange", 0);
-    failed |= write_exchange(argv[1], "resumed", 900);
+    failed |= write_exchange(argv[1], "exchange", 0, 0);
+    failed |= write_exchange(argv[1], "resumed", 900, LYNX_REQUEST_HOLD);
+    failed |= write_exchange(argv[1], "carried", 0, LYNX_REQUEST_CARRY_ON);
+    failed |= write_exchange(argv[1], "carried-resumed", 900, LYNX_REQUEST_CARRY_ON);
     for (uint32_t i = 0; i < 12; i++)
         failed |= write_calls(argv[1], i);
     return failed;

@@ -360,6 +360,32 @@ static void test_prompt_above_context(void **state)
     }
 }
 
+/* F-31: who carries on gets as far as it gets. */
+static void test_carry_above_context(void **state)
+{
+    (void)state;
+    test_pair pair;
+    uint32_t index;
+    test_pair_init(&pair, 1);
+    lynx_model small = pair.model;
+    small.context_tokens = 42;
+    pair.sender_options.model = &small;
+    pair.is_manual = true;
+    assert_int_equal(test_pair_create(&pair), LYNX_OK);
+    lynx_request request = test_pair_request(40);
+    request.answer_tokens = UINT32_MAX;
+    request.flags = LYNX_REQUEST_CARRY_ON;
+    assert_int_equal(test_pair_ask(&pair, 0, &request, &index), LYNX_OK);
+    test_pair_run(&pair, STEPS);
+    const uint64_t key = pair.requests[0].key;
+    assert_int_equal(lynx_sender_accept(pair.sender, key), LYNX_OK);
+    assert_true(pair.memory.live_bytes < 1 << 20);
+    for (uint32_t i = 0; i < 42; i++)
+        assert_int_equal(lynx_sender_token(pair.sender, key, 1), LYNX_OK);
+    assert_int_equal(lynx_sender_token(pair.sender, key, 1), LYNX_ERR_ARGUMENT);
+    test_close_pair(&pair);
+}
+
 static void read_up(test_pair *pair)
 {
     lynx_bytes parts[LYNX_SESSION_PARTS_MAX];
@@ -729,6 +755,7 @@ int main(void)
         cmocka_unit_test(test_receiver_states),
         cmocka_unit_test(test_fail),
         cmocka_unit_test(test_prompt_above_context),
+        cmocka_unit_test(test_carry_above_context),
         cmocka_unit_test(test_end_before_the_request_is_taken),
         cmocka_unit_test(test_all_requests_at_once),
         cmocka_unit_test(test_end_before_delivered_is_taken),
