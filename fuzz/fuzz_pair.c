@@ -23,9 +23,9 @@ static void ask(test_pair *pair, uint32_t choice)
 {
     uint32_t index;
     lynx_request request = test_pair_request(1 + 3 * choice);
-    request.flags =
-        (choice & 1 ? LYNX_REQUEST_HOLD : 0u) | (choice == 6 ? LYNX_REQUEST_NO_PAGES : 0u) |
-        (choice % 8 == 4 ? LYNX_REQUEST_CARRY_ON : 0u);
+    request.flags = (choice & 1 ? LYNX_REQUEST_HOLD : 0u) |
+                    (choice == 6 ? LYNX_REQUEST_NO_PAGES : 0u) |
+                    (choice % 8 == 4 ? LYNX_REQUEST_CARRY_ON : 0u);
     request.answer_tokens = 1 + choice % 3;
     if (pair->request_count < 6)
         (void)!test_pair_ask(pair, 0, &request, &index);

@@ -71,8 +71,8 @@ static int write_exchange(const char *root, const char *name, uint32_t turns, ui
     test_pair_run(&pair, 100000);
     const uint8_t carries_on = flags & LYNX_REQUEST_CARRY_ON ? 32 : 0;
     for (size_t i = 0; i < sizeof(choices) / sizeof(*choices); i++) {
-        failed |= write_input(root, "fuzz_receiver_read", name,
-                              choices[i] | carries_on, &first->down, &next->down);
+        failed |= write_input(root, "fuzz_receiver_read", name, choices[i] | carries_on,
+                              &first->down, &next->down);
         failed |=
             write_input(root, "fuzz_sender_read", name, choices[i], &first->up, &next->up);
     }

@@ -25,6 +25,7 @@ enum {
     OPT_STORED,
     OPT_TOKENS,
     OPT_DIGEST,
+    OPT_CACHED_TOKENS,
     OPT_RECORD,
     OPT_ON_LOSS,
     OPT_ANCHOR_DEADLINE,
@@ -59,6 +60,9 @@ static const char help[] =
     "      --plain              no prefill node: prefill here, pass the cache through the "
     "codec,\n"
     "                           decode plainly; the tokens that --prefill must give\n"
+    "      --cached-tokens N    with --plain: only the first N tokens' cache goes through the "
+    "codec, as\n"
+    "                           if it had been stored; the tokens that --cache must give\n"
     "      --method NAME        lynx, carry, wait, anchor or tokens (lynx)\n"
     "      --codec NAME         range, range44, range-chunk, paper, int8, int4, int4-chunk,\n"
     "                           int8-token, int4-token or raw (range); with settings:\n"
@@ -76,6 +80,7 @@ static const char help[] =
     "--plain)\n"
     "      --record FILE        write what the prefill node sends to FILE, for 'lynx inspect'\n"
     "      --json               one JSON object on stdout: model, exactness, prompt_tokens,\n"
+    "                           computed_tokens (of the prompt, here),\n"
     "                           cache_bytes, bytes_before_first_draft, bytes_total, "
     "prefill_s,\n"
     "                           anchor_s, complete_s, first_own_token_s, ttft_s, tt2t_s, "
@@ -130,6 +135,7 @@ static const struct option long_options[] = {
     {"on-loss", required_argument, NULL, OPT_ON_LOSS},
     {"anchor-deadline", required_argument, NULL, OPT_ANCHOR_DEADLINE},
     {"deadline", required_argument, NULL, OPT_DEADLINE},
+    {"cached-tokens", required_argument, NULL, OPT_CACHED_TOKENS},
     {"cache-digest", no_argument, NULL, OPT_DIGEST},
     {"skip-verify", no_argument, NULL, OPT_SKIP_VERIFY}, /* mutation check; not in --help */
     {"flip-residual-bit", no_argument, NULL, OPT_FLIP},  /* the same */
@@ -217,6 +223,10 @@ static int take_own_option(run_command *c, int option, const char *value)
         return cli_parse_u32(value, 0, 4096, &c->run.draft_count_max)
                    ? CLI_OK
                    : cli_usage(command, "'%s' is not a number of drafts", value);
+    case OPT_CACHED_TOKENS:
+        return cli_parse_u32(value, 1, LYNX_PROMPT_TOKENS_MAX, &c->run.cached_tokens)
+                   ? CLI_OK
+                   : cli_usage(command, "'%s' is not a number of tokens", value);
     case OPT_SYSTEM:
         c->system = value;
         return CLI_OK;
@@ -271,6 +281,8 @@ static int parse(run_command *c, int argc, char **argv)
         c->run.method == LYNX_METHOD_LOCAL || c->run.method == LYNX_METHOD_LOCAL_FULL;
     if (!is_local && !c->nodes.count)
         return cli_usage(command, "no prefill node; pass --prefill HOST:PORT, or --local");
+    if (c->run.cached_tokens && c->run.method != LYNX_METHOD_LOCAL_FULL)
+        return cli_usage(command, "--cached-tokens goes with --plain");
     if (is_local && c->record)
         return cli_usage(command, "--record needs a prefill node");
     if (is_local && c->nodes.count)

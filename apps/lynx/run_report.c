@@ -51,6 +51,7 @@ json_t *run_report(lynx_engine *engine, const lynx_run_options *options,
     json_object_set_new(report, "model", json_string(engine->ops->model(engine)->name));
     json_object_set_new(report, "exactness", json_string(exactness_name(engine)));
     json_object_set_new(report, "prompt_tokens", json_integer(options->prompt_tokens));
+    json_object_set_new(report, "computed_tokens", json_integer(result->computed_tokens));
     json_object_set_new(report, "cache_bytes", json_integer((json_int_t)result->cache_bytes));
     json_object_set_new(report, "bytes_before_first_draft",
                         json_integer((json_int_t)result->bytes_before_first_draft));

@@ -34,6 +34,7 @@
 #include "lynx/link.h"
 #include "lynx/memory.h"
 #include "lynx/session.h"
+#include "lynx/source.h"
 #include "lynx/speculate.h"
 #include "lynx/status.h"
 
@@ -277,7 +278,16 @@ typedef struct lynx_run_options {
     uint32_t draft_count_max;   /* bound of the drafts. Default 62 */
     lynx_pace *pace; /* what drafting brought in earlier runs on this engine; read and renewed
                         by one run at a time. NULL (default): draft up to the bound */
-    lynx_codec_spec spec;   /* Default "range" */
+    /* The cache of the prompt's first tokens is stored: it is loaded from here, and what is
+     * behind it is computed on this node. No remote is asked, and no exact first token comes
+     * ahead of the cache: it is drafted, too. SPECULATE, WAIT or ANCHOR. Borrowed, and read to
+     * its end or cancelled. NULL (default): none */
+    lynx_source *source;
+    uint32_t
+        cached_tokens;    /* LOCAL_FULL: only the cache of so many first tokens, less than all,
+                             goes through the codec, as if it had been stored, and what is
+                             behind it is computed on that. 0 (default): the whole prompt's */
+    lynx_codec_spec spec; /* Default "range"; that of a source is its own */
     lynx_sampling sampling; /* Default greedy */
     bool is_stored;         /* the peer finishes (or still holds) the cache first; the clock
                                starts when it is asked to send. Not with CARRY. Default
@@ -315,6 +325,7 @@ typedef struct lynx_run_result {
     uint64_t first_own_ns; /* ... to the first token that this node produced (draft or valid) */
     uint64_t verify_ns;    /* duration of the verification pass */
     uint64_t decode_cache_ns; /* spent in the codec and in writing pages */
+    uint32_t computed_tokens; /* of the prompt, on this node: 0 when all of it came */
     uint32_t drafted, accepted;
     uint32_t carried;       /* CARRY: tokens behind the first that the prefill node chose */
     uint32_t carried_other; /* those of them that this node would have chosen otherwise: 0, but

@@ -29,7 +29,8 @@ typedef struct lynx_source lynx_source;
 
 /* What a source has. */
 typedef struct lynx_source_prefix {
-    uint32_t token_count;    /* >= 1; the first tokens of the prompt that it was opened for */
+    uint32_t token_count;    /* the first tokens of the prompt that it was opened for: >= 1, and
+                                less than all, since the last one's logits are not stored */
     lynx_codec_spec spec;    /* of every page; without raw tokens at the end, so that a page
                                 does not depend on what follows */
     uint64_t bytes;          /* of all planes that next() will give */

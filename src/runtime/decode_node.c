@@ -43,6 +43,12 @@ static bool is_carried(const lx_run *r)
            !lx_run_has_plane(r, r->pass.plane_count - 1);
 }
 
+/* The first token is known, or it is for this node to compute. */
+static bool has_start(const lx_run *r)
+{
+    return r->has_first || r->stock;
+}
+
 /* Wait until the first token and planes 0..'plane' of all pages are in the engine, and no token
  * is carried any more. */
 static lynx_status receive_planes(lx_run *r, uint32_t plane)
@@ -52,7 +58,7 @@ static lynx_status receive_planes(lx_run *r, uint32_t plane)
         LX_TRY(lx_run_apply_pages(r));
         if (r->has_first && lx_run_is_answered(r))
             return LYNX_OK;
-        if (r->has_first && lx_run_has_plane(r, plane) && r->pending_count == 0 &&
+        if (has_start(r) && lx_run_has_plane(r, plane) && r->pending_count == 0 &&
             !is_carried(r))
             return LYNX_OK;
         LX_REQUIRE(!r->is_over, r->over_status);
@@ -63,6 +69,8 @@ static lynx_status receive_planes(lx_run *r, uint32_t plane)
 /* Since the request was made; other requests of the session count, too. */
 static uint64_t bytes_received(lx_run *r)
 {
+    if (r->stock)
+        return r->result->bytes_total;
     lynx_pump_lock(r->pump);
     const lynx_session_counters counters = lynx_receiver_counters(r->receiver);
     lynx_pump_unlock(r->pump);
@@ -136,7 +144,7 @@ static lynx_status speculate(lx_run *r)
         lx_run_accept_unverified(r);
         return lx_run_is_answered(r) ? LYNX_OK : lx_run_decode(r);
     }
-    if (result->drafted || result->token_count > 1) {
+    if (result->drafted || result->token_count != 1) {
         LX_TRY(lx_run_verify(r));
     } else {
         LX_TRY(lx_run_apply_pages(r));
@@ -152,6 +160,7 @@ static lynx_status wait_then_decode(lx_run *r, uint32_t plane)
     if (lx_run_is_answered(r))
         return LYNX_OK;
     LX_TRY(lx_run_digest(r));
+    LX_TRY(lx_run_feed(r));
     return lx_run_decode(r);
 }
 
@@ -252,7 +261,7 @@ static lynx_status run_over_link(lx_run *r)
 static lynx_status make_pending(lx_run *r)
 {
     const lynx_shape *shape = &r->model->shape;
-    r->pending_room = (size_t)lynx_shape_page_count(shape, r->options->prompt_tokens) *
+    r->pending_room = (size_t)lynx_shape_page_count(shape, r->cached_tokens) *
                       shape->layer_count * 2 * r->pass.plane_count;
     r->pending = lx_alloc(r->memory, r->pending_room, sizeof(*r->pending));
     LX_REQUIRE(r->pending, LYNX_ERR_MEMORY);
@@ -293,14 +302,40 @@ static bool on_local_prefill(void *user, uint32_t done, uint32_t total)
     return !lx_run_is_stopped(r);
 }
 
+static void begin(lx_run *r)
+{
+    r->zero = lynx_clock_now();
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
+}
+
+/* What the pages are of, computed here. */
+static lynx_status prefill(lx_run *r)
+{
+    r->result->computed_tokens = r->options->prompt_tokens;
+    return r->engine->ops->prefill(r->engine, r->options->prompt, r->cached_tokens,
+                                   on_local_prefill, r);
+}
+
+/* As if the first tokens' cache had been stored. */
+static lynx_status run_as_stored(lx_run *r)
+{
+    begin(r);
+    LX_TRY(prefill(r));
+    LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
+    LX_TRY(lx_run_digest(r));
+    LX_TRY(lx_run_feed(r));
+    r->result->prefill_ns = lynx_clock_now() - r->zero;
+    return lx_run_decode(r);
+}
+
 static lynx_status run_locally(lx_run *r)
 {
     const lynx_run_options *o = r->options;
     lynx_token token;
-    r->zero = lynx_clock_now();
-    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
-    LX_TRY(
-        r->engine->ops->prefill(r->engine, o->prompt, o->prompt_tokens, on_local_prefill, r));
+    if (r->cached_tokens < o->prompt_tokens)
+        return run_as_stored(r);
+    begin(r);
+    LX_TRY(prefill(r));
     LX_TRY(r->engine->ops->sample(r->engine, 0, &o->sampling, r->history, o->prompt_tokens,
                                   &token));
     r->result->prefill_ns = lynx_clock_now() - r->zero;
@@ -309,7 +344,7 @@ static lynx_status run_locally(lx_run *r)
     if (lx_run_is_answered(r))
         return LYNX_OK;
     if (o->method == LYNX_METHOD_LOCAL_FULL) {
-        LX_TRY(lx_page_pass_all(&r->pass, o->prompt_tokens, NULL, NULL));
+        LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
         LX_TRY(lx_run_digest(r));
     }
     return lx_run_decode(r);
@@ -326,9 +361,8 @@ static lynx_status recompute(lx_run *r)
     r->result->is_recomputed = true;
     r->is_finished = true;
     r->pending_count = 0;
-    LX_TRY(
-        r->engine->ops->prefill(r->engine, o->prompt, o->prompt_tokens, on_local_prefill, r));
-    if (!r->has_first) {
+    LX_TRY(prefill(r));
+    if (!has_start(r)) {
         LX_TRY(r->engine->ops->sample(r->engine, 0, &o->sampling, r->history, o->prompt_tokens,
                                       &token));
         lx_run_note_own_token(r);
@@ -340,9 +374,9 @@ static lynx_status recompute(lx_run *r)
         LX_TRY(lx_run_feed(r));
         return lx_run_decode(r);
     }
-    LX_TRY(lx_page_pass_all(&r->pass, o->prompt_tokens, NULL, NULL));
-    LX_TRY(r->result->drafted || r->result->token_count > 1 ? lx_run_verify(r)
-                                                            : lx_run_digest(r));
+    LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
+    LX_TRY(r->result->drafted || r->result->token_count != 1 ? lx_run_verify(r)
+                                                             : lx_run_digest(r));
     return lx_run_decode(r);
 }
 
@@ -358,8 +392,19 @@ static lynx_status keep_anchor(lx_run *r)
 
 static bool can_keep(const lx_run *r)
 {
-    return r->options->on_loss == LYNX_ON_LOSS_KEEP && r->has_first && !r->has_bad_page &&
+    return r->options->on_loss == LYNX_ON_LOSS_KEEP && has_start(r) && !r->has_bad_page &&
            r->options->method != LYNX_METHOD_TOKENS && lx_run_has_plane(r, 0);
+}
+
+static lynx_status go_on_alone(lx_run *r)
+{
+    if (can_keep(r)) {
+        const lynx_status status = keep_anchor(r);
+        if (!r->has_bad_page)
+            return status;
+        r->result->is_unverified = false;
+    }
+    return recompute(r);
 }
 
 static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uint32_t count)
@@ -380,15 +425,44 @@ static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uin
         lx_run_emit(r,
                     (lynx_moment){.type = LYNX_MOMENT_LOST, .status = status, .text = r->text});
     }
-    if (count == 0)
-        return status;
-    if (can_keep(r)) {
-        status = keep_anchor(r);
-        if (!r->has_bad_page)
-            return status;
-        r->result->is_unverified = false;
+    return count == 0 ? status : go_on_alone(r);
+}
+
+/* ---- a stored prefix ----------------------------------------------------------------- */
+
+static lynx_status load(lx_run *r)
+{
+    begin(r);
+    r->result->computed_tokens = r->options->prompt_tokens - r->cached_tokens;
+    LX_TRY(r->engine->ops->reserve(r->engine, r->cached_tokens));
+    LX_TRY(lx_stock_open(&r->stock, r->options->source, r->model, r->memory));
+    r->pages_needed = lx_stock_pages(r->stock);
+    switch (r->options->method) {
+    case LYNX_METHOD_SPECULATE:
+        return speculate(r);
+    case LYNX_METHOD_WAIT:
+        return wait_then_decode(r, r->pass.plane_count - 1);
+    case LYNX_METHOD_ANCHOR:
+        return wait_then_decode(r, 0);
+    case LYNX_METHOD_CARRY:
+    case LYNX_METHOD_TOKENS:
+    case LYNX_METHOD_LOCAL:
+    case LYNX_METHOD_LOCAL_FULL:
+        break;
     }
-    return recompute(r);
+    return LYNX_ERR_ARGUMENT;
+}
+
+static lynx_status run_over_source(lx_run *r)
+{
+    lynx_status status = load(r);
+    if (is_lost(r, status) && r->options->on_loss != LYNX_ON_LOSS_FAIL) {
+        lx_run_emit(r,
+                    (lynx_moment){.type = LYNX_MOMENT_LOST, .status = status, .text = r->text});
+        status = go_on_alone(r);
+    }
+    lx_stock_close(r->stock);
+    return status;
 }
 
 /* ---- the whole ----------------------------------------------------------------------- */
@@ -419,10 +493,33 @@ static lynx_status check_options(const lx_run *r)
     return LYNX_OK;
 }
 
+/* What the pages are: of a stored prefix, or of the whole prompt. */
+static lynx_status choose_pages(lx_run *r)
+{
+    const lynx_run_options *o = r->options;
+    uint32_t stored = o->method == LYNX_METHOD_LOCAL_FULL ? o->cached_tokens : 0;
+    r->spec = &o->spec;
+    if (o->source) {
+        const lynx_source_prefix *prefix = o->source->ops->prefix(o->source);
+        r->spec = &prefix->spec;
+        stored = prefix->token_count;
+    }
+    if (stored >= o->prompt_tokens) {
+        snprintf(r->text, LYNX_TEXT_MAX,
+                 "a stored cache of %u tokens leaves nothing to compute of a prompt of %u; use "
+                 "a shorter part of it",
+                 stored, o->prompt_tokens);
+        return LYNX_ERR_ARGUMENT;
+    }
+    r->cached_tokens = stored ? stored : o->prompt_tokens;
+    return LYNX_OK;
+}
+
 static lynx_status run_init(lx_run *r)
 {
     const lynx_run_options *o = r->options;
     LX_TRY(check_options(r));
+    LX_TRY(choose_pages(r));
     LX_REQUIRE(r->result->capacity >= o->answer_tokens_max, LYNX_ERR_ARGUMENT);
     r->history_room = (size_t)o->prompt_tokens + o->answer_tokens_max + o->draft_count_max + 2;
     r->history = lx_alloc(r->memory, r->history_room, sizeof(*r->history));
@@ -431,10 +528,10 @@ static lynx_status run_init(lx_run *r)
     LX_REQUIRE(r->history && r->draft_times, LYNX_ERR_MEMORY);
     memcpy(r->history, o->prompt, o->prompt_tokens * sizeof(*r->history));
     r->clock = (lynx_token_clock){.times = r->result->times, .capacity = r->result->capacity};
-    r->result->cache_bytes = lynx_shape_cache_bytes(&r->model->shape, o->prompt_tokens);
+    r->result->cache_bytes = lynx_shape_cache_bytes(&r->model->shape, r->cached_tokens);
     if (o->method == LYNX_METHOD_TOKENS || o->method == LYNX_METHOD_LOCAL)
         return LYNX_OK;
-    LX_TRY(lx_page_pass_init(&r->pass, r->engine, &o->spec, o->kernels, o->memory));
+    LX_TRY(lx_page_pass_init(&r->pass, r->engine, r->spec, o->kernels, o->memory));
     return make_pending(r);
 }
 
@@ -489,7 +586,9 @@ lynx_status lynx_run(lynx_remote *const remotes[], uint32_t count,
     r.pass.memory = r.memory;
     lynx_status status = run_init(&r);
     if (status == LYNX_OK)
-        status = is_local ? run_locally(&r) : run_over_remotes(&r, remotes, count);
+        status = is_local          ? run_locally(&r)
+                 : options->source ? run_over_source(&r)
+                                   : run_over_remotes(&r, remotes, count);
     explain(&r, status);
     if (status == LYNX_OK)
         text[0] = '\0';

@@ -2,7 +2,7 @@
 /*
  * run.h - one prompt on a decode node: what its three files share.
  *
- *     run_pages.c     what arrives: events, planes into the engine's cache
+ *     run_pages.c     what arrives, from a remote or a source: planes into the engine's cache
  *     run_tokens.c    what is computed: drafts, the verification pass, plain decoding
  *     decode_node.c   the methods, the remotes, and what to do when they are lost
  */
@@ -14,6 +14,7 @@
 #include "runtime/page_pass.h"
 #include "runtime/pump.h"
 #include "runtime/run_meter.h"
+#include "runtime/stock.h"
 
 typedef struct lx_run {
     const lynx_run_options *options;
@@ -24,6 +25,11 @@ typedef struct lx_run {
     lx_page_pass pass;
     char *text;
     lynx_time_ns zero;
+
+    const lynx_codec_spec *spec; /* of the pages */
+    uint32_t cached_tokens; /* of the prompt, that the pages give; the rest, if there is one,
+                               is computed here */
+    lx_stock *stock;        /* of a source; NULL: over a remote */
 
     /* The remote in use. */
     lynx_receiver *receiver; /* with the pump's lock held */
@@ -87,7 +93,8 @@ void lx_run_note_own_token(lx_run *run);
 /* Plain decoding to the end of the answer; the engine holds all tokens but the last. */
 lynx_status lx_run_decode(lx_run *run);
 
-/* Put the valid tokens, but the last, behind what the cache has. */
+/* Put the tokens of prompt and answer that are known, but the last, behind what the cache has.
+ */
 lynx_status lx_run_feed(lx_run *run);
 
 lynx_status lx_run_draft_one(lx_run *run);

@@ -27,32 +27,38 @@ bool lx_run_has_plane(const lx_run *r, uint32_t plane)
     return is_complete;
 }
 
-static void on_plane(lx_run *r, const lynx_event *event)
+/* A plane came: note it, to be decoded with the page's others. */
+static void on_plane(lx_run *r, const lx_arrival *arrival)
+{
+    if (r->pending_count < r->pending_room)
+        r->pending[r->pending_count++] = arrival->page;
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_PLANE,
+                                 .time = arrival->time,
+                                 .page = arrival->page,
+                                 .plane = arrival->plane,
+                                 .bytes = arrival->bytes});
+
+    r->planes_seen[arrival->plane]++;
+    if (arrival->plane == 0 && lx_run_has_plane(r, 0)) {
+        r->result->anchor_ns = arrival->time - r->zero;
+        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_ANCHOR, .time = arrival->time});
+    }
+    if (r->result->complete_ns == 0 && lx_run_has_plane(r, r->pass.plane_count - 1)) {
+        r->result->complete_ns = arrival->time - r->zero;
+        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_COMPLETE, .time = arrival->time});
+    }
+}
+
+static void on_plane_event(lx_run *r, const lynx_event *event)
 {
     lynx_bytes planes[LYNX_PLANES_MAX];
     uint32_t count = 0;
-    size_t bytes = 0;
+    lx_arrival arrival = {.page = event->page, .plane = event->plane, .time = event->time};
     if (lynx_receiver_planes(r->receiver, r->request_id, event->page, planes, &count) ==
             LYNX_OK &&
         event->plane < count)
-        bytes = planes[event->plane].size;
-    if (r->pending_count < r->pending_room)
-        r->pending[r->pending_count++] = event->page;
-    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_PLANE,
-                                 .time = event->time,
-                                 .page = event->page,
-                                 .plane = event->plane,
-                                 .bytes = bytes});
-
-    r->planes_seen[event->plane]++;
-    if (event->plane == 0 && lx_run_has_plane(r, 0)) {
-        r->result->anchor_ns = event->time - r->zero;
-        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_ANCHOR, .time = event->time});
-    }
-    if (r->result->complete_ns == 0 && lx_run_has_plane(r, r->pass.plane_count - 1)) {
-        r->result->complete_ns = event->time - r->zero;
-        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_COMPLETE, .time = event->time});
-    }
+        arrival.bytes = planes[event->plane].size;
+    on_plane(r, &arrival);
 }
 
 static void on_token(lx_run *r, const lynx_event *event)
@@ -96,7 +102,7 @@ static void on_event(lx_run *r, const lynx_event *event)
                                      .count = event->count});
         break;
     case LYNX_EVENT_PLANE:
-        on_plane(r, event);
+        on_plane_event(r, event);
         break;
     case LYNX_EVENT_FINISH:
         r->is_finished = true;
@@ -126,6 +132,21 @@ void lx_run_take_events(lx_run *r)
     }
 }
 
+/* Take what a source has given since. */
+static void take_stock(lx_run *r)
+{
+    char text[LYNX_TEXT_MAX];
+    lx_arrival arrival;
+    /* The end is looked at first: nothing comes behind it. */
+    const lynx_status end = lx_stock_end(r->stock, text);
+    while (lx_stock_next(r->stock, &arrival)) {
+        r->result->bytes_total += arrival.bytes;
+        on_plane(r, &arrival);
+    }
+    if (end != LYNX_OK && end != LYNX_BLOCKED)
+        lx_run_over(r, end, text);
+}
+
 /* A deadline that has passed counts as a loss of the remote. */
 static void watch_deadline(lx_run *r, uint64_t deadline_ns, bool is_met, const char *what)
 {
@@ -146,15 +167,26 @@ static void watch_deadlines(lx_run *r)
                    lx_run_has_plane(r, r->pass.plane_count - 1), "the cache");
 }
 
-/* Take events; when there are none, wait for some. */
-lynx_status lx_run_wait(lx_run *r)
+static void wait_for_remote(lx_run *r, lynx_time_ns deadline)
 {
     lynx_pump_lock(r->pump);
     lx_run_take_events(r);
     if (!r->is_over)
-        lynx_pump_wait(r->pump, lynx_clock_now() + poll_ns);
+        lynx_pump_wait(r->pump, deadline);
     lx_run_take_events(r);
     lynx_pump_unlock(r->pump);
+}
+
+/* Take events; when there are none, wait for some. */
+lynx_status lx_run_wait(lx_run *r)
+{
+    const lynx_time_ns deadline = lynx_clock_now() + poll_ns;
+    if (r->stock) {
+        lx_stock_wait(r->stock, deadline);
+        take_stock(r);
+    } else {
+        wait_for_remote(r, deadline);
+    }
     watch_deadlines(r);
     LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
     return LYNX_OK;
@@ -162,6 +194,10 @@ lynx_status lx_run_wait(lx_run *r)
 
 void lx_run_poll(lx_run *r)
 {
+    if (r->stock) {
+        take_stock(r);
+        return;
+    }
     lynx_pump_lock(r->pump);
     lx_run_take_events(r);
     lynx_pump_unlock(r->pump);
@@ -178,41 +214,57 @@ static void flip_residual_bit(lx_run *r, const lynx_bytes *planes, uint32_t coun
     r->is_flipped = true;
 }
 
+/* The planes of a page that are here; false: none, it was applied in full already. */
+static bool planes_of(lx_run *r, lynx_page_id id, lynx_bytes *planes, uint32_t *count)
+{
+    if (r->stock)
+        return lx_stock_planes(r->stock, id, planes, count);
+    lynx_pump_lock(r->pump);
+    const lynx_status status =
+        lynx_receiver_planes(r->receiver, r->request_id, id, planes, count);
+    lynx_pump_unlock(r->pump);
+    return status == LYNX_OK;
+}
+
+static void release_page(lx_run *r, lynx_page_id id)
+{
+    if (r->stock) {
+        lx_stock_release(r->stock, id);
+        return;
+    }
+    lynx_pump_lock(r->pump);
+    lynx_receiver_release_page(r->receiver, r->request_id, id);
+    lynx_pump_unlock(r->pump);
+}
+
+static lynx_status bad_page(lx_run *r, lynx_page_id id, lynx_status status)
+{
+    const bool is_peers = status == LYNX_ERR_CORRUPT || status == LYNX_ERR_PROTOCOL;
+    char text[LYNX_TEXT_MAX];
+    snprintf(text, sizeof(text), "page %u of layer %u cannot be decoded: %s", id.page, id.layer,
+             is_peers ? "it came whole, but is not a legal page" : lynx_status_text(status));
+    r->has_bad_page = is_peers;
+    if (is_peers)
+        lx_run_over(r, status, text);
+    else
+        snprintf(r->text, sizeof(text), "%s", text);
+    return status;
+}
+
 /* Decode what is here of one page into the cache; free its planes when that is all of it. */
 static lynx_status apply_page(lx_run *r, lynx_page_id id)
 {
     lynx_bytes planes[LYNX_PLANES_MAX];
     uint32_t count = 0;
-    lynx_pump_lock(r->pump);
-    const lynx_status known =
-        lynx_receiver_planes(r->receiver, r->request_id, id, planes, &count);
-    lynx_pump_unlock(r->pump);
-    if (known != LYNX_OK)
-        return LYNX_OK; /* applied in full already */
-
+    if (!planes_of(r, id, planes, &count))
+        return LYNX_OK;
     if (r->options->flip_residual_bit)
         flip_residual_bit(r, planes, count);
-    const lynx_status status =
-        lx_page_decode(&r->pass, id, r->options->prompt_tokens, planes, count);
-    if (status != LYNX_OK) {
-        const bool is_peers = status == LYNX_ERR_CORRUPT || status == LYNX_ERR_PROTOCOL;
-        char text[LYNX_TEXT_MAX];
-        snprintf(text, sizeof(text), "page %u of layer %u cannot be decoded: %s", id.page,
-                 id.layer,
-                 is_peers ? "it came whole, but is not a legal page"
-                          : lynx_status_text(status));
-        r->has_bad_page = is_peers;
-        if (is_peers)
-            lx_run_over(r, status, text);
-        else
-            snprintf(r->text, sizeof(text), "%s", text);
-        return status;
-    }
-    if (count == r->pass.plane_count) {
-        lynx_pump_lock(r->pump);
-        lynx_receiver_release_page(r->receiver, r->request_id, id);
-        lynx_pump_unlock(r->pump);
-    }
+    const lynx_status status = lx_page_decode(&r->pass, id, r->cached_tokens, planes, count);
+    if (status != LYNX_OK)
+        return bad_page(r, id, status);
+    if (count == r->pass.plane_count)
+        release_page(r, id);
     return LYNX_OK;
 }
 
@@ -220,7 +272,7 @@ lynx_status lx_run_digest(lx_run *r)
 {
     if (!r->options->digest_cache)
         return LYNX_OK;
-    return lx_page_pass_digest(&r->pass, r->options->prompt_tokens, &r->result->cache_digest);
+    return lx_page_pass_digest(&r->pass, r->cached_tokens, &r->result->cache_digest);
 }
 
 lynx_status lx_run_apply_pages(lx_run *r)

@@ -91,13 +91,15 @@ lynx_status lx_run_draft_one(lx_run *r)
     return LYNX_OK;
 }
 
-/* Run [valid tokens, drafts] through the model in batches; '*accepted' drafts agree, and
+/* Run [tokens behind the cached ones, drafts] through the model in batches; '*accepted' drafts
+ * agree, and
  * '*follower' is the token behind them if 'rows' reach that far. */
 static lynx_status check_drafts(lx_run *r, uint32_t rows, uint32_t *accepted,
                                 lynx_token *follower)
 {
-    const uint32_t first = r->options->prompt_tokens; /* history index of the first token */
-    const uint32_t carried = r->result->token_count - 1;
+    const uint32_t first = r->cached_tokens; /* history index of the first token */
+    const uint32_t prompt = r->options->prompt_tokens;
+    const uint32_t carried = prompt + r->result->token_count - 1 - first;
     const uint32_t drafted = r->result->drafted;
     *accepted = 0;
     for (uint32_t done = 0; done < rows;) {
@@ -106,6 +108,8 @@ static lynx_status check_drafts(lx_run *r, uint32_t rows, uint32_t *accepted,
         LX_TRY(r->engine->ops->batch(r->engine, r->history + first + done, count));
         for (uint32_t row = 0; row < count; row++) {
             const uint32_t index = done + row;
+            if (first + 1 + index < prompt)
+                continue; /* what follows is of the prompt */
             LX_TRY(r->engine->ops->sample(r->engine, row, &r->options->sampling, r->history,
                                           first + 1 + index, follower));
             if (index >= carried + drafted)
@@ -139,13 +143,14 @@ lynx_status lx_run_verify(lx_run *r)
     lynx_run_result *result = r->result;
     const uint32_t valid = r->options->prompt_tokens + result->token_count;
     const uint32_t drafted = result->drafted;
-    const bool ends = lx_run_is_end(r, r->history[valid - 1 + drafted]);
+    const bool has_answer = result->token_count + drafted > 0;
+    const bool ends = has_answer && lx_run_is_end(r, r->history[valid - 1 + drafted]);
     const bool has_bonus = !ends && lx_run_answer_left(r) > drafted;
-    const uint32_t rows = result->token_count - 1 + drafted + (has_bonus ? 1 : 0);
+    const uint32_t rows = valid - 1 - r->cached_tokens + drafted + (has_bonus ? 1 : 0);
 
     const lynx_time_ns start = lynx_clock_now();
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .time = start, .total = drafted});
-    LX_TRY(r->engine->ops->rewind(r->engine, r->options->prompt_tokens));
+    LX_TRY(r->engine->ops->rewind(r->engine, r->cached_tokens));
     LX_TRY(lx_run_apply_pages(r));
     LX_TRY(lx_run_digest(r));
     uint32_t accepted = drafted;
