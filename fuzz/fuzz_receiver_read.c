@@ -43,7 +43,7 @@ static void write_some(lynx_receiver *receiver, uint32_t lane, lynx_time_ns now)
 static void ask(lynx_receiver *receiver, uint8_t choice, uint64_t ids[2])
 {
     static const lynx_token tokens[70];
-    lynx_request request = {.answer_tokens = 3, .token_count = 70, .tokens = tokens};
+    lynx_request request = {.answer_tokens = 100, .token_count = 70, .tokens = tokens};
     lynx_sampling_init(&request.sampling);
     request.flags = choice >> 5 & 1 ? LYNX_REQUEST_CARRY_ON : 0u;
     if (lynx_codec_spec_named(&request.spec, "range") != LYNX_OK)
