@@ -94,15 +94,25 @@ static void end_request(lx_run *r)
     lynx_pump_unlock(r->pump);
 }
 
-/* The cache is here and the prefill node still carries on: this node goes on by itself. */
+/* The cache is here and the prefill node still carries on. Run what it chose through the model
+ * while more comes, until little is left to catch up with; then end it and go on alone. */
 static lynx_status take_over(lx_run *r)
 {
+    uint32_t behind = UINT32_MAX;
+    LX_TRY(lx_run_digest(r));
+    for (uint32_t now = lx_run_behind(r); now > 1 && now < behind; now = lx_run_behind(r)) {
+        LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
+        behind = now;
+        LX_TRY(lx_run_feed(r, true));
+        lx_run_poll(r);
+    }
     end_request(r);
-    if (r->is_over && !lx_run_is_answered(r))
-        return r->over_status;
+    if (lx_run_is_answered(r))
+        return LYNX_OK;
     lx_run_emit(r,
                 (lynx_moment){.type = LYNX_MOMENT_HANDOVER, .count = r->result->token_count});
-    return LYNX_OK;
+    LX_TRY(lx_run_feed(r, true));
+    return lx_run_decode(r);
 }
 
 static lynx_status speculate(lx_run *r)
@@ -113,6 +123,8 @@ static lynx_status speculate(lx_run *r)
     if (lx_run_is_answered(r))
         return LYNX_OK;
     result->bytes_before_first_draft = bytes_received(r);
+    if (r->options->method == LYNX_METHOD_CARRY && !r->has_yielded)
+        return take_over(r);
 
     const uint32_t valid = r->options->prompt_tokens + result->token_count;
     const uint32_t context_left = r->model->context_tokens - valid;
@@ -121,7 +133,7 @@ static lynx_status speculate(lx_run *r)
     if (r->options->pace)
         limit = lynx_pace_limit(r->options->pace, limit);
     if (!lx_run_has_plane(r, last) || r->options->skip_verify)
-        LX_TRY(lx_run_feed(r));
+        LX_TRY(lx_run_feed(r, false));
     while (!lx_run_has_plane(r, last)) {
         LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
         const lynx_token newest = r->history[valid - 1 + result->drafted];
@@ -134,11 +146,6 @@ static lynx_status speculate(lx_run *r)
         }
         if (r->model->can_refine)
             LX_TRY(lx_run_apply_pages(r));
-    }
-    if (r->options->method == LYNX_METHOD_CARRY && !r->has_yielded) {
-        LX_TRY(take_over(r));
-        if (lx_run_is_answered(r))
-            return LYNX_OK;
     }
     if (r->options->skip_verify) {
         lx_run_accept_unverified(r);
@@ -160,7 +167,7 @@ static lynx_status wait_then_decode(lx_run *r, uint32_t plane)
     if (lx_run_is_answered(r))
         return LYNX_OK;
     LX_TRY(lx_run_digest(r));
-    LX_TRY(lx_run_feed(r));
+    LX_TRY(lx_run_feed(r, false));
     return lx_run_decode(r);
 }
 
@@ -323,7 +330,7 @@ static lynx_status run_as_stored(lx_run *r)
     LX_TRY(prefill(r));
     LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
     LX_TRY(lx_run_digest(r));
-    LX_TRY(lx_run_feed(r));
+    LX_TRY(lx_run_feed(r, false));
     r->result->prefill_ns = lynx_clock_now() - r->zero;
     return lx_run_decode(r);
 }
@@ -371,7 +378,7 @@ static lynx_status recompute(lx_run *r)
     if (lx_run_is_answered(r))
         return LYNX_OK;
     if (o->method == LYNX_METHOD_TOKENS) {
-        LX_TRY(lx_run_feed(r));
+        LX_TRY(lx_run_feed(r, false));
         return lx_run_decode(r);
     }
     LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
@@ -385,7 +392,7 @@ static lynx_status keep_anchor(lx_run *r)
 {
     r->result->is_unverified = true;
     LX_TRY(lx_run_apply_pages(r));
-    LX_TRY(lx_run_feed(r));
+    LX_TRY(lx_run_feed(r, false));
     lx_run_accept_unverified(r);
     return lx_run_decode(r);
 }

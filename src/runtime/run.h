@@ -93,9 +93,11 @@ void lx_run_note_own_token(lx_run *run);
 /* Plain decoding to the end of the answer; the engine holds all tokens but the last. */
 lynx_status lx_run_decode(lx_run *run);
 
-/* Put the tokens of prompt and answer that are known, but the last, behind what the cache has.
- */
-lynx_status lx_run_feed(lx_run *run);
+/* Known tokens of prompt and answer, but for the last, that the cache does not have yet. */
+uint32_t lx_run_behind(const lx_run *run);
+
+/* Put them there. 'checks': count those that this node would have chosen otherwise. */
+lynx_status lx_run_feed(lx_run *run, bool checks);
 
 lynx_status lx_run_draft_one(lx_run *run);
 

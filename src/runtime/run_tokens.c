@@ -43,14 +43,34 @@ void lx_run_note_own_token(lx_run *r)
 
 /* ---- tokens -------------------------------------------------------------------------- */
 
-lynx_status lx_run_feed(lx_run *r)
+uint32_t lx_run_behind(const lx_run *r)
 {
     const uint32_t wanted = r->options->prompt_tokens + r->result->token_count - 1;
-    for (uint32_t done = r->engine->ops->length(r->engine); done < wanted;) {
-        const uint32_t left = wanted - done;
+    const uint32_t length = r->engine->ops->length(r->engine);
+    return wanted > length ? wanted - length : 0;
+}
+
+/* 'count' rows of a batch stand for the tokens from 'first' in the history on, whose followers
+ * are known. */
+static lynx_status check_carried(lx_run *r, uint32_t first, uint32_t count)
+{
+    for (uint32_t row = 0; row < count; row++) {
+        lynx_token token;
+        LX_TRY(r->engine->ops->sample(r->engine, row, &r->options->sampling, r->history,
+                                      first + row + 1, &token));
+        r->result->carried_other += token != r->history[first + row + 1];
+    }
+    return LYNX_OK;
+}
+
+lynx_status lx_run_feed(lx_run *r, bool checks)
+{
+    for (uint32_t left = lx_run_behind(r); left > 0; left = lx_run_behind(r)) {
+        const uint32_t first = r->engine->ops->length(r->engine);
         const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
-        LX_TRY(r->engine->ops->batch(r->engine, r->history + done, count));
-        done += count;
+        LX_TRY(r->engine->ops->batch(r->engine, r->history + first, count));
+        if (checks)
+            LX_TRY(check_carried(r, first, count));
     }
     return LYNX_OK;
 }
