@@ -297,8 +297,7 @@ static int run_together(bench *b, const way *w, const e2e_point *point)
 static int measure(bench *b, const way *w, const e2e_point *point)
 {
     json_t *rows[LYNX_LLAMA_SLOTS_MAX];
-    int code = two_nodes_open(&b->nodes, w->method == LYNX_METHOD_LOCAL, b->engines[1][0],
-                              &b->remotes);
+    int code = two_nodes_open(&b->nodes, w, b->engines[1][0], &b->remotes);
     if (code == CLI_OK)
         code = run_together(b, w, point);
     uint64_t bytes = 0;

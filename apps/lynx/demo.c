@@ -212,8 +212,7 @@ static int run_way(demo *d, const way *w, bool is_stored, bool is_shown)
     put_progress(is_shown ? NULL : w->name, is_stored ? "stored" : "cold");
 
     lynx_status status = LYNX_OK;
-    const int code =
-        two_nodes_open(&d->nodes, w->method == LYNX_METHOD_LOCAL, options.engine, &remotes);
+    const int code = two_nodes_open(&d->nodes, w, options.engine, &remotes);
     if (code == CLI_OK)
         status = lynx_run(remotes.remotes, remotes.count, &options, &result, text);
     cli_remotes_close(&remotes);
@@ -403,7 +402,9 @@ static int write_report(const demo *d)
            "pages "
            "leave\nmeanwhile. lynx: drafts on the anchor, verified on the full 8-bit cache, "
            "strict "
-           "steps;\nthe others: lone steps. %s, %s/timeline.svg\n",
+           "steps;\ncarry: the same, and the prefill node chooses tokens while the cache "
+           "travels. carry_on: the\nprefill node chooses all of them. The others: lone steps. "
+           "%s, %s/timeline.svg\n",
            path, d->nodes.folder);
     return all_equal(d, "lynx", "stored") && all_equal(d, "lynx", "cold")
                ? CLI_OK

@@ -77,12 +77,23 @@ int two_nodes_start(two_nodes *n)
     snprintf(node_keys, sizeof(node_keys), "%.4100s/prefill", n->keys_path);
     if (!child_path("lynxd", program, sizeof(program)))
         return cli_error(n->shared.command, "cannot find lynxd beside this program");
-    char *const arguments[] = {program,           "prefill",     "-m",
-                               n->model_path,     "--listen",    "127.0.0.1:0",
-                               "--exact",         "rounding",    "--port-file",
-                               port_path,         "--link-mbps", mbps,
-                               "--link-delay-ms", delay,         "--keys",
-                               node_keys,         NULL};
+    char *const arguments[] = {program,
+                               "prefill",
+                               "-m",
+                               n->model_path,
+                               "--listen",
+                               "127.0.0.1:0",
+                               "--exact",
+                               n->is_strict ? "strict" : "rounding",
+                               "--port-file",
+                               port_path,
+                               "--link-mbps",
+                               mbps,
+                               "--link-delay-ms",
+                               delay,
+                               "--keys",
+                               node_keys,
+                               NULL};
     n->server = child_start(arguments, NULL, n->log_path);
     const uint16_t port = n->server > 0 ? child_wait_for_port(n->server, port_path, 60) : 0;
     if (!port)
@@ -93,8 +104,16 @@ int two_nodes_start(two_nodes *n)
     return CLI_OK;
 }
 
-int two_nodes_open(two_nodes *n, bool is_local, lynx_engine *engine, cli_remotes *remotes)
+int two_nodes_open(two_nodes *n, const way *w, lynx_engine *engine, cli_remotes *remotes)
 {
+    const bool is_local = w->method == LYNX_METHOD_LOCAL;
+    const bool is_strict = w->method == LYNX_METHOD_CARRY;
     *remotes = (cli_remotes){.addresses = {n->address}, .count = !is_local};
+    if (!is_local && is_strict != n->is_strict) {
+        n->is_strict = is_strict;
+        const int code = two_nodes_start(n);
+        if (code != CLI_OK)
+            return code;
+    }
     return cli_remotes_open(remotes, &n->shared, engine);
 }

@@ -11,6 +11,7 @@
 
 #include "cli.h"
 #include "cli_remotes.h"
+#include "ways.h"
 
 typedef struct two_nodes {
     cli_options shared; /* the model, and the link of the next start */
@@ -18,6 +19,7 @@ typedef struct two_nodes {
     char model_path[4096], log_path[4200], keys_path[4200], own_keys[4300];
     char address[32];
     pid_t server;
+    bool is_strict; /* how the prefill node decodes, where it does */
 } two_nodes;
 
 /* Make the folder and choose the model: that of -m, or what 'make models' leaves. CLI_OK or an
@@ -28,7 +30,9 @@ void two_nodes_fini(two_nodes *nodes);
 /* Start the prefill node behind the link of 'shared'; ends the one before. */
 int two_nodes_start(two_nodes *nodes);
 
-/* The prefill node in 'remotes', which is to be closed by the caller; none when 'is_local'. */
-int two_nodes_open(two_nodes *nodes, bool is_local, lynx_engine *engine, cli_remotes *remotes);
+/* The prefill node in 'remotes', which is to be closed by the caller; none for ways that need
+ * none. A way whose prefill node must choose the tokens of a strict decode node gets one that
+ * is strict as well: it is started anew then. */
+int two_nodes_open(two_nodes *nodes, const way *w, lynx_engine *engine, cli_remotes *remotes);
 
 #endif

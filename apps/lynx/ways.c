@@ -12,6 +12,7 @@ const way ways[WAYS] = {
     {"int4", LYNX_METHOD_WAIT, "int4", false, false, true, true, "int4"},
     {"anchor_only", LYNX_METHOD_ANCHOR, "range", false, false, true, true, "range"},
     {"lynx", LYNX_METHOD_SPECULATE, "range", false, true, true, true, "range"},
+    {"carry", LYNX_METHOD_CARRY, "range", false, true, true, false, "range"},
     {"recompute", LYNX_METHOD_LOCAL, "raw", false, false, true, true, ""},
     {"carry_on", LYNX_METHOD_TOKENS, "raw", false, false, true, true, ""},
 };
@@ -43,7 +44,9 @@ json_t *way_row(const way *w, bool is_stored, const lynx_run_options *options,
     json_object_set_new(row, "method", json_string(w->name));
     json_object_set_new(row, "scenario", json_string(is_stored ? "stored" : "cold"));
     json_object_set_new(row, "exact", json_string(w->is_strict ? "strict" : "rounding"));
+    /* Whose tokens come from the prefill node does not stall. */
+    const bool has_stall = result->first_own_ns && !result->carried;
     json_object_set_new(row, "stall_s",
-                        result->first_own_ns ? json_real((double)stall / 1e9) : json_null());
+                        has_stall ? json_real((double)stall / 1e9) : json_null());
     return row;
 }
