@@ -257,9 +257,8 @@ void http_side_renew(http_side *side, http_side *next)
 
 static void on_log(void *user, lynx_status status, const char *text)
 {
-    const http_side *s = user;
-    if (status != LYNX_OK || s->shared->is_verbose)
-        lynxd_log_event(NULL, status, text);
+    (void)user;
+    lynxd_log_event(NULL, status, text);
 }
 
 /* Clients call the model by the name of its file. */
@@ -319,7 +318,7 @@ int http_side_open(http_side *s, lynx_engine *const engines[])
     s->options.remote_count = s->nodes.count;
     s->options.secrets = secrets_of(s);
     s->options.log = on_log;
-    s->options.user = s;
+    s->options.logs_http = s->shared->is_verbose;
     return start_serving(s, port);
 }
 

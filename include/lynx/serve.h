@@ -25,6 +25,8 @@ extern "C" {
 
 typedef struct lynx_serve lynx_serve;
 
+enum { LYNX_SERVE_REMOTES_MAX = 64 };
+
 /* What clients need and see. */
 typedef struct lynx_serve_secrets {
     const char *const *api_keys; /* any of these is asked for */
@@ -38,9 +40,11 @@ typedef struct lynx_serve_options {
     size_t struct_size;
     lynx_engine *const *engines; /* one for each slot, all of the same model */
     uint32_t slot_count;         /* >= 1 */
-    lynx_remote *const *remotes; /* prefill nodes, the first that can is used */
+    lynx_remote *const *remotes; /* prefill nodes: for each request the one that is expected to
+                                    be done first; the others when it cannot finish */
     const char *const *remote_names;
-    uint32_t remote_count;     /* 0: prompts are prefilled here */
+    uint32_t remote_count;     /* at most LYNX_SERVE_REMOTES_MAX; 0: prompts are prefilled
+                                  here */
     const char *model_id;      /* what clients call the model */
     const char *chat_template; /* name of one that the engine knows; NULL: the model's own */
     lynx_codec_spec spec;      /* Default "range" */
@@ -56,7 +60,8 @@ typedef struct lynx_serve_options {
     uint64_t body_ns;         /* the same for a request's body. Default 60 s */
     lynx_serve_secrets secrets;
     const char *cors_origin; /* allowed to read answers in a browser; NULL: nobody */
-    lynx_on_log *log;        /* may be NULL; no text of prompts or answers */
+    lynx_on_log *log; /* a line for each request; may be NULL. No text of prompts or answers */
+    bool logs_http;   /* lines of libmicrohttpd, too. Default false */
     void *user;
 } lynx_serve_options;
 

@@ -8,66 +8,6 @@
 #include "base/check.h"
 #include "serve/prompt.h"
 
-/* ---- method -------------------------------------------------------------------------- */
-
-/* With prefill nodes, a prompt that is prefilled here still passes the codec: its answer is
- * that of the other methods. Without any the cache stays as it is. */
-static lynx_status choose_method(lx_answer *a, lx_api_fault *fault)
-{
-    const lx_api_method asked = a->job->request.method;
-    const bool has_nodes = a->options->remote_count > 0;
-    switch (asked) {
-    case LX_API_METHOD_LOCAL:
-        a->run.method = has_nodes ? LYNX_METHOD_LOCAL_FULL : LYNX_METHOD_LOCAL;
-        return LYNX_OK;
-    case LX_API_METHOD_ANY:
-        a->run.method = has_nodes ? LYNX_METHOD_SPECULATE : LYNX_METHOD_LOCAL;
-        return LYNX_OK;
-    case LX_API_METHOD_SPECULATE:
-    case LX_API_METHOD_CARRY:
-    case LX_API_METHOD_WAIT:
-        a->run.method = asked == LX_API_METHOD_WAIT    ? LYNX_METHOD_WAIT
-                        : asked == LX_API_METHOD_CARRY ? LYNX_METHOD_CARRY
-                                                       : LYNX_METHOD_SPECULATE;
-        if (has_nodes)
-            return LYNX_OK;
-        lx_api_fault_set(fault, 400, NULL,
-                         "'lynx.method' needs a prefill node, and this server has none");
-        snprintf(fault->param, sizeof(fault->param), "lynx.method");
-        return LYNX_ERR_ARGUMENT;
-    }
-    return LYNX_ERR_ARGUMENT;
-}
-
-static bool is_local(const lx_answer *a)
-{
-    return a->run.method == LYNX_METHOD_LOCAL || a->run.method == LYNX_METHOD_LOCAL_FULL;
-}
-
-static const char *reason_of(const lx_answer *a)
-{
-    if (a->lost_count)
-        return a->lost_text;
-    if (a->job->request.method != LX_API_METHOD_ANY)
-        return "the request asked for it";
-    return a->options->remote_count ? "there is a prefill node" : "there is no prefill node";
-}
-
-static const char *method_name(const lx_answer *a)
-{
-    return is_local(a)                          ? "local"
-           : a->run.method == LYNX_METHOD_WAIT  ? "wait"
-           : a->run.method == LYNX_METHOD_CARRY ? "carry"
-                                                : "speculate";
-}
-
-/* The prefill node whose cache the answer stands on. */
-static const char *node_of(const lx_answer *a)
-{
-    const bool has_one = !is_local(a) && a->lost_count < a->options->remote_count;
-    return has_one ? a->options->remote_names[a->lost_count] : NULL;
-}
-
 /* ---- failures ------------------------------------------------------------------------ */
 
 static void explain(lx_answer *a, lynx_status status, const char *text, lx_api_fault *fault)
@@ -105,13 +45,14 @@ static lynx_status prepare(lx_answer *a, lynx_token **tokens, lx_api_fault *faul
 {
     const lx_api_request *r = &a->job->request;
     LX_REQUIRE(!__atomic_load_n(&a->job->stop, __ATOMIC_RELAXED), LYNX_ERR_CANCELLED);
-    LX_TRY(choose_method(a, fault));
+    LX_TRY(lx_answer_check_method(a, fault));
     LX_TRY(lx_prompt_make(a->engine, r, a->options->chat_template, tokens,
                           &a->run.prompt_tokens, fault));
     a->run.prompt = *tokens;
     a->run.answer_tokens_max = lx_prompt_answer_tokens(a->engine->ops->model(a->engine), r,
                                                        a->run.prompt_tokens, fault);
     LX_REQUIRE(a->run.answer_tokens_max, LYNX_ERR_ARGUMENT);
+    LX_TRY(lx_answer_choose(a));
     a->result.capacity = a->run.answer_tokens_max;
     a->result.tokens = calloc(a->result.capacity, sizeof(*a->result.tokens));
     a->result.times = calloc(a->result.capacity, sizeof(*a->result.times));
@@ -137,9 +78,9 @@ static void init_run(lx_answer *a, lynx_pace *pace)
 static lx_api_meta meta_of(const lx_answer *a, lynx_time_ns now)
 {
     const lynx_run_result *r = &a->result;
-    return (lx_api_meta){.method = method_name(a),
-                         .reason = reason_of(a),
-                         .prefill_node = node_of(a),
+    return (lx_api_meta){.method = lx_way_name(lx_answer_way(a)),
+                         .reason = lx_answer_reason(a),
+                         .prefill_node = lx_answer_node(a),
                          .is_recomputed = r->is_recomputed,
                          .seed = a->run.sampling.seed,
                          .prompt_tokens = a->run.prompt_tokens,
@@ -197,19 +138,21 @@ static void count(lx_answer *a)
     if (a->result.verify_ns)
         lx_histogram_add(&m->verify, a->result.verify_ns);
     lx_histogram_add(&m->total, now - from);
+    lx_answer_note_end(a);
 }
 
 static void log_end(const lx_answer *a, lynx_status status, const char *text)
 {
-    char line[LYNX_TEXT_MAX + 256];
-    const char *node = node_of(a);
+    char line[2 * LYNX_TEXT_MAX + 512];
+    const char *node = lx_answer_node(a);
     if (!a->options->log)
         return;
-    snprintf(line, sizeof(line), "%s: %u prompt tokens, %u of the answer, %s%s%s%s, %.3f s: %s",
-             a->job->id, a->run.prompt_tokens, a->token_count, method_name(a),
+    snprintf(line, sizeof(line),
+             "%s: %u prompt tokens, %u of the answer, %s%s%s%s, %.3f s: %s (%s)", a->job->id,
+             a->run.prompt_tokens, a->token_count, lx_way_name(lx_answer_way(a)),
              node ? " over " : "", node ? node : "",
              a->result.is_recomputed ? ", recomputed here" : "",
-             (double)(lynx_clock_now() - a->job->arrival) / 1e9, text);
+             (double)(lynx_clock_now() - a->job->arrival) / 1e9, text, lx_answer_reason(a));
     a->options->log(a->options->user, status, line);
 }
 
@@ -222,9 +165,7 @@ static lynx_status run(lx_answer *a, lx_api_fault *fault)
         lx_job_begin(a->job);
         lx_job_say_event(a->job, lx_api_chunk(&a->head, true, NULL, NULL, NULL));
     }
-    lynx_status status =
-        lynx_run(a->options->remotes, is_local(a) ? 0 : a->options->remote_count, &a->run,
-                 &a->result, text);
+    lynx_status status = lynx_run(a->remotes, a->choice.count, &a->run, &a->result, text);
     if (status == LYNX_ERR_CANCELLED && a->filter.is_hit)
         status = LYNX_OK;
     if (status == LYNX_OK && a->text.has_failed)
@@ -262,19 +203,19 @@ static void answer_tokenize(lx_answer *a, lynx_token **tokens)
     lx_job_finish(a->job, NULL, &fault);
 }
 
-void lx_answer_job(const lynx_serve_options *options, lx_metrics *metrics, lynx_engine *engine,
-                   lynx_pace *pace, lx_job *job)
+void lx_answer_job(lx_service *service, lynx_engine *engine, lynx_pace *pace, lx_job *job)
 {
     lx_api_fault fault = {0};
     lynx_token *tokens = NULL;
     lx_answer a = {
-        .options = options,
-        .metrics = metrics,
+        .options = &service->options,
+        .metrics = &service->metrics,
+        .policy = &service->policy,
         .engine = engine,
         .job = job,
         .head = {.kind = job->request.kind,
                  .id = job->id,
-                 .model = options->model_id,
+                 .model = service->options.model_id,
                  .created = job->created,
                  .includes_usage = job->request.includes_usage},
         .filter = {.stops = job->request.stops, .count = job->request.stop_count},

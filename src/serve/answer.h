@@ -3,31 +3,36 @@
  * answer.h - one job on one slot: prompt, run, text.
  *
  *     answer.c          from the request to the end of its answer
+ *     answer_choice.c   by which method, and what it showed for the answers to come
  *     answer_moments.c  what is said while it runs
  */
 #ifndef LX_SERVE_ANSWER_H
 #define LX_SERVE_ANSWER_H
 
-#include "lynx/serve.h"
 #include "serve/api_answer.h"
 #include "serve/job.h"
+#include "serve/service.h"
 #include "serve/text_stream.h"
 
 /* Runs the job to its end; an error is said to the client. 'pace' is what drafting brought on
  * this engine. */
-void lx_answer_job(const lynx_serve_options *options, lx_metrics *metrics, lynx_engine *engine,
-                   lynx_pace *pace, lx_job *job);
+void lx_answer_job(lx_service *service, lynx_engine *engine, lynx_pace *pace, lx_job *job);
 
-/* ---- shared by the two files --------------------------------------------------------- */
+/* ---- shared by the files ------------------------------------------------------------- */
 
 typedef struct lx_answer {
     const lynx_serve_options *options;
     lx_metrics *metrics;
+    lx_policy *policy;
     lynx_engine *engine;
     lx_job *job;
     lx_api_head head;
     lynx_run_options run;
     lynx_run_result result;
+    lx_choice choice;
+    lynx_remote *remotes[LYNX_SERVE_REMOTES_MAX]; /* in the order of the choice */
+    lx_seen seen;
+    lynx_time_ns local_from; /* a prefill here began; 0: none did */
 
     /* Text. */
     lx_utf8 valid, draft;
@@ -44,6 +49,18 @@ typedef struct lx_answer {
     uint32_t lost_count; /* prefill nodes that were given up */
     char lost_text[LYNX_TEXT_MAX];
 } lx_answer;
+
+/* Can the method that the request asks for be used at all? Else LYNX_ERR_ARGUMENT. */
+lynx_status lx_answer_check_method(const lx_answer *answer, lx_api_fault *fault);
+/* Choose method and prefill nodes; the prompt is known. LYNX_ERR_MEMORY. */
+lynx_status lx_answer_choose(lx_answer *answer);
+bool lx_answer_is_local(const lx_answer *answer);
+const char *lx_answer_reason(const lx_answer *answer);
+lx_way lx_answer_way(const lx_answer *answer);
+/* The prefill node whose cache the answer stands on; NULL: none. */
+const char *lx_answer_node(const lx_answer *answer);
+void lx_answer_note_moment(lx_answer *answer, const lynx_moment *moment);
+void lx_answer_note_end(lx_answer *answer);
 
 /* lynx_on_moment; 'user' is the answer. */
 void lx_answer_moment(void *user, const lynx_moment *moment);

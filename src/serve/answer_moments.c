@@ -232,6 +232,7 @@ void lx_answer_moment(void *user, const lynx_moment *m)
 {
     lx_answer *a = user;
     note(a, m);
+    lx_answer_note_moment(a, m);
     if (a->job->request.is_optimistic)
         say_moment(a, m);
     if (m->type == LYNX_MOMENT_TOKEN)

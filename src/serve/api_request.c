@@ -161,16 +161,22 @@ static bool take_stream(const lx_members *body, lx_api_request *r)
 
 static bool take_method(const lx_members *lynx, lx_api_request *r)
 {
-    static const char *const names[] = {"speculate", "carry", "wait", "local"};
-    const char *name = NULL;
+    static const char *const names[] = {[LX_API_METHOD_AUTO] = "auto",
+                                        [LX_API_METHOD_SPECULATE] = "speculate",
+                                        [LX_API_METHOD_CARRY] = "carry",
+                                        [LX_API_METHOD_WAIT] = "wait",
+                                        [LX_API_METHOD_LOCAL] = "local"};
+    const char *name = names[LX_API_METHOD_AUTO];
     if (!lx_members_string(lynx, "method", &name))
         return false;
-    for (int i = 0; name && i < 4; i++)
-        if (strcmp(name, names[i]) == 0)
-            r->method = (lx_api_method)(LX_API_METHOD_SPECULATE + i);
-    return !name || r->method != LX_API_METHOD_ANY ||
-           lx_members_refuse(lynx, "method",
-                             "must be \"speculate\", \"carry\", \"wait\" or \"local\"");
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (strcmp(name, names[i]) == 0) {
+            r->method = (lx_api_method)i;
+            return true;
+        }
+    return lx_members_refuse(lynx, "method",
+                             "must be \"auto\", \"speculate\", \"carry\", \"wait\" or "
+                             "\"local\"");
 }
 
 /* Our own members: one that is unknown is a mistake. */

@@ -23,7 +23,7 @@ typedef enum lx_api_kind {
 
 /* How the request wants to be computed. */
 typedef enum lx_api_method {
-    LX_API_METHOD_ANY,
+    LX_API_METHOD_AUTO,
     LX_API_METHOD_SPECULATE,
     LX_API_METHOD_CARRY,
     LX_API_METHOD_WAIT,

@@ -23,14 +23,14 @@ void lx_http_connected(void *user, struct MHD_Connection *connection, void **con
         if (!v)
             return;
         v->descriptor = info->connect_fd;
-        v->deadline = lynx_clock_now() + s->options.idle_ns;
+        v->deadline = lynx_clock_now() + s->service.options.idle_ns;
         pthread_mutex_lock(&s->lock);
         v->next = s->visitors;
         if (v->next)
             v->next->previous = v;
         s->visitors = v;
         pthread_mutex_unlock(&s->lock);
-        atomic_fetch_add(&s->metrics.connections, 1);
+        atomic_fetch_add(&s->service.metrics.connections, 1);
         return;
     }
     lx_visitor *v = *context;
@@ -41,7 +41,7 @@ void lx_http_connected(void *user, struct MHD_Connection *connection, void **con
     if (v->next)
         v->next->previous = v->previous;
     pthread_mutex_unlock(&s->lock);
-    atomic_fetch_sub(&s->metrics.connections, 1);
+    atomic_fetch_sub(&s->service.metrics.connections, 1);
     free(v);
     *context = NULL;
 }
@@ -70,9 +70,9 @@ static enum MHD_Result send_response(lx_exchange *e, unsigned http, const char *
                                 "default-src 'none'; script-src 'unsafe-inline'; style-src "
                                 "'unsafe-inline'; img-src data:; connect-src 'self'; "
                                 "form-action 'none'; base-uri 'none'; frame-ancestors 'none'");
-    if (e->serve->options.cors_origin) {
+    if (e->serve->service.options.cors_origin) {
         MHD_add_response_header(response, "Access-Control-Allow-Origin",
-                                e->serve->options.cors_origin);
+                                e->serve->service.options.cors_origin);
         MHD_add_response_header(response, "Vary", "Origin");
     }
     if (http == 401)
@@ -208,7 +208,7 @@ static void refuse_submit(lx_exchange *e, lynx_status status)
 enum MHD_Result lx_http_submit(lx_exchange *e, lx_api_request *request)
 {
     lynx_serve *s = e->serve;
-    lx_job *job = lx_job_create(request, s->options.request_ns);
+    lx_job *job = lx_job_create(request, s->service.options.request_ns);
     lynx_status status = LYNX_ERR_MEMORY;
     if (job) {
         job->wake = wake;
@@ -241,7 +241,7 @@ static void refuse_body(lx_exchange *e)
         return;
     lx_api_fault_set(&e->fault, 413, "body_too_large",
                      "the body has more than the %zu bytes that this server takes",
-                     e->serve->options.body_bytes_max);
+                     e->serve->service.options.body_bytes_max);
     lx_buffer_fini(&e->body);
 }
 
@@ -261,10 +261,10 @@ static enum MHD_Result begin(lynx_serve *s, struct MHD_Connection *connection, c
     e->visitor = visitor;
     e->connection = connection;
     atomic_fetch_add(&s->exchange_count, 1);
-    set_deadline(e, lynx_clock_now() + s->options.body_ns);
+    set_deadline(e, lynx_clock_now() + s->service.options.body_ns);
     lx_http_check(e, path, method);
     const char *length = header(e, "Content-Length");
-    if (length && strtoull(length, NULL, 10) > s->options.body_bytes_max)
+    if (length && strtoull(length, NULL, 10) > s->service.options.body_bytes_max)
         refuse_body(e);
     return e->fault.http && header(e, "Expect") ? lx_http_send_fault(e) : MHD_YES;
 }
@@ -272,7 +272,7 @@ static enum MHD_Result begin(lynx_serve *s, struct MHD_Connection *connection, c
 static void take_body(lx_exchange *e, const char *data, size_t size)
 {
     e->body_size += size;
-    if (e->body_size > e->serve->options.body_bytes_max)
+    if (e->body_size > e->serve->service.options.body_bytes_max)
         refuse_body(e);
     if (!e->fault.http)
         lx_buffer_put(&e->body, data, size);
@@ -322,13 +322,13 @@ void lx_http_completed(void *user, struct MHD_Connection *connection, void **con
         return;
     pthread_mutex_lock(&s->lock);
     e->visitor->exchange = NULL;
-    e->visitor->deadline = lynx_clock_now() + s->options.idle_ns;
+    e->visitor->deadline = lynx_clock_now() + s->service.options.idle_ns;
     pthread_mutex_unlock(&s->lock);
     if (e->job)
         end_job(e);
     if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && e->outcome == LX_OUTCOME_OK)
         e->outcome = LX_OUTCOME_GONE;
-    atomic_fetch_add(&s->metrics.requests[e->route][e->outcome], 1);
+    atomic_fetch_add(&s->service.metrics.requests[e->route][e->outcome], 1);
     atomic_fetch_sub(&s->exchange_count, 1);
     lx_buffer_fini(&e->body);
     free(e);

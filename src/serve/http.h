@@ -37,8 +37,7 @@ typedef struct lx_retired {
 } lx_retired;
 
 struct lynx_serve {
-    lynx_serve_options options;
-    lx_metrics metrics;
+    lx_service service;
     lx_slots *slots;
     struct MHD_Daemon *daemon;
     lx_retired retired[LX_RETIRED_MAX]; /* under the lock */

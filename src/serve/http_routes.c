@@ -61,7 +61,7 @@ static bool has_key(const lx_exchange *e)
 {
     static const char scheme[] = "Bearer ";
     lynx_serve *s = e->serve;
-    const lynx_serve_secrets *secrets = &s->options.secrets;
+    const lynx_serve_secrets *secrets = &s->service.options.secrets;
     const char *given = header(e, "Authorization");
     const bool is_given = given && strncasecmp(given, scheme, sizeof(scheme) - 1) == 0;
     pthread_mutex_lock(&s->lock); /* they may be changed */
@@ -78,7 +78,7 @@ static bool is_own_origin(const lx_exchange *e)
 {
     const char *origin = header(e, "Origin");
     const char *host = header(e, "Host");
-    const char *cors = e->serve->options.cors_origin;
+    const char *cors = e->serve->service.options.cors_origin;
     if (!origin || (cors && (strcmp(cors, "*") == 0 || strcmp(cors, origin) == 0)))
         return true;
     const char *authority = strstr(origin, "://");
@@ -94,7 +94,7 @@ static bool is_method_allowed(const route_row *row, const char *method)
 
 static bool is_preflight(const lx_exchange *e, const char *method)
 {
-    return e->serve->options.cors_origin && strcmp(method, "OPTIONS") == 0;
+    return e->serve->service.options.cors_origin && strcmp(method, "OPTIONS") == 0;
 }
 
 void lx_http_check(lx_exchange *e, const char *path, const char *method)
@@ -124,16 +124,16 @@ void lx_http_check(lx_exchange *e, const char *path, const char *method)
 static enum MHD_Result answer_models(lx_exchange *e, const char *path)
 {
     const lynx_serve *s = e->serve;
-    const lynx_engine *engine = s->options.engines[0];
+    const lynx_engine *engine = s->service.options.engines[0];
     const bool is_list = strncmp(path, models_path, sizeof(models_path) - 1) != 0;
-    if (!is_list && strcmp(path + sizeof(models_path) - 1, s->options.model_id) != 0) {
+    if (!is_list && strcmp(path + sizeof(models_path) - 1, s->service.options.model_id) != 0) {
         lx_api_fault_set(&e->fault, 404, "model_not_found", "there is no model '%.200s'",
                          path + sizeof(models_path) - 1);
         return lx_http_send_fault(e);
     }
     return lx_http_send_json(e, 200,
-                             lx_api_model(s->options.model_id, engine->ops->model(engine),
-                                          s->started, is_list));
+                             lx_api_model(s->service.options.model_id,
+                                          engine->ops->model(engine), s->started, is_list));
 }
 
 static enum MHD_Result answer_health(lx_exchange *e, const char *path)
@@ -148,9 +148,10 @@ static enum MHD_Result answer_health(lx_exchange *e, const char *path)
 static enum MHD_Result answer_metrics(lx_exchange *e)
 {
     lynx_serve *s = e->serve;
+    const lynx_serve_options *o = &s->service.options;
     lx_buffer text = {0};
-    lx_metrics_write(&s->metrics, s->options.remotes, s->options.remote_names,
-                     s->options.remote_count, &text);
+    lx_metrics_write(&s->service.metrics, &s->service.policy, &text);
+    lx_metrics_write_peers(o->remotes, o->remote_names, o->remote_count, &text);
     const enum MHD_Result result =
         text.has_failed
             ? MHD_NO
@@ -166,7 +167,7 @@ static enum MHD_Result answer_preflight(lx_exchange *e)
     if (!response)
         return MHD_NO;
     MHD_add_response_header(response, "Access-Control-Allow-Origin",
-                            e->serve->options.cors_origin);
+                            e->serve->service.options.cors_origin);
     MHD_add_response_header(response, "Access-Control-Allow-Methods", "GET, POST");
     MHD_add_response_header(response, "Access-Control-Allow-Headers",
                             "Authorization, Content-Type");
@@ -180,7 +181,7 @@ static enum MHD_Result answer_preflight(lx_exchange *e)
 /* The model that a request names must be ours. */
 static bool has_our_model(lx_exchange *e, const lx_api_request *request)
 {
-    const char *id = e->serve->options.model_id;
+    const char *id = e->serve->service.options.model_id;
     if (!request->model || strcmp(request->model, id) == 0)
         return true;
     lx_api_fault_set(&e->fault, 404, "model_not_found",

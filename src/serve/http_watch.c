@@ -34,7 +34,7 @@ static void give_up(lynx_serve *s, lx_job *job, lx_outcome why)
     lx_api_fault fault;
     lx_api_fault_set(&fault, 504, "timeout",
                      "the request waited longer than the %.1f s that this server allows",
-                     (double)s->options.request_ns / 1e9);
+                     (double)s->service.options.request_ns / 1e9);
     lx_job_finish(job, NULL, &fault);
 }
 

@@ -17,6 +17,13 @@ static const char *const outcome_names[LX_OUTCOME_COUNT] = {"ok",          "refu
                                                             "queue_full",  "stopping", "late",
                                                             "client_gone", "failed"};
 
+static const char *const way_names[LX_WAY_COUNT] = {"speculate", "carry", "wait", "local"};
+
+const char *lx_way_name(lx_way way)
+{
+    return way_names[way];
+}
+
 void lx_histogram_add(lx_histogram *h, uint64_t ns)
 {
     uint32_t i = 0;
@@ -43,7 +50,7 @@ void lx_metrics_lost(lx_metrics *metrics, lynx_status status)
 
 /* ---- text ---------------------------------------------------------------------------- */
 
-static void put_head(lx_buffer *out, const char *name, const char *type, const char *help)
+void lx_metrics_head(lx_buffer *out, const char *name, const char *type, const char *help)
 {
     lx_buffer_format(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
@@ -51,15 +58,21 @@ static void put_head(lx_buffer *out, const char *name, const char *type, const c
 static void put_value(lx_buffer *out, const char *name, const char *type, const char *help,
                       unsigned long long value)
 {
-    put_head(out, name, type, help);
+    lx_metrics_head(out, name, type, help);
     lx_buffer_format(out, "%s %llu\n", name, value);
+}
+
+static void put_real(lx_buffer *out, const char *name, const char *help, double value)
+{
+    lx_metrics_head(out, name, "gauge", help);
+    lx_buffer_format(out, "%s %.9g\n", name, value);
 }
 
 static void put_histogram(lx_buffer *out, const char *name, const char *help,
                           const lx_histogram *h)
 {
     unsigned long long count = 0;
-    put_head(out, name, "histogram", help);
+    lx_metrics_head(out, name, "histogram", help);
     for (uint32_t i = 0; i < LX_BUCKETS; i++) {
         count += atomic_load(&h->buckets[i]);
         lx_buffer_format(out, "%s_bucket{le=\"%g\"} %llu\n", name, bounds[i], count);
@@ -72,7 +85,8 @@ static void put_histogram(lx_buffer *out, const char *name, const char *help,
 
 static void put_requests(lx_buffer *out, const lx_metrics *m)
 {
-    put_head(out, "lynx_http_requests_total", "counter", "Requests answered, by outcome.");
+    lx_metrics_head(out, "lynx_http_requests_total", "counter",
+                    "Requests answered, by outcome.");
     for (uint32_t r = 0; r < LX_ROUTE_COUNT; r++)
         for (uint32_t o = 0; o < LX_OUTCOME_COUNT; o++)
             lx_buffer_format(out,
@@ -82,8 +96,8 @@ static void put_requests(lx_buffer *out, const lx_metrics *m)
 
 static void put_losses(lx_buffer *out, const lx_metrics *m)
 {
-    put_head(out, "lynx_prefill_lost_total", "counter",
-             "Prefill nodes given up during a request, by reason.");
+    lx_metrics_head(out, "lynx_prefill_lost_total", "counter",
+                    "Prefill nodes given up during a request, by reason.");
     for (int i = 1; i < LX_STATUSES; i++) {
         const char *name = lynx_status_name((lynx_status)-i);
         if (lynx_status_scope((lynx_status)-i) != LYNX_SCOPE_PROCESS)
@@ -92,88 +106,27 @@ static void put_losses(lx_buffer *out, const lx_metrics *m)
     }
 }
 
-/* A label's value: backslash, quote and line end are escaped. */
-static void put_label(lx_buffer *out, const char *text)
+static void put_methods(lx_buffer *out, const lx_metrics *m)
 {
-    for (; *text; text++)
-        if (*text == '\n')
-            lx_buffer_puts(out, "\\n");
-        else
-            lx_buffer_format(out, "%s%c", *text == '"' || *text == '\\' ? "\\" : "", *text);
+    lx_metrics_head(out, "lynx_answers_total", "counter", "Answers, by method.");
+    for (uint32_t i = 0; i < LX_WAY_COUNT; i++)
+        lx_buffer_format(out, "lynx_answers_total{method=\"%s\"} %llu\n", way_names[i],
+                         atomic_load(&m->methods[i]));
 }
 
-typedef struct peer_row {
-    const char *name, *type, *help;
-    unsigned long long (*value)(const lynx_session_counters *counters);
-} peer_row;
-
-static unsigned long long resumes_of(const lynx_session_counters *c)
+static void put_fallbacks(lx_buffer *out, const lx_metrics *m)
 {
-    return c->resumes;
+    lx_metrics_head(out, "lynx_fallbacks_total", "counter",
+                    "Prompts that were prefilled here although there are prefill nodes, by "
+                    "reason.");
+    for (int i = LX_FALLBACK_NONE + 1; i < LX_FALLBACK_COUNT; i++)
+        lx_buffer_format(out, "lynx_fallbacks_total{reason=\"%s\"} %llu\n",
+                         lx_fallback_name((lx_fallback)i), atomic_load(&m->fallbacks[i]));
 }
 
-static unsigned long long corrupt_of(const lynx_session_counters *c)
+void lx_metrics_write(lx_metrics *m, lx_policy *policy, lx_buffer *out)
 {
-    return c->corrupt_planes;
-}
-
-static unsigned long long lanes_of(const lynx_session_counters *c)
-{
-    return c->connections;
-}
-
-static unsigned long long received_of(const lynx_session_counters *c)
-{
-    return c->bytes_received;
-}
-
-static unsigned long long sent_of(const lynx_session_counters *c)
-{
-    return c->bytes_sent;
-}
-
-static const peer_row peer_rows[] = {
-    {"lynx_link_received_bytes_total", "counter", "Bytes from the prefill node.", received_of},
-    {"lynx_link_sent_bytes_total", "counter", "Bytes to the prefill node.", sent_of},
-    {"lynx_link_lanes", "gauge", "Connections to the prefill node now.", lanes_of},
-    {"lynx_link_resumes_total", "counter", "Connections that went on after a cut.", resumes_of},
-    {"lynx_link_corrupt_planes_total", "counter",
-     "Planes that came broken and were asked for "
-     "again.",
-     corrupt_of}};
-
-static void put_peers(lx_buffer *out, const lynx_session_counters *counters,
-                      const char *const *names, uint32_t count)
-{
-    for (uint32_t r = 0; r < sizeof(peer_rows) / sizeof(*peer_rows); r++) {
-        const peer_row *row = &peer_rows[r];
-        put_head(out, row->name, row->type, row->help);
-        for (uint32_t i = 0; i < count; i++) {
-            lx_buffer_format(out, "%s{prefill_node=\"", row->name);
-            put_label(out, names[i]);
-            lx_buffer_format(out, "\"} %llu\n", row->value(&counters[i]));
-        }
-    }
-    put_head(out, "lynx_link_plane_bytes_total", "counter",
-             "Bytes of pages from the prefill node; plane 0 is the anchor.");
-    for (uint32_t i = 0; i < count; i++)
-        for (uint32_t p = 0; p < LYNX_PLANES_MAX; p++) {
-            lx_buffer_puts(out, "lynx_link_plane_bytes_total{prefill_node=\"");
-            put_label(out, names[i]);
-            lx_buffer_format(out, "\",plane=\"%u\"} %llu\n", p,
-                             (unsigned long long)counters[i].plane_bytes_received[p]);
-        }
-}
-
-enum { PEERS_MAX = 64 };
-
-void lx_metrics_write(lx_metrics *m, lynx_remote *const *remotes, const char *const *names,
-                      uint32_t count, lx_buffer *out)
-{
-    lynx_session_counters counters[PEERS_MAX];
-    const uint32_t peers = count < PEERS_MAX ? count : PEERS_MAX;
-    for (uint32_t i = 0; i < peers; i++)
-        counters[i] = lynx_remote_counters(remotes[i]);
+    const lx_own_figures own = lx_policy_own(policy);
     put_requests(out, m);
     put_value(out, "lynx_queue_requests", "gauge", "Requests that wait for a slot.",
               atomic_load(&m->queued));
@@ -196,6 +149,8 @@ void lx_metrics_write(lx_metrics *m, lynx_remote *const *remotes, const char *co
     put_value(out, "lynx_recomputed_total", "counter",
               "Requests whose prompt was prefilled here because no prefill node could finish.",
               atomic_load(&m->recomputed));
+    put_methods(out, m);
+    put_fallbacks(out, m);
     put_losses(out, m);
     put_histogram(out, "lynx_queue_wait_seconds", "From the request to a slot.", &m->wait);
     put_histogram(out, "lynx_anchor_seconds", "From the request to the complete anchor.",
@@ -207,5 +162,11 @@ void lx_metrics_write(lx_metrics *m, lynx_remote *const *remotes, const char *co
     put_histogram(out, "lynx_verify_seconds", "Verification passes.", &m->verify);
     put_histogram(out, "lynx_request_seconds", "From the request to the end of the answer.",
                   &m->total);
-    put_peers(out, counters, names, peers);
+    put_real(out, "lynx_own_prefill_tokens_per_second",
+             "Rate of a prefill here, as if nothing else ran; 0: not known.",
+             lx_own_prefill_rate(&own));
+    put_real(out, "lynx_own_step_seconds", "One token after the other here; 0: not known.",
+             own.step_s);
+    put_real(out, "lynx_draft_chance", "That a draft stands when those before it do.",
+             lx_own_stands(&own));
 }

@@ -9,6 +9,7 @@
 
 #include "lynx/runtime.h"
 #include "serve/buffer.h"
+#include "serve/policy.h"
 
 typedef enum lx_route {
     LX_ROUTE_CHAT,
@@ -34,6 +35,18 @@ typedef enum lx_outcome {
     LX_OUTCOME_COUNT
 } lx_outcome;
 
+/* How an answer was computed. */
+typedef enum lx_way {
+    LX_WAY_SPECULATE,
+    LX_WAY_CARRY,
+    LX_WAY_WAIT,
+    LX_WAY_LOCAL,
+    LX_WAY_COUNT
+} lx_way;
+
+/* "speculate", as in requests and answers. */
+const char *lx_way_name(lx_way way);
+
 enum { LX_BUCKETS = 14, LX_STATUSES = 40 };
 
 typedef struct lx_histogram {
@@ -43,7 +56,9 @@ typedef struct lx_histogram {
 
 typedef struct lx_metrics {
     atomic_ullong requests[LX_ROUTE_COUNT][LX_OUTCOME_COUNT];
-    atomic_ullong losses[LX_STATUSES]; /* a prefill node given up in a request, by -status */
+    atomic_ullong losses[LX_STATUSES];   /* a prefill node given up in a request, by -status */
+    atomic_ullong methods[LX_WAY_COUNT]; /* answers */
+    atomic_ullong fallbacks[LX_FALLBACK_COUNT];
     atomic_ullong tokens_in, tokens_out, drafted, accepted, carried, recomputed;
     atomic_uint queued, busy, slots, connections;
     lx_histogram wait, anchor, ttft, verify, stall, total;
@@ -56,8 +71,15 @@ double lx_histogram_mean(const lx_histogram *histogram);
 /* Note that a prefill node was given up in a request. */
 void lx_metrics_lost(lx_metrics *metrics, lynx_status status);
 
-/* Append everything. 'names[i]' is the address of 'remotes[i]'. */
-void lx_metrics_write(lx_metrics *metrics, lynx_remote *const *remotes,
-                      const char *const *names, uint32_t count, lx_buffer *out);
+/* Append everything of this node. */
+void lx_metrics_write(lx_metrics *metrics, lx_policy *policy, lx_buffer *out);
+
+/* Append what is known of prefill nodes. 'names[i]' is the address of 'remotes[i]'. */
+void lx_metrics_write_peers(lynx_remote *const *remotes, const char *const *names,
+                            uint32_t count, lx_buffer *out);
+
+/* ---- shared by the two files --------------------------------------------------------- */
+
+void lx_metrics_head(lx_buffer *out, const char *name, const char *type, const char *help);
 
 #endif

@@ -38,8 +38,8 @@ static void on_daemon_log(void *user, const char *format, va_list arguments)
     const lynx_serve *s = user;
     vsnprintf(line, sizeof(line), format, arguments);
     line[strcspn(line, "\n")] = '\0';
-    if (s->options.log)
-        s->options.log(s->options.user, LYNX_OK, line);
+    if (s->service.options.log && s->service.options.logs_http)
+        s->service.options.log(s->service.options.user, LYNX_OK, line);
 }
 
 /* On a socket of its own for the same port: libmicrohttpd closes it, on failure, too. NULL
@@ -47,7 +47,7 @@ static void on_daemon_log(void *user, const char *format, va_list arguments)
 static struct MHD_Daemon *start_daemon(lynx_serve *s, const lynx_serve_secrets *secrets,
                                        char *text)
 {
-    const lynx_serve_options *o = &s->options;
+    const lynx_serve_options *o = &s->service.options;
     const bool has_tls = secrets->tls_certificate != NULL;
     const struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0,
                                           (void *)(uintptr_t)secrets->tls_certificate},
@@ -82,12 +82,14 @@ static struct MHD_Daemon *start_daemon(lynx_serve *s, const lynx_serve_secrets *
 
 static lynx_status start(lynx_serve *s, char *text)
 {
-    LX_TRY(lx_slots_create(&s->slots, &s->options, &s->metrics));
+    LX_REQUIRE(s->service.options.remote_count <= LYNX_SERVE_REMOTES_MAX, LYNX_ERR_ARGUMENT);
+    LX_TRY(lx_slots_create(&s->slots, &s->service));
     LX_REQUIRE(pthread_create(&s->watcher, NULL, lx_http_watch, s) == 0, LYNX_ERR_SYSTEM);
     s->has_watcher = true;
-    const int flags = fcntl(s->options.descriptor, F_GETFL);
-    LX_REQUIRE(fcntl(s->options.descriptor, F_SETFL, flags | O_NONBLOCK) == 0, LYNX_ERR_SYSTEM);
-    s->daemon = start_daemon(s, &s->options.secrets, text);
+    const int flags = fcntl(s->service.options.descriptor, F_GETFL);
+    LX_REQUIRE(fcntl(s->service.options.descriptor, F_SETFL, flags | O_NONBLOCK) == 0,
+               LYNX_ERR_SYSTEM);
+    s->daemon = start_daemon(s, &s->service.options.secrets, text);
     return s->daemon ? LYNX_OK : LYNX_ERR_SYSTEM;
 }
 
@@ -97,9 +99,10 @@ lynx_status lynx_serve_create(lynx_serve **serve, const lynx_serve_options *opti
     *serve = NULL;
     text[0] = '\0';
     LX_REQUIRE(s, LYNX_ERR_MEMORY);
-    s->options = *options;
+    s->service.options = *options;
     s->started = (int64_t)time(NULL);
     pthread_mutex_init(&s->lock, NULL);
+    lx_policy_init(&s->service.policy);
     const lynx_status status = start(s, text);
     if (status != LYNX_OK) {
         if (!text[0])
@@ -129,7 +132,7 @@ static bool has_same_certificate(const lynx_serve_secrets *a, const lynx_serve_s
 static lynx_status change_certificate(lynx_serve *s, const lynx_serve_secrets *secrets,
                                       char *text)
 {
-    if (!secrets->tls_certificate != !s->options.secrets.tls_certificate) {
+    if (!secrets->tls_certificate != !s->service.options.secrets.tls_certificate) {
         snprintf(text, LYNX_TEXT_MAX, "TLS begins or ends at a start, not at a reload");
         return LYNX_ERR_ARGUMENT;
     }
@@ -153,10 +156,10 @@ static lynx_status change_certificate(lynx_serve *s, const lynx_serve_secrets *s
 lynx_status lynx_serve_renew(lynx_serve *s, const lynx_serve_secrets *secrets, char *text)
 {
     text[0] = '\0';
-    if (!has_same_certificate(&s->options.secrets, secrets))
+    if (!has_same_certificate(&s->service.options.secrets, secrets))
         LX_TRY(change_certificate(s, secrets, text));
     pthread_mutex_lock(&s->lock);
-    s->options.secrets = *secrets;
+    s->service.options.secrets = *secrets;
     pthread_mutex_unlock(&s->lock);
     return LYNX_OK;
 }
@@ -206,8 +209,9 @@ void lynx_serve_destroy(lynx_serve *s)
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
     if (s->has_descriptor)
-        close(s->options.descriptor);
+        close(s->service.options.descriptor);
     lx_slots_destroy(s->slots);
+    lx_policy_fini(&s->service.policy);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }

@@ -16,8 +16,7 @@ typedef struct worker {
 } worker;
 
 struct lx_slots {
-    const lynx_serve_options *options;
-    lx_metrics *metrics;
+    lx_service *service;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     lx_job *first, *last;
@@ -30,8 +29,8 @@ struct lx_slots {
 /* Called with the lock held. */
 static void update(lx_slots *s)
 {
-    atomic_store(&s->metrics->queued, s->queued);
-    atomic_store(&s->metrics->busy, s->busy);
+    atomic_store(&s->service->metrics.queued, s->queued);
+    atomic_store(&s->service->metrics.busy, s->busy);
 }
 
 /* The next job, or NULL when the thread must end. */
@@ -71,24 +70,23 @@ static void *work(void *user)
 {
     worker *w = user;
     for (lx_job *job = take_job(w); job; job = take_job(w)) {
-        lx_histogram_add(&w->slots->metrics->wait, lynx_clock_now() - job->arrival);
-        lx_answer_job(w->slots->options, w->slots->metrics, w->engine, &w->pace, job);
+        lx_histogram_add(&w->slots->service->metrics.wait, lynx_clock_now() - job->arrival);
+        lx_answer_job(w->slots->service, w->engine, &w->pace, job);
         end_job(w);
     }
     return NULL;
 }
 
-lynx_status lx_slots_create(lx_slots **slots, const lynx_serve_options *options,
-                            lx_metrics *metrics)
+lynx_status lx_slots_create(lx_slots **slots, lx_service *service)
 {
+    const lynx_serve_options *options = &service->options;
     lx_slots *s = calloc(1, sizeof(*s) + options->slot_count * sizeof(s->workers[0]));
     *slots = s;
     LX_REQUIRE(s, LYNX_ERR_MEMORY);
-    s->options = options;
-    s->metrics = metrics;
+    s->service = service;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
-    atomic_store(&metrics->slots, options->slot_count);
+    atomic_store(&service->metrics.slots, options->slot_count);
     for (uint32_t i = 0; i < options->slot_count; i++) {
         s->workers[i] = (worker){.slots = s, .engine = options->engines[i]};
         if (pthread_create(&s->workers[i].thread, NULL, work, &s->workers[i]) != 0) {
@@ -129,7 +127,7 @@ lynx_status lx_slots_submit(lx_slots *s, lx_job *job)
     pthread_mutex_lock(&s->lock);
     if (s->is_closed) {
         status = LYNX_ERR_STATE;
-    } else if (s->queued + s->busy >= s->worker_count + s->options->queue_max) {
+    } else if (s->queued + s->busy >= s->worker_count + s->service->options.queue_max) {
         status = LYNX_BLOCKED;
     } else {
         *(s->first ? &s->last->next : &s->first) = job;
@@ -208,6 +206,6 @@ uint32_t lx_slots_count(lx_slots *s)
 unsigned lx_slots_retry_after(lx_slots *s)
 {
     const double seconds =
-        lx_histogram_mean(&s->metrics->total) / (double)s->options->slot_count;
+        lx_histogram_mean(&s->service->metrics.total) / (double)s->service->options.slot_count;
     return seconds < 1 ? 1 : seconds > 60 ? 60 : (unsigned)seconds;
 }

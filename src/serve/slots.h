@@ -3,14 +3,13 @@
 #ifndef LX_SERVE_SLOTS_H
 #define LX_SERVE_SLOTS_H
 
-#include "lynx/serve.h"
 #include "serve/job.h"
+#include "serve/service.h"
 
 typedef struct lx_slots lx_slots;
 
-/* Keeps 'options' (lynx/serve.h) and 'metrics'. */
-lynx_status lx_slots_create(lx_slots **slots, const lynx_serve_options *options,
-                            lx_metrics *metrics);
+/* Keeps 'service'. */
+lynx_status lx_slots_create(lx_slots **slots, lx_service *service);
 /* End the threads when the queue is empty; submit is refused from now on. */
 void lx_slots_join(lx_slots *slots);
 void lx_slots_destroy(lx_slots *slots);

@@ -590,7 +590,8 @@ class Real(unittest.TestCase):
         browser.emulate(width=1280)
         browser.open(f"http://127.0.0.1:{self.decode.port}/")
         browser.wait("document.querySelector('#model').textContent")
-        browser.js("""document.querySelector('#temperature').value = 0;
+        browser.js("""document.querySelector('#method').value = 'speculate';
+            document.querySelector('#temperature').value = 0;
             document.querySelector('#max_tokens').value = 40;
             document.querySelector('#prompt').value = arguments[0];
             window.seen = [];

@@ -91,11 +91,17 @@ class Answers(Pair):
                 got = self.node.ask(prompt, COMPLETIONS, max_tokens=24, lynx={"method": method})
                 self.assertEqual(got["choices"][0]["text"], want["text"])
                 told = got["lynx"]
-                self.assertEqual(told["method"], method)
+                self.assertEqual((told["method"], told["reason"]),
+                                 (method, "the request asked for it"))
                 self.assertEqual(told["prefill_node"],
                                  None if method == "local" else self.prefill.address)
                 self.assertFalse(told["is_recomputed"])
                 self.assertEqual(told["bytes"] > 0, method != "local")
+        for lynx in ({}, {"method": "auto"}, {"method": None}):
+            got = self.node.ask(prompt, COMPLETIONS, max_tokens=24, lynx=lynx)
+            self.assertEqual(got["choices"][0]["text"], want["text"])
+            self.assertRegex(got["lynx"]["reason"], r"^token \d+ is expected after [0-9.]+ s by "
+                             r"drafting, .* here; link [0-9.]+ Mbit/s")
 
     def test_tokens_are_a_prompt_too(self):
         status, _, told = self.node.request("POST", "/tokenize", {"content": LICENSE[:200]})
@@ -107,7 +113,7 @@ class Answers(Pair):
 
     def test_optimistic_events_tell_what_happens(self):
         events = self.node.stream(LICENSE[:900], max_tokens=40, stream_options={
-            "include_usage": True}, lynx={"stream": "optimistic"})
+            "include_usage": True}, lynx={"stream": "optimistic", "method": "speculate"})
         told = [e["lynx"] for e in events if "lynx" in e and not e["choices"]]
         kinds = [e["event"] for e in told]
         self.assertEqual(kinds[0], "start")
@@ -158,7 +164,9 @@ class Answers(Pair):
 
     def test_sixteen_at_once_are_as_each_alone(self):
         bodies = [question(f"{LICENSE[60 * i:60 * i + 200]} Number {i}?", max_tokens=12,
-                           temperature=0.8 * (i % 2), seed=i) for i in range(16)]
+                           temperature=0.8 * (i % 2), seed=i,
+                           lynx={"method": "auto" if i % 4 == 3 else "speculate"})
+                  for i in range(16)]
         def ask(body):
             status, _, data = self.node.request("POST", CHAT, body, timeout=600)
             self.assertEqual(status, 200, data)
@@ -186,7 +194,7 @@ class Answers(Pair):
 
     def test_metrics_are_those_that_are_documented(self):
         before = self.node.metrics()
-        self.node.ask("Hello.", max_tokens=3)
+        self.node.ask("Hello.", max_tokens=3, lynx={"method": "speculate"})
         after = self.node.metrics()
         key = 'lynx_http_requests_total{route="/v1/chat/completions",outcome="ok"}'
         self.assertEqual(after[key], before[key] + 1)
@@ -342,7 +350,8 @@ class Clients(Pair):
         """One of many clients: two of three leave at a moment that follows from their number."""
         chance = random.Random(number)
         body = question(LICENSE[:chance.randrange(20, 900)], max_tokens=chance.randrange(1, 20),
-                        stream=chance.random() < 0.7, temperature=0.7, seed=number)
+                        stream=chance.random() < 0.7, temperature=0.7, seed=number,
+                        lynx={"method": "auto" if number % 4 == 0 else "speculate"})
         with self.node.open(body, timeout=600) as stream:
             if number % 3 == 0:
                 stream.response.begin()
@@ -366,7 +375,8 @@ class Clients(Pair):
 
     def test_a_slow_reader_holds_up_nobody(self):
         slow = [self.node.open(question("Tell a long story.", max_tokens=120, stream=True,
-                                        lynx={"stream": "optimistic"}), receive_bytes=2048)
+                                        lynx={"stream": "optimistic", "method": "speculate"}),
+                               receive_bytes=2048)
                 for _ in range(5)]  # more than there are slots
         for stream in slow:
             self.addCleanup(stream.close)

@@ -170,6 +170,8 @@ static void has_line(const lx_buffer *out, const char *line)
         fail_msg("no line '%s' in\n%s", line, out->data);
 }
 
+static lx_policy policy = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
 static void metrics_are_counted_and_told(void **state)
 {
     (void)state;
@@ -182,7 +184,10 @@ static void metrics_are_counted_and_told(void **state)
     lx_metrics_lost(&metrics, LYNX_ERR_TIMEOUT);
     atomic_store(&metrics.requests[LX_ROUTE_CHAT][LX_OUTCOME_GONE], 3);
     atomic_store(&metrics.tokens_out, 99);
-    lx_metrics_write(&metrics, NULL, NULL, 0, &out);
+    atomic_store(&metrics.methods[LX_WAY_WAIT], 4);
+    atomic_store(&metrics.fallbacks[LX_FALLBACK_SLOWER], 5);
+    policy.own = (lx_own_figures){.prefill_tokens = 600, .prefill_s = 3, .step_s = 0.05};
+    lx_metrics_write(&metrics, &policy, &out);
     has_line(&out, "# TYPE lynx_ttft_seconds histogram");
     has_line(&out, "lynx_ttft_seconds_bucket{le=\"0.001\"} 1");
     has_line(&out, "lynx_ttft_seconds_bucket{le=\"0.5\"} 1");
@@ -196,6 +201,11 @@ static void metrics_are_counted_and_told(void **state)
     has_line(&out, "lynx_http_requests_total{route=\"/v1/chat/completions\",outcome=\"client_"
                    "gone\"} 3");
     has_line(&out, "lynx_answer_tokens_total 99");
+    has_line(&out, "lynx_answers_total{method=\"wait\"} 4");
+    has_line(&out, "lynx_fallbacks_total{reason=\"slower\"} 5");
+    has_line(&out, "lynx_own_prefill_tokens_per_second 200");
+    has_line(&out, "lynx_own_step_seconds 0.05");
+    has_line(&out, "lynx_draft_chance 0.9");
     assert_true(lx_histogram_mean(&metrics.ttft) > 200.3);
     lx_buffer_fini(&out);
 }
@@ -207,7 +217,7 @@ static void each_metric_has_help_and_type(void **state)
     static lx_metrics metrics;
     lx_buffer out = {0};
     char family[128] = "", line[512];
-    lx_metrics_write(&metrics, NULL, NULL, 0, &out);
+    lx_metrics_write(&metrics, &policy, &out);
     uint32_t families = 0;
     for (const char *p = out.data; *p; p += strcspn(p, "\n") + 1) {
         snprintf(line, sizeof(line), "%.*s", (int)strcspn(p, "\n"), p);

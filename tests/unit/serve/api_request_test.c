@@ -27,7 +27,7 @@ static void what_is_absent_has_openais_defaults(void **state)
     assert_int_equal(r.max_tokens, 0);
     assert_true(r.sampling.temperature == 1.0f && r.sampling.top_p == 1.0f);
     assert_false(r.has_seed || r.is_stream || r.includes_usage || r.is_optimistic);
-    assert_int_equal(r.method, LX_API_METHOD_ANY);
+    assert_int_equal(r.method, LX_API_METHOD_AUTO);
     assert_int_equal(r.stop_count, 0);
     lx_api_request_fini(&r);
 }
