@@ -22,11 +22,20 @@ static double per_second(const lx_rate *rate)
     return rate->ns > 0 ? rate->amount * 1e9 / rate->ns : 0;
 }
 
-void lx_measure_link(lx_measure *m, uint64_t bytes, uint64_t ns, lynx_time_ns now)
+bool lx_measure_link(lx_measure *m, uint64_t bytes, uint64_t ns, lynx_time_ns now)
 {
-    if (bytes < LINK_BYTES_LEAST && ns < 1000000000)
-        return;
-    renew(&m->link, (double)bytes, ns > 0 ? (double)ns : 1);
+    if (ns == 0 || (bytes < LINK_BYTES_LEAST && ns < 1000000000))
+        return false;
+    renew(&m->link, (double)bytes, (double)ns);
+    m->measured_at = now;
+    return true;
+}
+
+void lx_measure_link_least(lx_measure *m, uint64_t bytes, uint64_t ns, lynx_time_ns now)
+{
+    const lx_rate least = {(double)bytes, (double)ns};
+    if (per_second(&least) > per_second(&m->link))
+        m->link = least;
     m->measured_at = now;
 }
 

@@ -29,8 +29,10 @@ typedef struct lx_measure {
     uint64_t cache_bytes_due[LYNX_PLANES_MAX];
 } lx_measure;
 
-/* 'bytes' came in 'ns' while planes waited at the other end. Too few tell nothing. */
-void lx_measure_link(lx_measure *measure, uint64_t bytes, uint64_t ns, lynx_time_ns now);
+/* 'bytes' came in 'ns' while planes waited at the other end. Too few tell nothing: false. */
+bool lx_measure_link(lx_measure *measure, uint64_t bytes, uint64_t ns, lynx_time_ns now);
+/* So many came in 'ns', and it could have been more. */
+void lx_measure_link_least(lx_measure *measure, uint64_t bytes, uint64_t ns, lynx_time_ns now);
 void lx_measure_prefill(lx_measure *measure, uint32_t tokens, uint64_t ns);
 /* A request was taken after 'ns'. 'was_alone': none of ours was before it. */
 void lx_measure_accept(lx_measure *measure, uint64_t ns, bool was_alone);

@@ -28,8 +28,10 @@ static void on_progress(lx_run_meter *m, const lynx_event *event)
         return;
     m->prefilled_at = event->time;
     m->prefilled_bytes = event->bytes;
-    if (m->accepted_at)
-        lx_measure_prefill(m->measure, m->tokens, event->time - m->accepted_at);
+    if (m->accepted_at) /* both may be here at once */
+        lx_measure_prefill(m->measure, m->tokens,
+                           event->time -
+                               (event->time > m->accepted_at ? m->accepted_at : m->asked_at));
 }
 
 static void on_plane(lx_run_meter *m, const lynx_event *event)
@@ -48,6 +50,7 @@ void lx_meter_event(lx_run_meter *m, const lynx_event *event)
         return;
     if (event->type == LYNX_EVENT_ACCEPT && !m->accepted_at) {
         m->accepted_at = event->time;
+        m->accepted_bytes = event->bytes;
         lx_measure_accept(m->measure, event->time - m->asked_at, m->was_alone);
     } else if (event->type == LYNX_EVENT_PROGRESS) {
         on_progress(m, event);
@@ -66,14 +69,20 @@ static bool is_complete(const lx_run_meter *m)
     return m->plane_count > 0;
 }
 
-/* From the end of the prefill on, all that is missing waits for the link. */
+/* From the end of the prefill on, all that is missing waits for the link. If that is little,
+ * the link kept up with the prefill, and is at least as quick. */
 static void measure_link(const lx_run_meter *m, uint64_t bytes, lynx_time_ns now)
 {
     const bool is_whole = is_complete(m);
     const lynx_time_ns end = is_whole ? m->arrived_at : now;
     const uint64_t here = is_whole ? m->arrived_bytes : bytes;
-    if (m->prefilled_at && m->plane_count && end > m->prefilled_at)
+    if (!m->prefilled_at || !m->plane_count)
+        return;
+    const bool is_seen =
+        end > m->prefilled_at &&
         lx_measure_link(m->measure, here - m->prefilled_bytes, end - m->prefilled_at, now);
+    if (!is_seen && is_whole && m->accepted_at)
+        lx_measure_link_least(m->measure, here - m->accepted_bytes, end - m->asked_at, now);
 }
 
 void lx_meter_end(lx_run_meter *m, uint64_t bytes, lynx_time_ns now, lynx_status status,

@@ -10,7 +10,7 @@ typedef struct lx_run_meter {
     lx_measure *measure; /* of the remote; NULL: no request is under way */
     lynx_time_ns asked_at, accepted_at;
     lynx_time_ns prefilled_at, arrived_at; /* the whole prompt; the newest plane. 0: not yet */
-    uint64_t prefilled_bytes, arrived_bytes; /* that the session had received then */
+    uint64_t accepted_bytes, prefilled_bytes, arrived_bytes; /* that the session had received */
     uint32_t tokens, prefilled;
     uint64_t page_bytes, pages; /* of the engine's type, each; how many */
     uint32_t plane_count;

@@ -18,6 +18,10 @@
  * this engine. */
 void lx_answer_job(lx_service *service, lynx_engine *engine, lynx_pace *pace, lx_job *job);
 
+/* Before anything is answered: how quick this node is, by a prefill of some tokens and a step,
+ * for a second or two. LYNX_ERR_ENGINE: 'text' (LYNX_TEXT_MAX bytes) gets one sentence. */
+lynx_status lx_answer_measure(lx_service *service, lynx_engine *engine, char *text);
+
 /* ---- shared by the files ------------------------------------------------------------- */
 
 typedef struct lx_answer {

@@ -132,3 +132,50 @@ void lx_answer_note_end(lx_answer *a)
     atomic_fetch_add(&a->metrics->fallbacks[fallback], 1);
     atomic_fetch_add(&a->metrics->methods[lx_answer_way(a)], 1);
 }
+
+/* ---- before anything is answered ----------------------------------------------------- */
+
+/* A prefill of 'count' tokens; its time. */
+static lynx_status time_prefill(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                                lx_seen *seen)
+{
+    const lynx_time_ns start = lynx_clock_now();
+    LX_TRY(engine->ops->prefill(engine, tokens, count, NULL, NULL));
+    seen->prefill_tokens = count;
+    seen->prefill_ns = lynx_clock_now() - start;
+    seen->busy = 1;
+    return LYNX_OK;
+}
+
+static lynx_status measure(lynx_engine *engine, lx_seen *seen)
+{
+    enum { FEW = 16, MANY = 256, STEPS = 4 };
+    static const uint64_t few_most_ns = 100000000; /* many take at most some seconds then */
+    const lynx_model *model = engine->ops->model(engine);
+    lynx_token tokens[MANY];
+    for (uint32_t i = 0; i < MANY; i++)
+        tokens[i] = (lynx_token)((i * 7919u + 1) % model->vocabulary);
+    if (model->context_tokens < FEW + STEPS)
+        return LYNX_OK;
+    LX_TRY(time_prefill(engine, tokens, FEW, seen));
+    if (seen->prefill_ns < few_most_ns && model->context_tokens >= MANY + STEPS)
+        LX_TRY(time_prefill(engine, tokens, MANY, seen));
+    const lynx_time_ns start = lynx_clock_now();
+    for (uint32_t i = 0; i < STEPS; i++)
+        LX_TRY(engine->ops->step(engine, tokens[i]));
+    seen->step_ns = (lynx_clock_now() - start) / STEPS;
+    return LYNX_OK;
+}
+
+lynx_status lx_answer_measure(lx_service *service, lynx_engine *engine, char *text)
+{
+    lx_seen seen = {0};
+    const lynx_status status = measure(engine, &seen);
+    if (status == LYNX_OK)
+        lx_policy_note(&service->policy, &seen);
+    else
+        snprintf(text, LYNX_TEXT_MAX, "%s",
+                 status == LYNX_ERR_ENGINE ? engine->ops->error_text(engine)
+                                           : lynx_status_text(status));
+    return status;
+}

@@ -63,7 +63,13 @@ static void fill_nodes(lynx_plan_request *p, const lx_own_figures *own, const lx
     p->prefill.wait_s = s->wait_s / age + s->tokens_due / p->prefill.prefill_tokens_per_s;
     p->decode.prefill_tokens_per_s = lx_own_prefill_rate(own) / (q->busy ? q->busy : 1);
     p->decode.step_s = own->step_s;
-    p->decode.row_s = own->row_s;
+    if (own->row_s > 0) {
+        p->decode.row_s = own->row_s;
+    } else { /* a pass is at least a step, and a prefill of its tokens */
+        p->decode.pass_s = own->step_s;
+        const double rate = p->decode.prefill_tokens_per_s;
+        p->decode.row_s = rate > 0 ? 1 / rate : 0;
+    }
     if (own->decode_s > 0)
         p->decode.decode_bytes_per_s = own->decode_bytes / own->decode_s;
 }
@@ -268,6 +274,17 @@ static void mark_trial(lx_choice *c, const prospect *all, const lynx_remote_stat
         seconds_since(s->measured_at, now));
 }
 
+/* All is here before a draft is made: there is nothing to gain by it, and a pass to lose. */
+static bool leaves_no_time(const lynx_plan_request *p, const lynx_plan_options *o)
+{
+    lynx_plan_times t;
+    const uint32_t token = o->token < p->answer_tokens ? o->token : p->answer_tokens;
+    lynx_plan_predict(p, LYNX_PLAN_LYNX, &t);
+    return t.is_possible && t.complete_s - t.anchor_s < p->decode.step_s &&
+           lynx_plan_token_s(p, LYNX_PLAN_WAIT, token) <=
+               lynx_plan_token_s(p, LYNX_PLAN_LYNX, token) * (1 + o->margin);
+}
+
 static void choose_method(lx_choice *c, const prospect *all, const lynx_remote_status *s,
                           lynx_time_ns now)
 {
@@ -284,7 +301,8 @@ static void choose_method(lx_choice *c, const prospect *all, const lynx_remote_s
         go_local(c, LX_FALLBACK_SLOWER);
         return;
     }
-    c->method = choice.method == LYNX_PLAN_WAIT ? LYNX_METHOD_WAIT : LYNX_METHOD_SPECULATE;
+    const bool waits = choice.method == LYNX_PLAN_WAIT || leaves_no_time(&best->plan, &options);
+    c->method = waits ? LYNX_METHOD_WAIT : LYNX_METHOD_SPECULATE;
     mark_trial(c, all, s, now);
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "serve/answer.h"
 #include "serve/http.h"
 
 enum { CONNECTION_BYTES = 32768 };
@@ -83,6 +84,8 @@ static struct MHD_Daemon *start_daemon(lynx_serve *s, const lynx_serve_secrets *
 static lynx_status start(lynx_serve *s, char *text)
 {
     LX_REQUIRE(s->service.options.remote_count <= LYNX_SERVE_REMOTES_MAX, LYNX_ERR_ARGUMENT);
+    if (s->service.options.remote_count)
+        LX_TRY(lx_answer_measure(&s->service, s->service.options.engines[0], text));
     LX_TRY(lx_slots_create(&s->slots, &s->service));
     LX_REQUIRE(pthread_create(&s->watcher, NULL, lx_http_watch, s) == 0, LYNX_ERR_SYSTEM);
     s->has_watcher = true;

@@ -166,13 +166,40 @@ static void what_does_not_wait_for_the_link_tells_nothing_of_it(void **state)
     lx_meter_end(&s.meter, 200000, 6000 * ms, LYNX_OK, "");
     assert_true(tell(&s).link_bytes_per_s == 0);
     /* Neither do a few bytes at once, nor tokens alone. */
-    lx_measure_link(&s.measure, 1000, ms, 5);
+    assert_false(lx_measure_link(&s.measure, 1000, ms, 5));
     lx_meter_begin(&s.meter, &s.measure, 0, TOKENS, CACHE_BYTES, 0, PLANES);
     assert_int_equal(tell(&s).cache_bytes_due[0], 0);
     event(&s, LYNX_EVENT_ACCEPT, ms, 0, 0);
     event(&s, LYNX_EVENT_PROGRESS, 100 * ms, TOKENS, 1000);
     lx_meter_end(&s.meter, 2000000, 6000 * ms, LYNX_OK, "");
     assert_true(tell(&s).link_bytes_per_s == 0);
+}
+
+/* All was here when the prefill ended: the link is as quick as that at least. */
+static void a_link_that_keeps_up_with_the_prefill_has_a_bound(void **state)
+{
+    (void)state;
+    static scene s;
+    for (uint64_t rate = 1; rate <= 4; rate += 3) {
+        begin(&s, 0);
+        event(&s, LYNX_EVENT_ACCEPT, ms, 0, 0);
+        planes(&s, 0, PAGES, 500 * ms, rate * 1000000);
+        planes(&s, 1, PAGES - 1, 500 * ms, rate * 1000000);
+        event(&s, LYNX_EVENT_PROGRESS, 999 * ms, TOKENS, rate * 1000000 - 1000);
+        planes(&s, 1, 1, 1000 * ms, rate * 1000000);
+        lx_meter_end(&s.meter, 9000000, 1100 * ms, LYNX_OK, "");
+        assert_float_equal(tell(&s).link_bytes_per_s, (float)rate * 1e6f, 1);
+    }
+    assert_true(tell(&s).measured_at == 1100 * ms);
+    /* It is no news of a link that is known to be quicker. */
+    begin(&s, 0);
+    event(&s, LYNX_EVENT_ACCEPT, ms, 0, 0);
+    event(&s, LYNX_EVENT_PROGRESS, 2001 * ms, TOKENS, 1000000);
+    planes(&s, 0, PAGES, 2001 * ms, 1000000);
+    planes(&s, 1, PAGES, 2001 * ms, 1000000);
+    lx_meter_end(&s.meter, 1000000, 2100 * ms, LYNX_OK, "");
+    assert_float_equal(tell(&s).link_bytes_per_s, 4e6f, 1);
+    assert_true(tell(&s).measured_at == 2100 * ms);
 }
 
 int main(void)
@@ -184,6 +211,7 @@ int main(void)
         cmocka_unit_test(a_transfer_that_was_given_up_is_measured),
         cmocka_unit_test(failures_are_told_until_it_goes_well),
         cmocka_unit_test(what_does_not_wait_for_the_link_tells_nothing_of_it),
+        cmocka_unit_test(a_link_that_keeps_up_with_the_prefill_has_a_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* http_test.c - the HTTP side on toy engines, with a toy prefill node over TCP, in one process:
  * clients that stay, leave at random moments, or are there when the server ends. */
-#include <arpa/inet.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "support/cmocka_all.h"
 
 #include "lynx/serve.h"
+#include "support/http_client.h"
 #include "support/toy_nodes.h"
 
-enum { SLOTS = 3, ANSWER_BYTES = 1 << 18, PROMPT_BYTES = 150 };
+enum { SLOTS = 3, PROMPT_BYTES = 150 };
 
 typedef struct server {
     toy_prefill prefill;
@@ -64,88 +63,21 @@ static void finish(server *s)
 
 /* ---- clients ------------------------------------------------------------------------- */
 
-static int connect_to(const server *s)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(s->port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const int descriptor = socket(AF_INET, SOCK_STREAM, 0);
-    TOY_CHECK(descriptor >= 0);
-    TOY_CHECK(connect(descriptor, (struct sockaddr *)&address, sizeof(address)) == 0);
-    return descriptor;
-}
-
-static void send_text(int descriptor, const char *text)
-{
-    const size_t size = strlen(text);
-    TOY_CHECK(send(descriptor, text, size, MSG_NOSIGNAL) == (ssize_t)size);
-}
-
 /* Ask for a completion; 'more' are further members. The prompt follows from 'seed'. */
 static int ask(const server *s, uint32_t seed, const char *more)
 {
-    char prompt[PROMPT_BYTES + 1], body[1024], head[256];
+    char prompt[PROMPT_BYTES + 1], body[1024];
     test_rng rng = test_rng_of(seed);
     for (uint32_t i = 0; i < PROMPT_BYTES; i++)
         prompt[i] = (char)('a' + test_rng_below(&rng, 26));
     prompt[PROMPT_BYTES] = '\0';
     snprintf(body, sizeof(body), "{\"prompt\":\"%s\",\"seed\":%u%s}", prompt, seed, more);
-    snprintf(head, sizeof(head),
-             "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-             "Content-Length: %zu\r\n\r\n",
-             strlen(body));
-    const int descriptor = connect_to(s);
-    send_text(descriptor, head);
-    send_text(descriptor, body);
-    return descriptor;
+    return http_post(s->port, "/v1/completions", body);
 }
 
-/* All that the server says; closes. */
-static void read_all(int descriptor, char *answer)
-{
-    size_t size = 0;
-    for (;;) {
-        const ssize_t got = recv(descriptor, answer + size, ANSWER_BYTES - 1 - size, 0);
-        if (got <= 0)
-            break;
-        size += (size_t)got;
-    }
-    answer[size] = '\0';
-    close(descriptor);
-}
-
-/* What stands between 'before' and the next quote, everywhere. */
-static void collect(const char *answer, const char *before, char *text)
-{
-    size_t size = 0;
-    for (const char *at = strstr(answer, before); at; at = strstr(at, before)) {
-        at += strlen(before);
-        const size_t length = strcspn(at, "\"");
-        memcpy(text + size, at, length);
-        size += length;
-    }
-    text[size] = '\0';
-}
-
-static void get(const server *s, const char *path, char *answer)
-{
-    char head[256];
-    snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-             path);
-    const int descriptor = connect_to(s);
-    send_text(descriptor, head);
-    read_all(descriptor, answer);
-}
-
-/* Value of a metric without labels. */
 static unsigned metric(const server *s, const char *name)
 {
-    static char answer[ANSWER_BYTES];
-    char line[128];
-    get(s, "/metrics", answer);
-    snprintf(line, sizeof(line), "\n%s ", name);
-    const char *found = strstr(answer, line);
-    TOY_CHECK(found != NULL);
-    return (unsigned)strtoul(found + strlen(line), NULL, 10);
+    return (unsigned)http_metric(s->port, name);
 }
 
 static void await_idle(const server *s)
@@ -177,9 +109,9 @@ static void *run_client(void *user)
     client *c = user;
     char *answer = malloc(ANSWER_BYTES);
     TOY_CHECK(answer != NULL);
-    read_all(ask(c->server, c->seed, c->more), answer);
+    http_read_all(ask(c->server, c->seed, c->more), answer);
     TOY_CHECK(strncmp(answer, "HTTP/1.1 200 ", 13) == 0);
-    collect(answer, "\"choices\":[{\"index\":0,\"text\":\"", c->text);
+    http_collect(answer, "\"choices\":[{\"index\":0,\"text\":\"", c->text);
     free(answer);
     return NULL;
 }
@@ -223,7 +155,7 @@ static void nothing_is_lost_when_clients_leave(void **state)
     test_rng rng = test_rng_of(5);
     (void)state;
     start(&s, 200000, 16);
-    read_all(ask(&s, 1, whole), answer);
+    http_read_all(ask(&s, 1, whole), answer);
     await_idle(&s);
     const unsigned descriptors = toy_count_descriptors(), threads = toy_count_threads();
     for (uint32_t i = 0; i < 60; i++) {
@@ -240,7 +172,7 @@ static void nothing_is_lost_when_clients_leave(void **state)
         poll(NULL, 0, 10);
     }
     assert_int_equal(toy_count_threads(), threads);
-    read_all(ask(&s, 1, whole), answer);
+    http_read_all(ask(&s, 1, whole), answer);
     assert_non_null(strstr(answer, "HTTP/1.1 200 "));
     finish(&s);
 }
@@ -257,13 +189,13 @@ static void a_full_queue_is_told(void **state)
         while (metric(&s, "lynx_slots_busy") + metric(&s, "lynx_queue_requests") <= i)
             poll(NULL, 0, 5);
     }
-    read_all(ask(&s, 9, whole), answer);
+    http_read_all(ask(&s, 9, whole), answer);
     assert_non_null(strstr(answer, "HTTP/1.1 429 "));
     assert_non_null(strstr(answer, "Retry-After: "));
     for (uint32_t i = 0; i <= SLOTS; i++)
         close(clients[i]);
     await_idle(&s);
-    read_all(ask(&s, 9, whole), answer);
+    http_read_all(ask(&s, 9, whole), answer);
     assert_non_null(strstr(answer, "HTTP/1.1 200 "));
     finish(&s);
 }
@@ -282,11 +214,11 @@ static void streams_are_told_when_the_server_ends(void **state)
     while (metric(&s, "lynx_slots_busy") + metric(&s, "lynx_queue_requests") < 6)
         poll(NULL, 0, 5);
     lynx_serve_drain(s.serve, 50000000);
-    read_all(ask(&s, 9, whole), answer);
+    http_read_all(ask(&s, 9, whole), answer);
     assert_non_null(strstr(answer, "HTTP/1.1 503 "));
     finish(&s);
     for (uint32_t i = 0; i < 6; i++) {
-        read_all(clients[i], answer);
+        http_read_all(clients[i], answer);
         assert_non_null(strstr(answer, "\"code\":\"stopping\""));
         assert_null(strstr(answer, "[DONE]"));
     }
@@ -303,7 +235,7 @@ static void requests_that_run_may_end_first(void **state)
         poll(NULL, 0, 1);
     lynx_serve_drain(s.serve, 60000000000ull);
     finish(&s);
-    read_all(descriptor, answer);
+    http_read_all(descriptor, answer);
     assert_non_null(strstr(answer, "data: [DONE]\n\n"));
 }
 
@@ -315,18 +247,18 @@ static void a_large_body_is_refused_without_keeping_it(void **state)
     start(&s, 0, 16);
     memset(piece, ' ', sizeof(piece) - 1);
     for (uint32_t is_chunked = 0; is_chunked < 2; is_chunked++) {
-        const int descriptor = connect_to(&s);
-        send_text(descriptor,
+        const int descriptor = http_connect(s.port);
+        http_send(descriptor,
                   "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
-        send_text(descriptor, is_chunked ? "Transfer-Encoding: chunked\r\n\r\n"
+        http_send(descriptor, is_chunked ? "Transfer-Encoding: chunked\r\n\r\n"
                                          : "Content-Length: 200000\r\n\r\n");
         for (uint32_t i = 0; i < 20; i++) {
-            send_text(descriptor, is_chunked ? "2710\r\n" : "");
-            send_text(descriptor, piece);
-            send_text(descriptor, is_chunked ? "\r\n" : "");
+            http_send(descriptor, is_chunked ? "2710\r\n" : "");
+            http_send(descriptor, piece);
+            http_send(descriptor, is_chunked ? "\r\n" : "");
         }
-        send_text(descriptor, is_chunked ? "0\r\n\r\n" : "");
-        read_all(descriptor, answer);
+        http_send(descriptor, is_chunked ? "0\r\n\r\n" : "");
+        http_read_all(descriptor, answer);
         assert_non_null(strstr(answer, "HTTP/1.1 413 "));
     }
     finish(&s);
