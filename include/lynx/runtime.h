@@ -200,6 +200,8 @@ typedef struct lynx_remote_status {
     double round_trip_s;
     double prefill_tokens_per_s; /* from the begin of its work, the codec's included */
     double wait_s;               /* that it let a request wait, for the work of others */
+    double step_s;               /* of a token that it chose while it carried on */
+    uint32_t carries;            /* requests that let it carry on */
     lynx_time_ns measured_at;    /* the link rate; 0: never */
 
     uint32_t requests;                         /* runs that use it now */

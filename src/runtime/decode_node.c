@@ -216,7 +216,7 @@ static lynx_status make_request(lx_run *r)
     if (status == LYNX_OK) {
         r->pages_needed = lynx_page_map_needed(lynx_receiver_map(r->receiver, r->request_id));
         lx_meter_begin(&r->meter, r->measure, r->zero, o->prompt_tokens, r->result->cache_bytes,
-                       is_tokens ? 0 : r->pages_needed, r->pass.plane_count);
+                       is_tokens ? 0 : r->pages_needed, r->pass.plane_count, is_carry);
     }
     lynx_pump_unlock(r->pump);
     return status;

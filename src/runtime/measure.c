@@ -45,6 +45,12 @@ void lx_measure_prefill(lx_measure *m, uint32_t tokens, uint64_t ns)
         renew(&m->prefill, tokens, (double)ns);
 }
 
+void lx_measure_steps(lx_measure *m, uint32_t tokens, uint64_t ns)
+{
+    if (tokens > 0 && ns > 0)
+        renew(&m->steps, tokens, (double)ns);
+}
+
 void lx_measure_accept(lx_measure *m, uint64_t ns, bool was_alone)
 {
     const double seen = (double)ns;
@@ -78,6 +84,8 @@ void lx_measure_tell(const lx_measure *m, lynx_remote_status *status)
     memcpy(status->text, m->text, sizeof(status->text));
     status->link_bytes_per_s = per_second(&m->link);
     status->prefill_tokens_per_s = per_second(&m->prefill);
+    status->step_s = m->steps.amount > 0 ? m->steps.ns / 1e9 / m->steps.amount : 0;
+    status->carries = m->carries;
     status->round_trip_s = m->round_trip_ns / 1e9;
     status->wait_s = m->wait_ns / 1e9;
     status->measured_at = m->measured_at;

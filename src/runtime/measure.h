@@ -17,6 +17,8 @@ typedef struct lx_rate {
 typedef struct lx_measure {
     lx_rate link;    /* bytes */
     lx_rate prefill; /* tokens */
+    lx_rate steps;   /* tokens while it carried on */
+    uint32_t carries;
     double round_trip_ns, wait_ns;
     lynx_time_ns measured_at; /* the link rate; 0: never */
     lynx_status failure;
@@ -34,6 +36,8 @@ bool lx_measure_link(lx_measure *measure, uint64_t bytes, uint64_t ns, lynx_time
 /* So many came in 'ns', and it could have been more. */
 void lx_measure_link_least(lx_measure *measure, uint64_t bytes, uint64_t ns, lynx_time_ns now);
 void lx_measure_prefill(lx_measure *measure, uint32_t tokens, uint64_t ns);
+/* It chose 'tokens' one after the other in 'ns'. */
+void lx_measure_steps(lx_measure *measure, uint32_t tokens, uint64_t ns);
 /* A request was taken after 'ns'. 'was_alone': none of ours was before it. */
 void lx_measure_accept(lx_measure *measure, uint64_t ns, bool was_alone);
 void lx_measure_failure(lx_measure *measure, lynx_status status, const char *text,

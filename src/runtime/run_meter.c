@@ -2,7 +2,7 @@
 #include "runtime/run_meter.h"
 
 void lx_meter_begin(lx_run_meter *m, lx_measure *measure, lynx_time_ns now, uint32_t tokens,
-                    uint64_t cache_bytes, uint64_t pages, uint32_t plane_count)
+                    uint64_t cache_bytes, uint64_t pages, uint32_t plane_count, bool is_carried)
 {
     *m = (lx_run_meter){.measure = measure,
                         .asked_at = now,
@@ -10,8 +10,10 @@ void lx_meter_begin(lx_run_meter *m, lx_measure *measure, lynx_time_ns now, uint
                         .page_bytes = pages ? cache_bytes / pages : 0,
                         .pages = pages,
                         .plane_count = pages ? plane_count : 0,
-                        .was_alone = measure->tokens_due == 0};
+                        .was_alone = measure->tokens_due == 0,
+                        .is_carried = is_carried};
     measure->requests++;
+    measure->carries += is_carried;
     measure->tokens_due += tokens;
     for (uint32_t i = 0; i < m->plane_count; i++)
         measure->cache_bytes_due[i] += m->page_bytes * pages;
@@ -44,6 +46,17 @@ static void on_plane(lx_run_meter *m, const lynx_event *event)
     m->arrived_bytes = event->bytes;
 }
 
+/* The first token that is carried comes after the codec's work: time runs from it on. */
+static void on_token(lx_run_meter *m, const lynx_event *event)
+{
+    if (!m->is_carried || event->count < 1 || event->count <= m->carried)
+        return;
+    if (m->carried == 0)
+        m->carry_from = event->time;
+    m->carried = event->count;
+    m->carry_to = event->time;
+}
+
 void lx_meter_event(lx_run_meter *m, const lynx_event *event)
 {
     if (!m->measure)
@@ -56,6 +69,8 @@ void lx_meter_event(lx_run_meter *m, const lynx_event *event)
         on_progress(m, event);
     } else if (event->type == LYNX_EVENT_PLANE) {
         on_plane(m, event);
+    } else if (event->type == LYNX_EVENT_TOKEN) {
+        on_token(m, event);
     } else if (event->type == LYNX_EVENT_READY) {
         m->prefilled_at = 0; /* planes wait for more than the link */
     }
@@ -97,6 +112,8 @@ void lx_meter_end(lx_run_meter *m, uint64_t bytes, lynx_time_ns now, lynx_status
         lx_measure_failure(measure, status, text, now);
     else
         measure_link(m, bytes, now);
+    if (m->carried > 1)
+        lx_measure_steps(measure, m->carried - 1, m->carry_to - m->carry_from);
     if (status == LYNX_OK)
         lx_measure_success(measure);
     measure->requests--;

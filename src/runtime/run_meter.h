@@ -16,12 +16,17 @@ typedef struct lx_run_meter {
     uint32_t plane_count;
     uint64_t planes_seen[LYNX_PLANES_MAX];
     bool was_alone;
+    bool is_carried;
+    uint32_t carried; /* index of the newest token; those behind the first are carried */
+    lynx_time_ns carry_from, carry_to;
 } lx_run_meter;
 
 /* A request was made at 'now' for a prompt of 'tokens', whose cache has so many bytes in the
- * engine's type on so many pages; 0 pages: none travel. */
+ * engine's type on so many pages; 0 pages: none travel. 'is_carried': the remote may carry on.
+ */
 void lx_meter_begin(lx_run_meter *meter, lx_measure *measure, lynx_time_ns now, uint32_t tokens,
-                    uint64_t cache_bytes, uint64_t pages, uint32_t plane_count);
+                    uint64_t cache_bytes, uint64_t pages, uint32_t plane_count,
+                    bool is_carried);
 void lx_meter_event(lx_run_meter *meter, const lynx_event *event);
 
 /* Nothing more is wanted. 'bytes' of the session are here at 'now'. 'status' is what the remote

@@ -107,7 +107,7 @@ static uint64_t step_ns(const lx_answer *a)
 {
     enum { LEAST = 4 };
     const lynx_run_result *r = &a->result;
-    const uint32_t from = r->drafted ? r->accepted + 1 : 1;
+    const uint32_t from = r->carried + (r->drafted ? r->accepted : 0) + 1;
     if (r->token_count > from + LEAST)
         return (r->times[r->token_count - 1] - r->times[from]) / (r->token_count - 1 - from);
     return r->drafted && a->run.pace ? (uint64_t)a->run.pace->step_ns : 0;

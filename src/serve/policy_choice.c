@@ -56,10 +56,16 @@ static void fill_link(lynx_plan_request *p, const lynx_remote_status *s, double 
     }
 }
 
+static bool is_idle(const lynx_remote_status *s)
+{
+    return s->requests == 0 && s->tokens_due == 0;
+}
+
 static void fill_nodes(lynx_plan_request *p, const lx_own_figures *own, const lx_question *q,
                        const lynx_remote_status *s, double age)
 {
     p->prefill.prefill_tokens_per_s = s->prefill_tokens_per_s * age;
+    p->prefill.step_s = is_idle(s) ? s->step_s : 0; /* else it does not carry on */
     p->prefill.wait_s = s->wait_s / age + s->tokens_due / p->prefill.prefill_tokens_per_s;
     p->decode.prefill_tokens_per_s = lx_own_prefill_rate(own) / (q->busy ? q->busy : 1);
     p->decode.step_s = own->step_s;
@@ -105,7 +111,9 @@ static lynx_plan_options options_of(unsigned methods)
     return options;
 }
 
-static const unsigned over_link = LYNX_PLAN_BIT(LYNX_PLAN_LYNX) | LYNX_PLAN_BIT(LYNX_PLAN_WAIT);
+static const unsigned over_link = LYNX_PLAN_BIT(LYNX_PLAN_LYNX) |
+                                  LYNX_PLAN_BIT(LYNX_PLAN_WAIT) |
+                                  LYNX_PLAN_BIT(LYNX_PLAN_CARRY);
 
 static double best_over_link(const lynx_plan_request *plan)
 {
@@ -212,6 +220,7 @@ static void add_times(lx_choice *c, const lynx_plan_request *p, const lynx_plan_
         lynx_plan_method method;
         const char *words;
     } ways[] = {{LYNX_PLAN_LYNX, "by drafting"},
+                {LYNX_PLAN_CARRY, "while the prefill node carries on"},
                 {LYNX_PLAN_WAIT, "by waiting for the cache"},
                 {LYNX_PLAN_RECOMPUTE, "by prefilling here"}};
     const uint32_t token = o->token < p->answer_tokens ? o->token : p->answer_tokens;
@@ -285,6 +294,32 @@ static bool leaves_no_time(const lynx_plan_request *p, const lynx_plan_options *
                lynx_plan_token_s(p, LYNX_PLAN_LYNX, token) * (1 + o->margin);
 }
 
+/* How quickly it decodes is seen when it does: it is asked to, some times, where it may help.
+ */
+static bool tries_carry(const lynx_plan_request *p, const lynx_remote_status *s)
+{
+    enum { CARRIES_MOST = 2, STEPS_LEAST = 4 };
+    lynx_plan_times t;
+    lynx_plan_predict(p, LYNX_PLAN_LYNX, &t);
+    return s->step_s <= 0 && s->carries < CARRIES_MOST && is_idle(s) && t.is_possible &&
+           p->answer_tokens > STEPS_LEAST &&
+           t.complete_s - t.ttft_s > STEPS_LEAST * p->decode.step_s;
+}
+
+static lynx_method method_over_link(lx_choice *c, lynx_plan_method planned,
+                                    const prospect *best, const lynx_plan_options *options,
+                                    const lynx_remote_status *s)
+{
+    if (planned == LYNX_PLAN_CARRY)
+        return LYNX_METHOD_CARRY;
+    if (tries_carry(&best->plan, s)) {
+        add(c, "; the prefill node is let carry on, to see how quickly it does");
+        return LYNX_METHOD_CARRY;
+    }
+    const bool waits = planned == LYNX_PLAN_WAIT || leaves_no_time(&best->plan, options);
+    return waits ? LYNX_METHOD_WAIT : LYNX_METHOD_SPECULATE;
+}
+
 static void choose_method(lx_choice *c, const prospect *all, const lynx_remote_status *s,
                           lynx_time_ns now)
 {
@@ -301,8 +336,7 @@ static void choose_method(lx_choice *c, const prospect *all, const lynx_remote_s
         go_local(c, LX_FALLBACK_SLOWER);
         return;
     }
-    const bool waits = choice.method == LYNX_PLAN_WAIT || leaves_no_time(&best->plan, &options);
-    c->method = waits ? LYNX_METHOD_WAIT : LYNX_METHOD_SPECULATE;
+    c->method = method_over_link(c, choice.method, best, &options, s);
     mark_trial(c, all, s, now);
 }
 

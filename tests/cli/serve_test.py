@@ -626,8 +626,17 @@ class Limits(Case):
         self.assertIn("no connection to the prefill node", end["reason"])
         self.assertEqual([e["lynx"]["event"] for e in got if "lynx" in e and not e["choices"]]
                          .count("lost"), 1)
+        told = node.ask(prompt, COMPLETIONS, max_tokens=12)
+        self.assertEqual(told["choices"][0]["text"], json.loads(want.stdout)["text"])
+        self.assertEqual((told["lynx"]["method"], told["lynx"]["prefill_node"]), ("local", None))
+        self.assertIn(f"no prefill node is connected ({prefill.address} since",
+                      told["lynx"]["reason"])
+        self.assertIn(told["lynx"]["reason"], node.log())
         metrics = node.metrics()
         self.assertEqual(metrics["lynx_recomputed_total"], 1)
+        self.assertEqual([metrics[f'lynx_fallbacks_total{{reason="{reason}"}}'] for reason in
+                          ("unreachable", "failing", "slower", "lost")], [1, 0, 0, 1])
+        self.assertEqual(metrics[f'lynx_prefill_node_up{{prefill_node="{prefill.address}"}}'], 0)
         self.assertEqual(sum(value for name, value in metrics.items()
                              if name.startswith("lynx_prefill_lost_total")), 1)
 

@@ -21,7 +21,7 @@ static lynx_remote_status tell(const scene *s)
 
 static void begin(scene *s, lynx_time_ns at)
 {
-    lx_meter_begin(&s->meter, &s->measure, at, TOKENS, CACHE_BYTES, PAGES, PLANES);
+    lx_meter_begin(&s->meter, &s->measure, at, TOKENS, CACHE_BYTES, PAGES, PLANES, false);
 }
 
 static void event(scene *s, lynx_event_type type, lynx_time_ns at, uint32_t count,
@@ -94,7 +94,7 @@ static void what_is_due_goes_down_to_nothing(void **state)
     (void)state;
     static scene s, other;
     begin(&s, 0);
-    lx_meter_begin(&other.meter, &s.measure, 0, 10, 1 << 20, 4, 1);
+    lx_meter_begin(&other.meter, &s.measure, 0, 10, 1 << 20, 4, 1, false);
     assert_int_equal(tell(&s).requests, 2);
     assert_int_equal(tell(&s).tokens_due, TOKENS + 10);
     assert_int_equal(tell(&s).cache_bytes_due[0], CACHE_BYTES + (1 << 20));
@@ -167,7 +167,7 @@ static void what_does_not_wait_for_the_link_tells_nothing_of_it(void **state)
     assert_true(tell(&s).link_bytes_per_s == 0);
     /* Neither do a few bytes at once, nor tokens alone. */
     assert_false(lx_measure_link(&s.measure, 1000, ms, 5));
-    lx_meter_begin(&s.meter, &s.measure, 0, TOKENS, CACHE_BYTES, 0, PLANES);
+    lx_meter_begin(&s.meter, &s.measure, 0, TOKENS, CACHE_BYTES, 0, PLANES, false);
     assert_int_equal(tell(&s).cache_bytes_due[0], 0);
     event(&s, LYNX_EVENT_ACCEPT, ms, 0, 0);
     event(&s, LYNX_EVENT_PROGRESS, 100 * ms, TOKENS, 1000);
@@ -202,6 +202,25 @@ static void a_link_that_keeps_up_with_the_prefill_has_a_bound(void **state)
     assert_true(tell(&s).measured_at == 2100 * ms);
 }
 
+static void tokens_that_are_carried_tell_its_steps(void **state)
+{
+    (void)state;
+    static scene s;
+    for (uint32_t carries = 0; carries < 2; carries++) {
+        lx_meter_begin(&s.meter, &s.measure, 0, TOKENS, CACHE_BYTES, PAGES, PLANES,
+                       carries > 0);
+        for (uint32_t i = 0; i < 6; i++) {
+            const lynx_event e = {.type = LYNX_EVENT_TOKEN,
+                                  .count = i,
+                                  .time = (i ? 500 + 20 * i : 100) * ms};
+            lx_meter_event(&s.meter, &e);
+        }
+        lx_meter_end(&s.meter, 0, 1000 * ms, LYNX_OK, "");
+        assert_float_equal(tell(&s).step_s, carries ? 0.020f : 0, 1e-9);
+        assert_int_equal(tell(&s).carries, carries);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +230,7 @@ int main(void)
         cmocka_unit_test(a_transfer_that_was_given_up_is_measured),
         cmocka_unit_test(failures_are_told_until_it_goes_well),
         cmocka_unit_test(what_does_not_wait_for_the_link_tells_nothing_of_it),
+        cmocka_unit_test(tokens_that_are_carried_tell_its_steps),
         cmocka_unit_test(a_link_that_keeps_up_with_the_prefill_has_a_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,7 +83,15 @@ static void finish(server *s)
 
 typedef struct told {
     char text[512], method[32], reason[LYNX_TEXT_MAX], node[64];
+    unsigned drafted, accepted;
 } told;
+
+static unsigned number(const char *answer, const char *name)
+{
+    const char *found = strstr(answer, name);
+    assert_non_null(found);
+    return (unsigned)strtoul(found + strlen(name), NULL, 10);
+}
 
 static void ask(const server *s, const char *more, told *t)
 {
@@ -92,8 +100,8 @@ static void ask(const server *s, const char *more, told *t)
     for (uint32_t i = 0; i < PROMPT_BYTES; i++)
         prompt[i] = (char)('a' + (i * 7 + i / 26) % 26);
     prompt[PROMPT_BYTES] = '\0';
-    snprintf(body, sizeof(body), "{\"prompt\":\"%s\",\"temperature\":0,\"max_tokens\":12%s}",
-             prompt, more);
+    snprintf(body, sizeof(body), "{\"prompt\":\"%s\",\"temperature\":0%s%s}", prompt,
+             strstr(more, "max_tokens") ? "" : ",\"max_tokens\":12", more);
     http_read_all(http_post(s->port, "/v1/completions", body), answer);
     if (strncmp(answer, "HTTP/1.1 200 ", 13) != 0)
         fail_msg("%s", answer);
@@ -101,6 +109,8 @@ static void ask(const server *s, const char *more, told *t)
     http_collect(answer, "\"method\":\"", t->method);
     http_collect(answer, "\"reason\":\"", t->reason);
     http_collect(answer, "\"prefill_node\":\"", t->node);
+    t->drafted = number(answer, "\"drafted\":");
+    t->accepted = number(answer, "\"accepted\":");
     if (getenv("LYNX_LOG"))
         fprintf(stderr, "%s %s: %s; step %f, chance %f\n", t->method, t->node, t->reason,
                 http_metric(s->port, "lynx_own_step_seconds"),
@@ -232,6 +242,31 @@ static void the_quicker_node_is_asked(void **state)
     toy_prefill_finish(&s.nodes[0]);
 }
 
+/* Drafting ends at the bound, later where a draft is not worth its row any more, or when the
+ * cache is complete. */
+static void drafts_end_at_the_bound_or_where_they_do_not_pay(void **state)
+{
+    static const char more[] = ",\"max_tokens\":100,\"lynx\":{\"method\":\"speculate\"}";
+    static server s;
+    told t;
+    (void)state;
+    init(&s, 1);
+    s.nodes[0].rate = 500000;
+    start(&s);
+    ask(&s, more, &t);
+    assert_int_equal(t.drafted, 62);
+    assert_true(t.accepted < 30);
+    for (int i = 0; i < 3; i++)
+        ask(&s, more, &t);
+    assert_in_range(t.drafted, LYNX_PACE_LEAST, 61);
+    finish(&s);
+    init(&s, 1);
+    start(&s);
+    ask(&s, more, &t);
+    assert_in_range(t.drafted, 0, 61);
+    finish(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +274,7 @@ int main(void)
         cmocka_unit_test(a_quick_link_is_waited_for),
         cmocka_unit_test(without_its_node_it_computes_here_and_says_why),
         cmocka_unit_test(the_quicker_node_is_asked),
+        cmocka_unit_test(drafts_end_at_the_bound_or_where_they_do_not_pay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

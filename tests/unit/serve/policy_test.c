@@ -50,6 +50,7 @@ static void make(scene *s)
                                            .link_bytes_per_s = 0.5 * cache.raw_bytes / 4,
                                            .prefill_tokens_per_s = 4000,
                                            .round_trip_s = 0.01,
+                                           .carries = 2,
                                            .measured_at = s->now};
 }
 
@@ -101,6 +102,32 @@ static void the_quickest_method_is_used(void **state)
     /* Eight slots share it. */
     s.question.busy = 8;
     assert_choice(&s, 1, LYNX_METHOD_SPECULATE, LX_FALLBACK_NONE, "500 here");
+    end(&s);
+}
+
+static void a_prefill_node_without_work_may_carry_on(void **state)
+{
+    (void)state;
+    scene s;
+    make(&s);
+    s.nodes[0].carries = 1;
+    assert_choice(&s, 1, LYNX_METHOD_CARRY, LX_FALLBACK_NONE, "to see how quickly it does");
+    s.nodes[0].carries = 2;
+    assert_choice(&s, 1, LYNX_METHOD_SPECULATE, LX_FALLBACK_NONE, "by drafting");
+    s.nodes[0].step_s = 0.01;
+    assert_choice(&s, 1, LYNX_METHOD_CARRY, LX_FALLBACK_NONE,
+                  "while the prefill node carries on");
+    /* Not while it works for another request of ours, nor when its steps are slow. */
+    s.nodes[0].requests = 1;
+    assert_int_equal(choose(&s, 1)->method, LYNX_METHOD_SPECULATE);
+    s.nodes[0].requests = 0;
+    s.nodes[0].step_s = 1;
+    assert_int_equal(choose(&s, 1)->method, LYNX_METHOD_SPECULATE);
+    /* Nothing to see in the time of a step or two. */
+    s.nodes[0].step_s = 0;
+    s.nodes[0].carries = 0;
+    s.nodes[0].link_bytes_per_s *= 1000;
+    assert_int_not_equal(choose(&s, 1)->method, LYNX_METHOD_CARRY);
     end(&s);
 }
 
@@ -321,6 +348,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_quickest_method_is_used),
+        cmocka_unit_test(a_prefill_node_without_work_may_carry_on),
         cmocka_unit_test(what_was_not_measured_uses_lynx),
         cmocka_unit_test(the_request_may_say_how),
         cmocka_unit_test(nodes_go_by_the_time_that_is_expected),
