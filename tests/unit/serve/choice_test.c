@@ -20,7 +20,7 @@ typedef struct server {
     lynx_remote *remotes[NODES_MAX];
     const char *names[NODES_MAX];
     lynx_engine *engines[1];
-    uint32_t count;
+    uint32_t count, draft_count_max;
     lynx_serve *serve;
     uint16_t port;
 } server;
@@ -28,7 +28,7 @@ typedef struct server {
 /* Before start: rates, times of engines. */
 static void init(server *s, uint32_t count)
 {
-    *s = (server){.count = count};
+    *s = (server){.count = count, .draft_count_max = 16};
     for (uint32_t i = 0; i < count; i++) {
         toy_prefill_init(&s->nodes[i]);
         s->nodes[i].toy.layer_count = 8;
@@ -61,6 +61,7 @@ static void start(server *s)
     options.remotes = s->remotes;
     options.remote_names = s->names;
     options.remote_count = s->count;
+    options.draft_count_max = s->draft_count_max;
     assert_int_equal(lynx_tcp_listen("127.0.0.1:0", &options.descriptor, &s->port, text,
                                      sizeof(text)),
                      LYNX_OK);
@@ -147,7 +148,7 @@ static void a_slow_link_is_not_used_for_long(void **state)
     told t, first, want;
     (void)state;
     init(&s, 1);
-    s.nodes[0].rate = 1000000;
+    s.nodes[0].rate = 2000000;
     start(&s);
     ask(&s, "", &first);
     assert_told(&first, "speculate", "too little is known");
@@ -163,25 +164,28 @@ static void a_slow_link_is_not_used_for_long(void **state)
     finish(&s);
 }
 
-/* A prefill here takes 200 ms a piece, there 5; the cache is here as soon as its anchor. */
+/* A prefill here takes 200 ms a piece, there 5; the cache is here as soon as its anchor, unless
+ * this machine is very busy. */
 static void a_quick_link_is_waited_for(void **state)
 {
     static server s;
     told t, want;
+    uint32_t waits = 0;
     (void)state;
     init(&s, 1);
-    s.nodes[0].toy.step_ns = 50 * ms;
-    s.decode[0].toy.step_ns = 50 * ms;
     s.nodes[0].toy.piece_ns = 5 * ms;
     s.decode[0].toy.piece_ns = 200 * ms;
+    s.nodes[0].toy.step_ns = s.decode[0].toy.step_ns = 200 * ms;
     start(&s);
-    ask_by_name(&s, &want);
-    for (int i = 0; i < 8; i++) {
-        ask(&s, "", &t);
+    ask(&s, ",\"max_tokens\":4,\"lynx\":{\"method\":\"speculate\"}", &want);
+    for (int i = 0; i < 6 && !waits; i++) {
+        ask(&s, ",\"max_tokens\":4", &t);
         assert_string_equal(t.node, s.names[0]);
         assert_string_equal(t.text, want.text);
-        assert_told(&t, "wait", "by prefilling here; link");
+        assert_non_null(strstr(t.reason, "by prefilling here; link"));
+        waits += strcmp(t.method, "wait") == 0;
     }
+    assert_int_equal(waits, 1);
     finish(&s);
 }
 
@@ -217,7 +221,7 @@ static void the_quicker_node_is_asked(void **state)
     told t, want;
     (void)state;
     init(&s, 2);
-    s.decode[0].toy.piece_ns = 2000 * ms; /* never here */
+    s.decode[0].toy.piece_ns = 600 * ms; /* never here */
     s.nodes[0].rate = 4000000;
     start(&s);
     ask(&s, "", &want);
@@ -254,16 +258,16 @@ static void drafts_end_at_the_bound_or_where_they_do_not_pay(void **state)
     s.nodes[0].rate = 500000;
     start(&s);
     ask(&s, more, &t);
-    assert_int_equal(t.drafted, 62);
-    assert_true(t.accepted < 30);
+    assert_int_equal(t.drafted, s.draft_count_max);
+    assert_true(t.accepted < 6);
     for (int i = 0; i < 3; i++)
         ask(&s, more, &t);
-    assert_in_range(t.drafted, LYNX_PACE_LEAST, 61);
+    assert_in_range(t.drafted, LYNX_PACE_LEAST, s.draft_count_max - 1);
     finish(&s);
     init(&s, 1);
     start(&s);
     ask(&s, more, &t);
-    assert_in_range(t.drafted, 0, 61);
+    assert_true(t.drafted < s.draft_count_max);
     finish(&s);
 }
 
