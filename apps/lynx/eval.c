@@ -1,400 +1,492 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * eval.c - what a codec costs: KL, top-1 and accepted drafts against the untouched cache.
+ * eval.c - what a codec costs: KL, top-1, perplexity, attention and accepted drafts against
+ * the cache as it is.
  *
- * For each text: prefill, decode a reference continuation greedily on the cache as it is, keep
- * its logits. Then for each codec and number of planes: put the reconstruction in the cache's
- * place, run the continuation in one pass, compare the logits, restore the cache.
+ * For each prompt: prefill; on the cache as it is run what follows in the text, and decode a
+ * draft greedily; keep logits and attention outputs. Then for each codec and number of planes:
+ * put the reconstruction in the cache's place, run both again, compare.
  */
-#include <jansson.h>
-#include <math.h>
+#include "eval.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 #include "commands.h"
 
-enum { CONTINUATION = 48, TEXTS_MAX = 64, SPECS_MAX = 32 };
-enum { OPT_JSON = CLI_OPT_OWN, OPT_CODEC, OPT_TOKENS };
+enum {
+    OPT_JSON = CLI_OPT_OWN,
+    OPT_CSV,
+    OPT_CODEC,
+    OPT_TOKENS,
+    OPT_POSITIONS,
+    OPT_PROMPTS,
+    OPT_PLANES,
+    OPT_RESUME,
+    OPT_PLOT,
+    OPT_TASK,
+    OPT_ITEMS
+};
+
+enum { POSITIONS_MAX = 4096, BATCH = EVAL_DRAFT };
 
 static const char command[] = "lynx eval";
 
 static const char help[] =
     "Usage: lynx eval -m model.gguf [options] TEXT-FILE...\n"
+    "       lynx eval -m model.gguf --task NAME [options]\n"
     "\n"
-    "Compare codecs with the cache as it is, over 48 greedy tokens behind each text: mean KL\n"
-    "divergence, top-1 agreement, length of the correct draft prefix, bits a value on the "
-    "wire.\n"
+    "Compare codecs with the cache as it is: KL divergence, top-1 agreement and perplexity on "
+    "what\n"
+    "follows a prompt in its text; how many of 62 greedy tokens stand; squared errors of "
+    "keys,\n"
+    "values and attention outputs; bits a value on the wire. Or do a task on each cache.\n"
     "\n"
-    "      --codec NAME[,NAME...]  (all that 'lynx run --help' lists)\n"
-    "      --tokens N              prompt tokens taken of each text (1000)\n"
-    "      --json                  rows: codec, planes, bits_per_value, kl, top1, "
-    "accepted_mean,\n"
-    "                              positions\n"
+    "      --codec NAME[,NAME...]  all that 'lynx run --help' lists, with settings, and as\n"
+    "                              formulas alone: q8_0, q4_0 (llama.cpp), cachegen (all)\n"
+    "      --planes N              measure the first 1, 2, ... N planes of each codec (all)\n"
+    "      --tokens N[,N...]       prompt tokens (1000); several for a task (500,1000,2000)\n"
+    "      --prompts N             excerpts of each text (1)\n"
+    "      --positions N           tokens behind each prompt that are compared (124)\n"
+    "      --resume FILE           keep what is measured in FILE, and go on from it\n"
+    "      --plot FOLDER           SVG pictures, by gnuplot, and their data\n"
+    "      --task NAME             passkey, recall (of many pairs) or choice (of four "
+    "answers)\n"
+    "      --items N               of a task, for each length (20)\n"
+    "      --csv                   rows as CSV\n"
+    "      --json                  rows: codec, planes, bits_per_value, bits_at_8000, kl, "
+    "kl_low,\n"
+    "                              kl_high, top1, top1_low, top1_high, accepted_mean,\n"
+    "                              accepted_low, accepted_high, accepted_10, accepted_20,\n"
+    "                              accepted_all, perplexity, perplexity_f16, vnmse_k, "
+    "vnmse_v,\n"
+    "                              vnmse_attention, texts, prompts, positions\n"
     "\n";
 
-static const char help_end[] = "\n"
-                               "Exit codes: 0 measured, 1 engine or file, 2 usage or text.\n"
-                               "\n"
-                               "Example:\n"
-                               "  lynx eval -m model.gguf --codec range,paper,int4 *.txt\n";
-
-typedef struct row {
-    char codec[24];
-    uint32_t planes;
-    double bits, kl;
-    uint64_t top1, positions, accepted, texts;
-} row;
+static const char help_end[] =
+    "\n"
+    "Intervals (low, high) are 95 %: bootstrap over texts; Wilson's for tasks, whose rows are "
+    "in\n"
+    "docs/algorithm.md.\n"
+    "\n"
+    "Exit codes: 0 measured, 1 engine or file, 2 usage or text.\n"
+    "\n"
+    "Example:\n"
+    "  lynx eval -m model.gguf --codec range,range:tail=64,paper:alpha=0.5 *.txt\n";
 
 typedef struct evaluation {
     cli_options shared;
     lynx_engine *engine;
     const lynx_model *model;
-    const char *codecs;
-    uint32_t prompt_tokens;
-    bool is_json;
-    row rows[SPECS_MAX];
-    uint32_t row_count;
+    const char *codecs, *resume, *plot;
+    uint32_t lengths[EVAL_LENGTHS_MAX], length_count;
+    uint32_t positions, prompts, items, planes;
+    eval_form form;
+    eval_task task; /* EVAL_TASKS: texts */
 
-    lynx_token history[CONTINUATION + 1]; /* reference: first token and continuation */
-    float *reference;                     /* [CONTINUATION][vocabulary] */
-    uint8_t *saved;                       /* the cache as it is, page by page */
-    size_t saved_bytes;
+    char **texts;
+    uint32_t text_count;
+    eval_method methods[EVAL_METHODS_MAX];
+    eval_row rows[EVAL_METHODS_MAX];
+    uint32_t row_count;
+    FILE *kept;
+
+    eval_cache cache;
+    eval_attention attention;
+    float *reference;      /* [positions][vocabulary] */
+    double *reference_sum; /* [positions] */
+    lynx_token draft[EVAL_DRAFT + 1];
 } evaluation;
 
-/* Call 'visit' for every needed page of the prompt; stops at the first failure. */
-typedef lynx_status visit_page(evaluation *v, lynx_codec *codec, lynx_page_id id,
-                               uint32_t tokens, size_t *at, void *user);
+/* ---- one prompt ---------------------------------------------------------------------- */
 
-static lynx_status each_page(evaluation *v, lynx_codec *codec, uint32_t tokens,
-                             visit_page *visit, void *user)
+/* A place in a text: a prompt and what follows it. */
+typedef struct excerpt {
+    uint32_t text, prompt;
+    const lynx_token *tokens;
+    uint32_t count;
+} excerpt;
+
+/* Called with the logits of each position behind a prompt. */
+typedef void take_logits(evaluation *v, uint32_t position, const float *logits, void *user);
+
+/* Run 'count' tokens behind the prompt; attention is watched on the text alone. */
+static lynx_status follow(evaluation *v, uint32_t prompt_tokens, const lynx_token *tokens,
+                          uint32_t count, take_logits *take, void *user)
 {
-    const lynx_shape *shape = &v->model->shape;
-    size_t at = 0;
-    for (uint32_t page = 0; page < lynx_shape_page_count(shape, tokens); page++)
-        for (uint32_t layer = 0; layer < shape->layer_count; layer++)
-            for (uint32_t side = 0; side < 2; side++) {
-                const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
-                if (!lynx_page_is_needed(shape, id, tokens))
-                    continue;
-                const lynx_status status = visit(v, codec, id, tokens, &at, user);
-                if (status != LYNX_OK)
-                    return status;
-            }
-    return LYNX_OK;
-}
-
-static const lynx_side_shape *side_of(const evaluation *v, lynx_page_id id)
-{
-    return &v->model->shape.layers[id.layer].sides[id.side];
-}
-
-/* Raw copy of a page to or from 'saved'. */
-static lynx_status copy_page(evaluation *v, lynx_codec *raw, lynx_page_id id, uint32_t tokens,
-                             size_t *at, void *user)
-{
-    const bool is_save = *(const bool *)user;
-    const lynx_page_span span = lynx_page_span_of(&v->model->shape, id, tokens);
-    const size_t size = lynx_codec_plane_bytes_max(raw, side_of(v, id), (lynx_side)id.side, 0,
-                                                   span.token_count);
-    uint8_t *planes[1] = {v->saved + *at};
-    size_t bytes[1];
-    bool is_raw;
-    lynx_tile tile;
-    *at += size;
-    if (*at > v->saved_bytes)
-        return LYNX_ERR_LIMIT;
-    lynx_status status = v->engine->ops->map_page(v->engine, id, tokens, !is_save, &tile);
-    if (status != LYNX_OK)
-        return status;
-    const lynx_bytes view = {planes[0], size};
-    status = is_save ? lynx_codec_encode(raw, side_of(v, id), (lynx_side)id.side, &span, &tile,
-                                         planes, bytes, &is_raw)
-                     : lynx_codec_decode(raw, side_of(v, id), (lynx_side)id.side, &span, &view,
-                                         1, &tile);
-    const lynx_status unmapped = v->engine->ops->unmap_page(v->engine);
-    return status == LYNX_OK ? unmapped : status;
-}
-
-typedef struct pass {
-    uint32_t planes;
-    uint64_t bytes, values;
-    uint8_t *room[LYNX_PLANES_MAX];
-} pass;
-
-/* Replace a page by its reconstruction from the first planes. */
-static lynx_status code_page(evaluation *v, lynx_codec *codec, lynx_page_id id, uint32_t tokens,
-                             size_t *at, void *user)
-{
-    pass *p = user;
-    const lynx_page_span span = lynx_page_span_of(&v->model->shape, id, tokens);
-    size_t sizes[LYNX_PLANES_MAX];
-    lynx_bytes views[LYNX_PLANES_MAX];
-    bool is_raw;
-    lynx_tile tile;
-    (void)at;
-    lynx_status status = v->engine->ops->map_page(v->engine, id, tokens, false, &tile);
-    if (status == LYNX_OK)
-        status = lynx_codec_encode(codec, side_of(v, id), (lynx_side)id.side, &span, &tile,
-                                   p->room, sizes, &is_raw);
-    if (status == LYNX_OK)
-        status = v->engine->ops->unmap_page(v->engine);
-    if (status == LYNX_OK)
-        status = v->engine->ops->map_page(v->engine, id, tokens, true, &tile);
-    if (status != LYNX_OK)
-        return status;
-    for (uint32_t i = 0; i < p->planes; i++) {
-        views[i] = (lynx_bytes){p->room[i], sizes[i]};
-        p->bytes += sizes[i];
+    const bool is_text = tokens != v->draft;
+    const lynx_engine_ops *ops = v->engine->ops;
+    lynx_status status = ops->rewind(v->engine, prompt_tokens);
+    for (uint32_t first = 0; first < count && status == LYNX_OK; first += BATCH) {
+        const uint32_t left = count - first;
+        const uint32_t now = left < BATCH ? left : BATCH;
+        v->attention.first = first;
+        v->attention.count = is_text ? now : 0;
+        status = ops->batch(v->engine, tokens + first, now);
+        for (uint32_t i = 0; i < now && status == LYNX_OK; i++)
+            take(v, first + i, ops->logits(v->engine, i), user);
     }
-    p->values += (uint64_t)span.token_count * side_of(v, id)->channels;
-    status = lynx_codec_decode(codec, side_of(v, id), (lynx_side)id.side, &span, views,
-                               p->planes, &tile);
-    const lynx_status unmapped = v->engine->ops->unmap_page(v->engine);
-    return status == LYNX_OK ? unmapped : status;
+    v->attention.count = 0;
+    return status == LYNX_OK ? ops->rewind(v->engine, prompt_tokens) : status;
 }
 
-static lynx_status make_codec(const evaluation *v, const char *name, lynx_codec **codec,
-                              uint32_t *planes)
-{
-    lynx_codec_options options;
-    lynx_codec_options_init(&options);
-    const lynx_status status = lynx_codec_spec_named(&options.spec, name);
-    if (status != LYNX_OK)
-        return status;
-    *planes = lynx_codec_spec_plane_count(&options.spec);
-    options.page_tokens = v->model->shape.page_tokens;
-    options.channels_max = LYNX_CHANNELS_MAX / 16;
-    options.element = v->model->shape.element;
-    return lynx_codec_create(codec, &options);
-}
-
-/* KL(reference || logits) in nats. */
-static double divergence(const float *reference, const float *logits, uint32_t count)
-{
-    double top[2] = {-INFINITY, -INFINITY};
-    double sum[2] = {0, 0};
-    for (uint32_t i = 0; i < count; i++) {
-        top[0] = (double)reference[i] > top[0] ? (double)reference[i] : top[0];
-        top[1] = (double)logits[i] > top[1] ? (double)logits[i] : top[1];
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        sum[0] += exp((double)reference[i] - top[0]);
-        sum[1] += exp((double)logits[i] - top[1]);
-    }
-    const double shift = top[1] + log(sum[1]) - top[0] - log(sum[0]);
-    double kl = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const double p = exp((double)reference[i] - top[0]) / sum[0];
-        kl += p * ((double)reference[i] - (double)logits[i] + shift);
-    }
-    return kl;
-}
-
-static lynx_token largest(const float *logits, uint32_t count)
-{
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < count; i++)
-        best = logits[i] > logits[best] ? i : best;
-    return (lynx_token)best;
-}
-
-/* The continuation on what the cache holds now, added to 'r'. */
-static lynx_status compare(evaluation *v, uint32_t tokens, row *r)
+static void keep_logits(evaluation *v, uint32_t position, const float *logits, void *user)
 {
     const uint32_t vocabulary = v->model->vocabulary;
-    lynx_status status = v->engine->ops->rewind(v->engine, tokens);
-    if (status == LYNX_OK)
-        status = v->engine->ops->batch(v->engine, v->history, CONTINUATION);
-    if (status != LYNX_OK)
-        return status;
-    bool is_prefix = true;
-    for (uint32_t i = 0; i < CONTINUATION; i++) {
-        const float *logits = v->engine->ops->logits(v->engine, i);
-        r->kl += divergence(v->reference + (size_t)i * vocabulary, logits, vocabulary);
-        const bool is_same = largest(logits, vocabulary) == v->history[i + 1];
-        r->top1 += is_same;
-        is_prefix = is_prefix && is_same;
-        r->accepted += is_prefix;
-        r->positions++;
-    }
-    r->texts++;
-    return v->engine->ops->rewind(v->engine, tokens);
+    (void)user;
+    memcpy(v->reference + (size_t)position * vocabulary, logits, vocabulary * sizeof(float));
+    v->reference_sum[position] = eval_log_sum(logits, vocabulary);
 }
 
-static lynx_status make_reference(evaluation *v, const lynx_token *prompt, uint32_t tokens)
+/* What the greedy draft is on the cache as it is. */
+static lynx_status make_draft(evaluation *v, uint32_t prompt_tokens, lynx_token first)
+{
+    lynx_status status = LYNX_OK;
+    v->draft[0] = first;
+    for (uint32_t i = 0; i < EVAL_DRAFT && status == LYNX_OK; i++) {
+        status = v->engine->ops->step(v->engine, v->draft[i]);
+        if (status == LYNX_OK)
+            v->draft[i + 1] =
+                eval_largest(v->engine->ops->logits(v->engine, 0), v->model->vocabulary);
+    }
+    return status == LYNX_OK ? v->engine->ops->rewind(v->engine, prompt_tokens) : status;
+}
+
+static lynx_status make_reference(evaluation *v, const excerpt *x)
+{
+    lynx_status status = v->engine->ops->prefill(v->engine, x->tokens, x->count, NULL, NULL);
+    if (status == LYNX_OK)
+        status = make_draft(v, x->count,
+                            eval_largest(v->engine->ops->logits(v->engine, 0),
+                                         v->model->vocabulary));
+    if (status == LYNX_OK)
+        status = eval_cache_save(&v->cache, x->count);
+    eval_attention_begin(&v->attention, true);
+    if (status == LYNX_OK)
+        status = follow(v, x->count, x->tokens + x->count, v->positions, keep_logits, NULL);
+    return status == LYNX_OK && v->attention.is_lost ? LYNX_ERR_MEMORY : status;
+}
+
+typedef struct comparison {
+    eval_sample sample;
+    const lynx_token *text; /* that follows the prompt */
+    bool is_prefix;         /* of the draft, so far */
+} comparison;
+
+static void compare_logits(evaluation *v, uint32_t position, const float *logits, void *user)
 {
     const uint32_t vocabulary = v->model->vocabulary;
-    lynx_status status = v->engine->ops->prefill(v->engine, prompt, tokens, NULL, NULL);
-    if (status != LYNX_OK)
-        return status;
-    v->history[0] = largest(v->engine->ops->logits(v->engine, 0), vocabulary);
-    for (uint32_t i = 0; i < CONTINUATION; i++) {
-        status = v->engine->ops->step(v->engine, v->history[i]);
+    const float *reference = v->reference + (size_t)position * vocabulary;
+    const double reference_sum = v->reference_sum[position];
+    const double sum = eval_log_sum(logits, vocabulary);
+    comparison *c = user;
+    const lynx_token next = c->text[position + 1];
+    c->sample.kl += eval_divergence(reference, reference_sum, logits, sum, vocabulary);
+    c->sample.loss += sum - (double)logits[next];
+    c->sample.loss_f16 += reference_sum - (double)reference[next];
+    c->sample.top1 += eval_largest(logits, vocabulary) == eval_largest(reference, vocabulary);
+    c->sample.positions++;
+}
+
+static void compare_draft(evaluation *v, uint32_t position, const float *logits, void *user)
+{
+    comparison *c = user;
+    c->is_prefix =
+        c->is_prefix && eval_largest(logits, v->model->vocabulary) == v->draft[position + 1];
+    c->sample.accepted += c->is_prefix;
+}
+
+static lynx_status evaluate_method(evaluation *v, const excerpt *x, const eval_method *m,
+                                   eval_sample *sample)
+{
+    eval_damage damage = {0};
+    comparison c = {.sample = {.text = x->text, .prompt = x->prompt},
+                    .text = x->tokens + x->count,
+                    .is_prefix = true};
+    lynx_status status = eval_cache_load(&v->cache, m, &damage);
+    eval_attention_begin(&v->attention, false);
+    if (status == LYNX_OK)
+        status = follow(v, x->count, c.text, v->positions, compare_logits, &c);
+    c.sample.vnmse_attention = eval_attention_vnmse(&v->attention);
+    if (status == LYNX_OK)
+        status = follow(v, x->count, v->draft, EVAL_DRAFT, compare_draft, &c);
+    c.sample.bits = damage.bits;
+    c.sample.vnmse_k = damage.vnmse[LYNX_SIDE_KEYS];
+    c.sample.vnmse_v = damage.vnmse[LYNX_SIDE_VALUES];
+    *sample = c.sample;
+    return status;
+}
+
+static int fail(evaluation *v, lynx_status status)
+{
+    return cli_fail(command, status,
+                    status == LYNX_ERR_ENGINE ? v->engine->ops->error_text(v->engine) : NULL);
+}
+
+/* Every method that the row of it has no sample of. */
+static int evaluate_excerpt(evaluation *v, const excerpt *x)
+{
+    bool has_reference = false;
+    for (uint32_t i = 0; i < v->row_count; i++) {
+        eval_sample sample;
+        if (eval_row_has(&v->rows[i], x->text, x->prompt))
+            continue;
+        lynx_status status = has_reference ? LYNX_OK : make_reference(v, x);
+        has_reference = true;
+        if (status == LYNX_OK)
+            status = evaluate_method(v, x, v->rows[i].method, &sample);
+        if (status == LYNX_OK)
+            status = eval_row_add(&v->rows[i], &sample);
         if (status != LYNX_OK)
-            return status;
-        const float *logits = v->engine->ops->logits(v->engine, 0);
-        memcpy(v->reference + (size_t)i * vocabulary, logits, vocabulary * sizeof(float));
-        v->history[i + 1] = largest(logits, vocabulary);
+            return fail(v, status);
+        if (v->kept && !eval_resume_add(v->kept, v->texts[x->text], v->rows[i].method, &sample))
+            return cli_error(command, "cannot write '%s'", v->resume);
+        if (v->shared.is_verbose)
+            cli_say(command, CLI_LEVEL_INFO, "%s, prompt %u, %s, %u planes: KL %.6f",
+                    v->texts[x->text], x->prompt, v->rows[i].method->name,
+                    v->rows[i].method->planes, sample.kl / sample.positions);
     }
-    return v->engine->ops->rewind(v->engine, tokens);
-}
-
-static row *row_of(evaluation *v, const char *codec, uint32_t planes)
-{
-    for (uint32_t i = 0; i < v->row_count; i++)
-        if (strcmp(v->rows[i].codec, codec) == 0 && v->rows[i].planes == planes)
-            return &v->rows[i];
-    if (v->row_count == SPECS_MAX)
-        return NULL;
-    row *r = &v->rows[v->row_count++];
-    snprintf(r->codec, sizeof(r->codec), "%s", codec);
-    r->planes = planes;
-    return r;
-}
-
-static lynx_status evaluate_codec(evaluation *v, const char *name, lynx_codec *raw,
-                                  uint32_t tokens)
-{
-    bool is_save = false;
-    uint32_t planes = 0;
-    lynx_codec *codec = NULL;
-    pass p = {0};
-    lynx_status status = make_codec(v, name, &codec, &planes);
-    for (uint32_t i = 0; i < LYNX_PLANES_MAX && status == LYNX_OK; i++) {
-        p.room[i] = malloc((size_t)LYNX_CHANNELS_MAX / 16 * 256 * 4 + 64);
-        status = p.room[i] ? LYNX_OK : LYNX_ERR_MEMORY;
-    }
-    for (p.planes = 1; p.planes <= planes && status == LYNX_OK; p.planes += planes - 1) {
-        row *r = row_of(v, name, p.planes);
-        p.bytes = 0;
-        p.values = 0;
-        status = r ? each_page(v, codec, tokens, code_page, &p) : LYNX_ERR_LIMIT;
-        if (status == LYNX_OK)
-            status = v->engine->ops->commit_pages(v->engine);
-        if (status == LYNX_OK)
-            status = compare(v, tokens, r);
-        if (status == LYNX_OK) {
-            r->bits += (double)p.bytes * 8 / (double)p.values;
-            status = each_page(v, raw, tokens, copy_page, &is_save);
-        }
-        if (planes == 1)
-            break;
-    }
-    for (uint32_t i = 0; i < LYNX_PLANES_MAX; i++)
-        free(p.room[i]);
-    lynx_codec_destroy(codec);
-    return status;
-}
-
-static lynx_status evaluate_text(evaluation *v, const lynx_token *prompt, uint32_t tokens)
-{
-    bool is_save = true;
-    uint32_t planes;
-    lynx_codec *raw = NULL;
-    lynx_status status = make_reference(v, prompt, tokens);
-    if (status == LYNX_OK)
-        status = make_codec(v, "raw", &raw, &planes);
-    v->saved_bytes = (size_t)lynx_shape_cache_bytes(&v->model->shape, tokens) + (1 << 20);
-    v->saved = malloc(v->saved_bytes);
-    if (status == LYNX_OK)
-        status = v->saved ? each_page(v, raw, tokens, copy_page, &is_save) : LYNX_ERR_MEMORY;
-    if (!v->codecs) {
-        for (size_t i = 0; lynx_codec_spec_name_at(i) && status == LYNX_OK; i++)
-            status = evaluate_codec(v, lynx_codec_spec_name_at(i), raw, tokens);
-    } else {
-        char *names = strdup(v->codecs);
-        char *rest = names;
-        for (char *name; names && status == LYNX_OK && (name = strsep(&rest, ",")) != NULL;)
-            status = evaluate_codec(v, name, raw, tokens);
-        free(names);
-    }
-    free(v->saved);
-    lynx_codec_destroy(raw);
-    return status;
-}
-
-static int check_text(const evaluation *v, const char *path, size_t size, uint32_t tokens)
-{
-    if (size == 0 || tokens == 0)
-        return cli_usage(command, "the text '%s' is empty", path);
-    if (tokens + CONTINUATION > v->model->context_tokens)
-        return cli_usage(command,
-                         "%u tokens of '%s' and %d behind them do not fit the context of %u; "
-                         "use a larger --ctx-size or smaller --tokens",
-                         tokens, path, CONTINUATION, v->model->context_tokens);
     return CLI_OK;
 }
 
-/* Names separated by commas: CLI_OK when there is a codec for each. */
-static int check_codecs(const char *names)
+/* ---- one text ------------------------------------------------------------------------ */
+
+/* Whether the model begins every text with a token of its own. */
+static lynx_status has_start_token(evaluation *v, bool *has)
 {
-    char *copy = strdup(names);
-    char *rest = copy;
-    int code = copy ? CLI_OK : cli_fail(command, LYNX_ERR_MEMORY, NULL);
-    for (char *name; code == CLI_OK && (name = strsep(&rest, ",")) != NULL;) {
-        lynx_codec_spec spec;
-        if (lynx_codec_spec_named(&spec, name) != LYNX_OK)
-            code = cli_usage(command, "there is no codec '%s'", name);
+    size_t counts[2] = {0, 0};
+    for (int i = 0; i < 2; i++) {
+        const lynx_status status =
+            v->engine->ops->tokenize(v->engine, "a", 1, i == 1, true, NULL, 0, &counts[i]);
+        if (status != LYNX_OK && status != LYNX_ERR_LIMIT)
+            return status;
     }
-    free(copy);
+    *has = counts[1] > counts[0];
+    return LYNX_OK;
+}
+
+/* Prompts of equal length, evenly spaced, each with the start token before it. */
+static int evaluate_tokens(evaluation *v, uint32_t text, const lynx_token *tokens,
+                           uint32_t count, bool has_start)
+{
+    const uint32_t behind = v->positions + 1;
+    const uint32_t room = count - behind;
+    const uint32_t length = room < v->lengths[0] ? room : v->lengths[0];
+    const uint32_t last = room - length; /* where the last prompt begins */
+    lynx_token *part = malloc((size_t)(length + behind) * sizeof(*part));
+    int code = part ? CLI_OK : cli_fail(command, LYNX_ERR_MEMORY, NULL);
+    const uint32_t prompts = last ? v->prompts : 1;
+    for (uint32_t i = 0; i < prompts && code == CLI_OK; i++) {
+        const uint32_t begin = prompts > 1 ? (uint32_t)((uint64_t)last * i / (prompts - 1)) : 0;
+        memcpy(part, tokens + begin, (size_t)(length + behind) * sizeof(*part));
+        if (has_start)
+            part[0] = tokens[0];
+        code = evaluate_excerpt(v, &(excerpt){text, i, part, length});
+    }
+    free(part);
     return code;
 }
 
-static int evaluate_file(evaluation *v, const char *path)
+static int check_text(const evaluation *v, const char *path, uint32_t count)
 {
+    const uint32_t behind = v->positions > EVAL_DRAFT ? v->positions : EVAL_DRAFT;
+    if (count < v->positions + 2)
+        return cli_usage(command,
+                         "the text '%s' has %u tokens, too few for a prompt and %u behind it; "
+                         "name a longer text or smaller --positions",
+                         path, count, v->positions + 1);
+    const uint32_t room = count - v->positions - 1;
+    const uint32_t tokens = room < v->lengths[0] ? room : v->lengths[0];
+    if (tokens + behind > v->model->context_tokens)
+        return cli_usage(command,
+                         "%u tokens of '%s' and %u behind them do not fit the context of %u; "
+                         "use a larger --ctx-size or smaller --tokens",
+                         tokens, path, behind, v->model->context_tokens);
+    return CLI_OK;
+}
+
+static int evaluate_file(evaluation *v, uint32_t text)
+{
+    const char *path = v->texts[text];
     size_t size;
     lynx_token *tokens = NULL;
     uint32_t count = 0;
-    char *text = cli_read_file(command, path, &size);
-    if (!text)
+    bool has_start = false;
+    char *bytes = cli_read_file(command, path, &size);
+    if (!bytes)
         return CLI_FAILED;
-    lynx_status status = cli_tokenize(v->engine, text, size, true, &tokens, &count);
-    free(text);
-    count = count < v->prompt_tokens ? count : v->prompt_tokens;
-    const int code = status == LYNX_OK ? check_text(v, path, size, count) : CLI_OK;
-    if (code != CLI_OK) {
-        free(tokens);
-        return code;
+    if (size == 0) {
+        free(bytes);
+        return cli_usage(command, "the text '%s' is empty", path);
     }
+    lynx_status status = has_start_token(v, &has_start);
     if (status == LYNX_OK)
-        status = evaluate_text(v, tokens, count);
+        status = cli_tokenize(v->engine, bytes, size, true, &tokens, &count);
+    free(bytes);
+    int code = status == LYNX_OK ? check_text(v, path, count) : fail(v, status);
+    if (code == CLI_OK)
+        code = evaluate_tokens(v, text, tokens, count, has_start);
     free(tokens);
-    return status == LYNX_OK
-               ? CLI_OK
-               : cli_fail(command, status,
-                          status == LYNX_ERR_ENGINE ? v->engine->ops->error_text(v->engine)
-                                                    : NULL);
+    return code;
 }
 
-static void put_rows(const evaluation *v)
+/* ---- all texts ----------------------------------------------------------------------- */
+
+static eval_setting setting_of(const evaluation *v)
 {
-    json_t *rows = json_array();
-    if (!v->is_json)
-        printf("%-12s %6s %6s %9s %6s %9s %10s\n", "codec", "planes", "bits", "KL", "top-1",
-               "accepted", "positions");
-    for (uint32_t i = 0; i < v->row_count; i++) {
-        const row *r = &v->rows[i];
-        const double positions = (double)r->positions;
-        const double texts = (double)r->texts;
-        if (v->is_json)
-            json_array_append_new(rows,
-                                  json_pack("{s:s,s:i,s:f,s:f,s:f,s:f,s:I}", "codec", r->codec,
-                                            "planes", (int)r->planes, "bits_per_value",
-                                            r->bits / texts, "kl", r->kl / positions, "top1",
-                                            (double)r->top1 / positions, "accepted_mean",
-                                            (double)r->accepted / texts, "positions",
-                                            (json_int_t)r->positions));
-        else
-            printf("%-12s %6u %6.2f %9.5f %6.3f %9.1f %10llu\n", r->codec, r->planes,
-                   r->bits / texts, r->kl / positions, (double)r->top1 / positions,
-                   (double)r->accepted / texts, (unsigned long long)r->positions);
+    eval_setting s = {.tokens = v->lengths[0],
+                      .positions = v->positions,
+                      .prompts = v->prompts};
+    for (size_t i = 0; i < sizeof(v->model->fingerprint.weights); i++)
+        snprintf(s.weights + 2 * i, 3, "%02x", v->model->fingerprint.weights[i]);
+    return s;
+}
+
+static lynx_status open_texts(evaluation *v)
+{
+    v->reference = malloc((size_t)v->positions * v->model->vocabulary * sizeof(float));
+    v->reference_sum = malloc(v->positions * sizeof(double));
+    if (!v->reference || !v->reference_sum)
+        return LYNX_ERR_MEMORY;
+    lynx_status status = eval_cache_open(&v->cache, v->engine);
+    if (status == LYNX_OK)
+        status = eval_attention_open(&v->attention, v->model->shape.layer_count, v->positions);
+    if (status == LYNX_OK)
+        status = lynx_llama_watch_attention(v->engine, eval_attention_watch, &v->attention);
+    return status;
+}
+
+static int evaluate_texts(evaluation *v)
+{
+    const lynx_status status = open_texts(v);
+    int code = status == LYNX_OK ? CLI_OK : fail(v, status);
+    v->row_count = v->row_count < EVAL_METHODS_MAX ? v->row_count : EVAL_METHODS_MAX;
+    for (uint32_t i = 0; i < v->row_count; i++)
+        v->rows[i].method = &v->methods[i];
+    if (code == CLI_OK && v->resume) {
+        const eval_setting setting = setting_of(v);
+        code = eval_resume_open(command, v->resume, &setting, v->texts, v->text_count, v->rows,
+                                v->row_count, &v->kept);
     }
-    if (v->is_json) {
-        json_dumpf(rows, stdout, JSON_INDENT(1));
-        fputc('\n', stdout);
+    for (uint32_t i = 0; i < v->text_count && code == CLI_OK; i++)
+        code = evaluate_file(v, i);
+    if (code == CLI_OK)
+        eval_put_rows(v->rows, v->row_count, v->text_count, v->form);
+    if (code == CLI_OK && v->plot &&
+        !eval_plot(command, v->plot, v->rows, v->row_count, v->text_count))
+        code = CLI_FAILED;
+    if (v->kept)
+        fclose(v->kept);
+    for (uint32_t i = 0; i < v->row_count; i++)
+        free(v->rows[i].samples);
+    eval_attention_close(&v->attention);
+    eval_cache_close(&v->cache);
+    free(v->reference);
+    free(v->reference_sum);
+    return code;
+}
+
+/* ---- the command --------------------------------------------------------------------- */
+
+static bool take_lengths(evaluation *v, const char *text)
+{
+    char *copy = strdup(text);
+    char *rest = copy;
+    bool is_good = copy != NULL;
+    v->length_count = 0;
+    for (char *one; is_good && (one = strsep(&rest, ",")) != NULL;)
+        is_good = v->length_count < EVAL_LENGTHS_MAX &&
+                  cli_parse_u32(one, 1, LYNX_PROMPT_TOKENS_MAX, &v->lengths[v->length_count++]);
+    free(copy);
+    return is_good;
+}
+
+static bool take_own(evaluation *v, int option, const char *value)
+{
+    switch (option) {
+    case OPT_JSON:
+        v->form = EVAL_JSON;
+        return true;
+    case OPT_CSV:
+        v->form = EVAL_CSV;
+        return true;
+    case OPT_CODEC:
+        v->codecs = value;
+        return true;
+    case OPT_RESUME:
+        v->resume = value;
+        return true;
+    case OPT_PLOT:
+        v->plot = value;
+        return true;
+    case OPT_TOKENS:
+        return take_lengths(v, value);
+    case OPT_POSITIONS:
+        return cli_parse_u32(value, 1, POSITIONS_MAX, &v->positions);
+    case OPT_PROMPTS:
+        return cli_parse_u32(value, 1, 1000, &v->prompts);
+    case OPT_PLANES:
+        return cli_parse_u32(value, 1, LYNX_PLANES_MAX, &v->planes);
+    case OPT_ITEMS:
+        return cli_parse_u32(value, 1, 10000, &v->items);
+    case OPT_TASK:
+        return eval_task_named(value, &v->task);
+    default:
+        return false;
     }
-    json_decref(rows);
+}
+
+static int take_methods(evaluation *v)
+{
+    char bad[EVAL_NAME_SIZE];
+    const lynx_status status =
+        eval_methods_parse(v->codecs, v->planes, v->methods, &v->row_count, bad);
+    if (status == LYNX_ERR_LIMIT)
+        return cli_usage(command, "more than %d codecs and planes; name fewer",
+                         EVAL_METHODS_MAX);
+    return status == LYNX_OK ? CLI_OK : cli_usage(command, CLI_NO_CODEC, bad);
+}
+
+static int check_usage(evaluation *v, int argc, char **argv)
+{
+    static const uint32_t defaults[] = {500, 1000, 2000};
+    const bool is_task = v->task != EVAL_TASKS;
+    v->texts = argv + optind;
+    v->text_count = (uint32_t)(argc - optind);
+    if (!is_task && v->text_count == 0)
+        return cli_usage(command, "no text; name one or more files, or a --task");
+    if (is_task && v->text_count)
+        return cli_usage(command, "a task takes no text such as '%s'", v->texts[0]);
+    if (is_task && (v->resume || v->plot))
+        return cli_usage(command, "--resume and --plot are for texts, not for a task");
+    if (!is_task && v->length_count > 1)
+        return cli_usage(command, "several --tokens are for a task; give one number");
+    if (v->length_count == 0) {
+        v->length_count = is_task ? 3 : 1;
+        memcpy(v->lengths, is_task ? defaults : defaults + 1,
+               v->length_count * sizeof(*defaults));
+    }
+    return take_methods(v);
+}
+
+static int evaluate(evaluation *v)
+{
+    int code = cli_load_engine(&v->shared, &v->engine);
+    if (code != CLI_OK)
+        return code;
+    v->model = v->engine->ops->model(v->engine);
+    const lynx_status status = eval_methods_open(v->methods, v->row_count, v->model);
+    if (status != LYNX_OK)
+        code = fail(v, status);
+    else if (v->task != EVAL_TASKS)
+        code = eval_run_task(command, v->engine, v->task, v->lengths, v->length_count, v->items,
+                             v->methods, v->row_count, v->form);
+    else
+        code = evaluate_texts(v);
+    eval_methods_close(v->methods, v->row_count);
+    lynx_engine_destroy(v->engine);
+    return code;
 }
 
 int lx_command_eval(int argc, char **argv)
@@ -402,12 +494,24 @@ int lx_command_eval(int argc, char **argv)
     static const struct option options[] = {
         CLI_ENGINE_OPTIONS,
         {"json", no_argument, NULL, OPT_JSON},
+        {"csv", no_argument, NULL, OPT_CSV},
         {"codec", required_argument, NULL, OPT_CODEC},
         {"tokens", required_argument, NULL, OPT_TOKENS},
+        {"positions", required_argument, NULL, OPT_POSITIONS},
+        {"planes", required_argument, NULL, OPT_PLANES},
+        {"prompts", required_argument, NULL, OPT_PROMPTS},
+        {"resume", required_argument, NULL, OPT_RESUME},
+        {"plot", required_argument, NULL, OPT_PLOT},
+        {"task", required_argument, NULL, OPT_TASK},
+        {"items", required_argument, NULL, OPT_ITEMS},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    evaluation v = {.prompt_tokens = 1000};
+    static evaluation v = {.positions = 124,
+                           .prompts = 1,
+                           .items = 20,
+                           .planes = LYNX_PLANES_MAX,
+                           .task = EVAL_TASKS};
     cli_options_init(&v.shared, command);
     int option;
     while ((option = getopt_long(argc, argv, ":m:c:t:h", options, NULL)) != -1) {
@@ -416,37 +520,13 @@ int lx_command_eval(int argc, char **argv)
         const int taken = cli_take_option(&v.shared, option, optarg);
         if (taken == CLI_USAGE)
             return taken;
-        if (taken == CLI_OK)
-            continue;
-        if (option == OPT_JSON) {
-            v.is_json = true;
-        } else if (option == OPT_CODEC) {
-            v.codecs = optarg;
-        } else if (option == OPT_TOKENS) {
-            if (!cli_parse_u32(optarg, 1, LYNX_PROMPT_TOKENS_MAX, &v.prompt_tokens))
-                return cli_usage(command, "'%s' is not a number of tokens", optarg);
-        } else if (option == 'h') {
+        if (option == 'h') {
             printf("%s%s%s", help, cli_engine_help, help_end);
             return CLI_OK;
-        } else {
-            return cli_usage(command, "unknown option");
         }
+        if (taken != CLI_OK && !take_own(&v, option, optarg))
+            return cli_usage(command, "'%s' is not what the option takes", optarg);
     }
-    if (optind == argc)
-        return cli_usage(command, "no text; name one or more files");
-    int code = v.codecs ? check_codecs(v.codecs) : CLI_OK;
-    if (code == CLI_OK)
-        code = cli_load_engine(&v.shared, &v.engine);
-    if (code != CLI_OK)
-        return code;
-    v.model = v.engine->ops->model(v.engine);
-    v.reference = malloc((size_t)CONTINUATION * v.model->vocabulary * sizeof(float));
-    code = v.reference ? CLI_OK : cli_fail(command, LYNX_ERR_MEMORY, NULL);
-    for (int i = optind; i < argc && code == CLI_OK; i++)
-        code = evaluate_file(&v, argv[i]);
-    if (code == CLI_OK)
-        put_rows(&v);
-    free(v.reference);
-    lynx_engine_destroy(v.engine);
-    return code;
+    const int code = check_usage(&v, argc, argv);
+    return code == CLI_OK ? evaluate(&v) : code;
 }

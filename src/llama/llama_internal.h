@@ -216,8 +216,8 @@ lynx_status lx_cache_tile(lx_slot *s, uint32_t layer, uint32_t side, uint32_t fi
 
 /* ---- llama_watch.c ------------------------------------------------------------------- */
 
-/* Whether the node is an attention output that somebody watches. */
-bool lx_watch_wants(const lx_llama *e, const struct ggml_tensor *node);
+/* Whether the node is an attention output that somebody watches, and there is room for it. */
+bool lx_watch_wants(lx_llama *e, const struct ggml_tensor *node);
 /* Hand it on. */
 void lx_watch_take(lx_llama *e, struct ggml_tensor *node);
 

@@ -19,11 +19,21 @@ static bool layer_of(const lx_llama *e, const struct ggml_tensor *node, uint32_t
            *layer < e->layer_count;
 }
 
-bool lx_watch_wants(const lx_llama *e, const struct ggml_tensor *node)
+static bool has_room(lx_llama *e, size_t count)
+{
+    if (count <= e->watched_count)
+        return true;
+    lx_free(e->memory, e->watched, e->watched_count, sizeof(float));
+    e->watched = lx_alloc(e->memory, count, sizeof(float));
+    e->watched_count = e->watched ? count : 0;
+    return e->watched != NULL;
+}
+
+bool lx_watch_wants(lx_llama *e, const struct ggml_tensor *node)
 {
     uint32_t layer;
-    return e->watch && node->type == GGML_TYPE_F32 && layer_of(e, node, &layer) &&
-           (size_t)ggml_nelements(node) <= e->watched_count;
+    return e->watch && node->type == GGML_TYPE_F32 && ggml_is_contiguous(node) &&
+           layer_of(e, node, &layer) && has_room(e, (size_t)ggml_nelements(node));
 }
 
 void lx_watch_take(lx_llama *e, struct ggml_tensor *node)
@@ -35,26 +45,11 @@ void lx_watch_take(lx_llama *e, struct ggml_tensor *node)
              (uint32_t)(ggml_nelements(node) / node->ne[0]));
 }
 
-static lynx_status make_room(lx_llama *e)
-{
-    /* Heads may be wider than the embedding. */
-    const size_t channels =
-        (size_t)llama_model_n_head(e->model) * e->layers[0].sides[0].head_channels;
-    if (e->watched)
-        return LYNX_OK;
-    e->watched = lx_alloc(e->memory, channels * e->piece_tokens, sizeof(float));
-    LX_REQUIRE(e->watched, LYNX_ERR_MEMORY);
-    e->watched_count = channels * e->piece_tokens;
-    return LYNX_OK;
-}
-
 lynx_status lynx_llama_watch_attention(lynx_engine *engine, lynx_attention_output *watch,
                                        void *user)
 {
     lx_llama *e = lx_slot_of(engine)->shared;
     LX_REQUIRE(e->slot_count == 1, LYNX_ERR_ARGUMENT);
-    if (watch)
-        LX_TRY(make_room(e));
     e->watch = watch;
     e->watch_user = user;
     return LYNX_OK;

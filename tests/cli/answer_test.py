@@ -103,21 +103,6 @@ class Local(Case):
         self.assertEqual(process.returncode, 130)
         self.assertEqual(errors, "lynx run: the request was cancelled\n")
 
-    def test_eval(self):
-        common = [*ONE_THREAD, "-m", self.model, "--codec", "int8"]
-        text = SOURCE / "LICENSE"
-        done = run("lynx eval", *common, "--tokens", 32, "--json", text)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(done.stderr, "")
-        named = run("lynx eval", "--help").stdout.split("rows: ")[1].split("\n\n")[0]
-        self.assertEqual(set(json.loads(done.stdout)[0]), set(re.findall(r"\w+", named)))
-        done = run("lynx eval", *common, "-c", 128, "--tokens", 100, text)
-        self.assert_usage(done, "lynx eval", "do not fit the context of 128", "LICENSE")
-        done = run("lynx eval", *common, os.devnull)
-        self.assert_usage(done, "lynx eval", os.devnull, "is empty")
-        done = run("lynx eval", *common, "/nowhere.txt")
-        self.assert_refused(done, 1, "lynx eval", "/nowhere.txt", "No such file")
-
     def test_an_interrupted_demo_leaves_no_process(self):
         with tempfile.TemporaryDirectory() as folder:
             demo = subprocess.Popen(
