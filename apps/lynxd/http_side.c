@@ -29,7 +29,7 @@ const char lynxd_http_help[] =
     "      --chat-template NAME name of a template that llama.cpp knows (the model's own)\n"
     "      --codec NAME         range, range44, range-chunk, paper, int8, int4, int4-chunk,\n"
     "                           int8-token, int4-token or raw (range); with settings:\n"
-    "                           range:k=5+3,v=4+4,tail=64 (docs/algorithm.md)\n"
+    "                           range:k=4+4,v=5+3,tail=64 (docs/algorithm.md)\n"
     "      --draft-max N        most drafts (62)\n";
 
 /* ---- options ------------------------------------------------------------------------- */

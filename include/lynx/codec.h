@@ -47,7 +47,7 @@ typedef struct lynx_codec_spec {
     /* Bits of each plane, most significant first, by side; zeros behind the last plane. Both
      * sides have the same number of planes and the same sum, 'code_bits': 8, or 4 with
      * RANGE and TOKEN. PAPER takes {4, 4} only; RAW takes {16} (the cache's own type,
-     * whatever its size). Examples: {{5, 3}, {4, 4}}, {{4, 2, 2}, {4, 2, 2}}, {{8}, {8}}. */
+     * whatever its size). Examples: {{4, 4}, {5, 3}}, {{4, 2, 2}, {4, 2, 2}}, {{8}, {8}}. */
     uint8_t plane_bits[2][LYNX_PLANES_MAX];
 
     /* Tokens that share one range of a channel: 0 = the whole page (minimum and step, 12 bits
@@ -59,6 +59,10 @@ typedef struct lynx_codec_spec {
 
     /* Undo the rotation of the keys before coding, where the shape describes it. */
     bool undo_rope;
+
+    /* Give the channels of a page that have wide ranges more bits in the first planes, and the
+     * others fewer; 'plane_bits' are the mean then (RANGE without chunks). */
+    bool spread;
 
     /* First and last tokens of the prompt that travel raw, each in [0, 4096]. */
     uint16_t head_raw_tokens;
@@ -73,10 +77,10 @@ typedef struct lynx_codec_spec {
  * fewest bytes: one raw token), "range-chunk", "paper" (alpha 1), "int8", "int4", "int4-chunk"
  * (32 tokens; these three with 16-bit metadata), "int8-token", "int4-token", "raw".
  *
- * A name may be followed by settings, as "range:k=5+3,v=4+4,head=4,tail=64" or
+ * A name may be followed by settings, as "range:k=4+4,v=5+3,head=4,tail=64" or
  * "paper:alpha=0.5": k and v (bits of each plane), head and tail (raw tokens), chunk (0 or
- * 32), undo_rope and wide (yes or no), alpha (a decimal number). A setting that stands twice
- * counts as it stands last.
+ * 32), undo_rope, spread and wide (yes or no), alpha (a decimal number). A setting that stands
+ * twice counts as it stands last.
  *
  * LYNX_ERR_ARGUMENT for other names and settings and for those that do not fit together;
  * 'spec' is unchanged then.

@@ -16,6 +16,7 @@
 #include "base/half.h"
 #include "codec/quantiser.h"
 #include "codec/rope.h"
+#include "codec/spread.h"
 
 enum { MODE_CODED = 0, MODE_RAW = 1, MODE_BYTES = 4, ROPE_TABLES = 4 };
 
@@ -42,6 +43,11 @@ struct lynx_codec {
     uint8_t *codes;    /* [channels_max][row_values] */
     uint8_t *rows;     /* the same, of a tile's element: see rows_of */
     lx_grid *grids;    /* [channels_max][row_values / LX_CHUNK_TOKENS] */
+    /* With 'spread', by channel: weights, bits that are here, bits with the next plane, and
+     * where each row lies. */
+    uint16_t *weights;
+    uint8_t *here, *next;
+    uint8_t *(*row_of)[8];
     rope_table ropes[ROPE_TABLES];
     uint32_t next_rope;
     size_t rope_floats;
@@ -398,6 +404,16 @@ typedef struct page_bits {
     uint32_t count; /* bits of a code that are here */
 } page_bits;
 
+/* With 'spread' the rows of a channel are gathered in 'codes', all of them beside each other.
+ */
+static void gathered_area(const lynx_codec *codec, const page_view *v, lx_area *area)
+{
+    for (uint32_t row = 0; row < codec->code_bits; row++) {
+        area->row[row] = codec->codes + row * v->row_bytes;
+        area->channel_bytes[row] = codec->row_values;
+    }
+}
+
 static page_bits bits_of(lynx_codec *codec, const page_view *v, uint8_t *const planes[],
                          uint32_t plane_count)
 {
@@ -405,6 +421,12 @@ static page_bits bits_of(lynx_codec *codec, const page_view *v, uint8_t *const p
     p.area.strips = v->split.coded / LX_KERNEL_TOKENS;
     p.area.grid_pitch = codec->row_values / LX_CHUNK_TOKENS;
     p.area.grid_step = codec->spec.chunk_tokens ? 1 : 0;
+    if (codec->spec.spread) {
+        gathered_area(codec, v, &p.area);
+        p.count = codec->code_bits;
+        p.q = quantiser_of(codec, v, 0);
+        return p;
+    }
     for (uint32_t plane = 0; plane < plane_count; plane++) {
         const uint32_t count = codec->spec.plane_bits[v->side][plane];
         uint8_t *row = planes[plane] + (plane == 0 ? v->rows_offset : 0);
@@ -458,6 +480,91 @@ static void get_rest(const page_bits *p, rest_copy *rest, uint32_t channel, uint
 {
     for (uint32_t row = 0; row < p->count; row++)
         memcpy(rest->bytes[to][row], rest_at(p, row, channel), rest->bytes_each);
+}
+
+/* ---- spread -------------------------------------------------------------------------- */
+
+static void find_weights(const page_bits *p)
+{
+    lynx_codec *codec = p->codec;
+    const uint32_t channels = p->view->shape->channels;
+    for (uint32_t c = 0; c < channels; c++)
+        codec->weights[c] = lx_range_step(&p->q, p->meta + c * p->view->channel_meta);
+    lx_spread_weights(codec->weights, channels);
+}
+
+/* Where each row of each channel lies in the first planes. */
+static void find_rows(const page_bits *p, uint8_t *const planes[], uint32_t plane_count)
+{
+    lynx_codec *codec = p->codec;
+    const uint32_t channels = p->view->shape->channels;
+    const size_t size = p->view->row_bytes;
+    uint32_t mean = 0;
+    find_weights(p);
+    memset(codec->here, 0, channels);
+    for (uint32_t plane = 0; plane < plane_count; plane++) {
+        uint8_t *at = planes[plane] + (plane == 0 ? p->view->rows_offset : 0);
+        mean += codec->spec.plane_bits[p->view->side][plane];
+        if (mean == codec->code_bits)
+            memset(codec->next, (int)mean, channels);
+        else
+            lx_spread_bits(codec->weights, channels, mean, codec->code_bits, codec->next);
+        for (uint32_t c = 0; c < channels; c++) {
+            for (uint32_t row = codec->here[c]; row < codec->next[c]; row++, at += size)
+                codec->row_of[c][row] = at;
+            codec->here[c] = codec->next[c];
+        }
+    }
+}
+
+static void copy_row(uint8_t *to, const uint8_t *from, size_t size)
+{
+    if (size == 32) /* whole pages: a move without a call */
+        memcpy(to, from, 32);
+    else
+        memcpy(to, from, size);
+}
+
+static uint8_t *gathered_row(const page_bits *p, uint32_t channel, uint32_t row)
+{
+    return p->area.row[row] + channel * p->area.channel_bytes[row];
+}
+
+/* From where they were gathered to the planes. */
+static void scatter_rows(const page_bits *p)
+{
+    const lynx_codec *codec = p->codec;
+    for (uint32_t c = 0; c < p->view->shape->channels; c++)
+        for (uint32_t row = 0; row < codec->code_bits; row++)
+            copy_row(codec->row_of[c][row], gathered_row(p, c, row), p->view->row_bytes);
+}
+
+/* The first 'count' rows of a channel; those that are not here are zero. */
+static void gather_rows(const page_bits *p, uint32_t channel, uint32_t count)
+{
+    const uint32_t here = p->codec->here[channel];
+    for (uint32_t row = 0; row < here; row++)
+        copy_row(gathered_row(p, channel, row), p->codec->row_of[channel][row],
+                 p->view->row_bytes);
+    for (uint32_t row = here; row < count; row++)
+        memset(gathered_row(p, channel, row), 0, p->view->row_bytes);
+}
+
+/* Bits of a pair for the kernels: those of one channel in their planes, those of two gathered.
+ * 'own' is a copy of 'p' that serves every pair. */
+static void aim_at_pair(const page_bits *p, const lx_pair *pair, page_bits *own)
+{
+    const uint8_t *here = p->codec->here;
+    own->count = here[pair->a];
+    if (!pair->cosines) {
+        memcpy(own->area.row, p->codec->row_of[pair->a], sizeof(own->area.row));
+        memset(own->area.channel_bytes, 0, sizeof(own->area.channel_bytes));
+        return;
+    }
+    own->count = here[pair->b] > own->count ? here[pair->b] : own->count;
+    own->area = p->area;
+    gather_rows(p, pair->a, own->count);
+    gather_rows(p, pair->b, own->count);
 }
 
 /* ---- encode -------------------------------------------------------------------------- */
@@ -582,6 +689,10 @@ lynx_status lynx_codec_encode(lynx_codec *codec, const lynx_side_shape *shape, l
         memset(planes[0], 0, MODE_BYTES);
         copy_raw_tokens(codec, &v, source, planes[0], true);
         is_coded = encode_run(&bits, &run);
+        if (is_coded && codec->spec.spread) {
+            find_rows(&bits, planes, codec->plane_count);
+            scatter_rows(&bits);
+        }
         for (uint32_t plane = 0; plane < codec->plane_count; plane++)
             plane_bytes[plane] = coded_bytes(codec, &v, plane);
     }
@@ -687,11 +798,21 @@ static void decode_run(const page_bits *p, const lynx_tile *run)
     const lynx_tile rows = rows_of(codec, run);
     if (is_token)
         decode_heads(p);
-    for (uint32_t c = 0; profile == LYNX_PROFILE_RANGE && c < p->view->shape->channels; c++)
-        lx_range_grids(&p->q, p->meta + c * p->view->channel_meta, false, grids_of(p, c));
+    page_bits own = *p;
+    lx_quantiser q = p->q;
+    for (uint32_t c = 0; profile == LYNX_PROFILE_RANGE && c < p->view->shape->channels; c++) {
+        if (codec->spec.spread)
+            q.missing_bits = codec->code_bits - codec->here[c];
+        lx_range_grids(&q, p->meta + c * p->view->channel_meta, false, grids_of(p, c));
+    }
     pair_walk walk = walk_of(p->codec, p->view);
     lx_pair pair;
     while (next_pair(&walk, &pair)) {
+        if (profile == LYNX_PROFILE_RANGE && codec->spec.spread) {
+            aim_at_pair(p, &pair, &own);
+            get_values(&own, &pair, &rows);
+            continue;
+        }
         if (profile == LYNX_PROFILE_RANGE) {
             get_values(p, &pair, &rows);
             continue;
@@ -727,6 +848,8 @@ lynx_status lynx_codec_decode(lynx_codec *codec, const lynx_side_shape *shape, l
         here[plane] = (uint8_t *)(uintptr_t)planes[plane].data;
     const page_bits bits = bits_of(codec, &v, here, plane_count);
     const lynx_tile run = tile_at(target, v.split.head, 0);
+    if (codec->spec.spread)
+        find_rows(&bits, here, plane_count);
     decode_run(&bits, &run);
     return LYNX_OK;
 }
@@ -759,6 +882,14 @@ static lynx_status codec_init(lynx_codec *codec)
                                    sizeof(*codec->grids));
     codec->rows = lx_alloc_zeroed(memory, channels * codec->row_values, sizeof(float));
     LX_REQUIRE(codec->block && codec->codes && codec->rows && codec->grids, LYNX_ERR_MEMORY);
+    if (codec->spec.spread) {
+        codec->weights = lx_alloc_zeroed(memory, channels, sizeof(*codec->weights));
+        codec->here = lx_alloc_zeroed(memory, channels, 1);
+        codec->next = lx_alloc_zeroed(memory, channels, 1);
+        codec->row_of = lx_alloc_zeroed(memory, channels, sizeof(*codec->row_of));
+        LX_REQUIRE(codec->weights && codec->here && codec->next && codec->row_of,
+                   LYNX_ERR_MEMORY);
+    }
     if (codec->spec.undo_rope) {
         codec->rope_floats = (channels / 2 + 1) * codec->row_values;
         for (uint32_t i = 0; i < ROPE_TABLES; i++) {
@@ -814,6 +945,10 @@ void lynx_codec_destroy(lynx_codec *codec)
     lx_free(memory, codec->grids,
             codec->options.channels_max * (codec->row_values / LX_CHUNK_TOKENS),
             sizeof(*codec->grids));
+    lx_free(memory, codec->weights, codec->options.channels_max, sizeof(*codec->weights));
+    lx_free(memory, codec->here, codec->options.channels_max, 1);
+    lx_free(memory, codec->next, codec->options.channels_max, 1);
+    lx_free(memory, codec->row_of, codec->options.channels_max, sizeof(*codec->row_of));
     for (uint32_t i = 0; i < ROPE_TABLES; i++) {
         lx_free(memory, codec->ropes[i].cosines, codec->rope_floats, sizeof(float));
         lx_free(memory, codec->ropes[i].sines, codec->rope_floats, sizeof(float));

@@ -11,13 +11,15 @@ static const struct {
 } named[] = {
     {"range",
      {.profile = LYNX_PROFILE_RANGE,
-      .plane_bits = {{5, 3}, {4, 4}},
+      .plane_bits = {{4, 4}, {5, 3}},
       .undo_rope = true,
-      .head_raw_tokens = 4}},
+      .spread = true,
+      .head_raw_tokens = 8}},
     {"range44",
      {.profile = LYNX_PROFILE_RANGE,
       .plane_bits = {{4, 4}, {4, 4}},
       .undo_rope = true,
+      .spread = true,
       .head_raw_tokens = 1}},
     {"range-chunk",
      {.profile = LYNX_PROFILE_RANGE,
@@ -141,6 +143,8 @@ static bool take_setting(lynx_codec_spec *spec, word key, word value)
         return take_tokens(value, &spec->tail_raw_tokens);
     if (is_word(key, "undo_rope"))
         return take_flag(value, &spec->undo_rope);
+    if (is_word(key, "spread"))
+        return take_flag(value, &spec->spread);
     if (is_word(key, "wide"))
         return take_flag(value, &spec->meta_wide);
     if (is_word(key, "alpha"))
@@ -219,6 +223,8 @@ lynx_status lynx_codec_spec_check(const lynx_codec_spec *spec)
                LYNX_ERR_ARGUMENT);
     LX_REQUIRE(spec->chunk_tokens == 0 || spec->chunk_tokens == 32, LYNX_ERR_ARGUMENT);
     LX_REQUIRE(!spec->meta_wide || spec->profile == LYNX_PROFILE_RANGE, LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(!spec->spread || (spec->profile == LYNX_PROFILE_RANGE && !spec->chunk_tokens),
+               LYNX_ERR_ARGUMENT);
     if (spec->profile != LYNX_PROFILE_PAPER)
         LX_REQUIRE(spec->alpha == 0.0f, LYNX_ERR_ARGUMENT);
     switch (spec->profile) {

@@ -43,6 +43,9 @@ void lx_range_grids(const lx_quantiser *q, const uint8_t *meta, bool is_encoding
                     lx_grid *grids);
 bool lx_range_check(const lx_quantiser *q, const uint8_t *meta);
 
+/* The step of a channel whose tokens share one, as the bits of its half. */
+uint16_t lx_range_step(const lx_quantiser *q, const uint8_t *meta);
+
 /* PAPER: one channel. */
 bool lx_paper_encode(const lx_quantiser *q, const float *values, uint8_t *meta, uint8_t *codes);
 void lx_paper_decode(const lx_quantiser *q, const uint8_t *meta, const uint8_t *codes,

@@ -232,6 +232,11 @@ bool lx_range_check(const lx_quantiser *q, const uint8_t *meta)
     return true;
 }
 
+uint16_t lx_range_step(const lx_quantiser *q, const uint8_t *meta)
+{
+    return q->spec->meta_wide ? get_wide(meta).step : get_narrow(meta).step;
+}
+
 /* ---- TOKEN: one grid for each token of a head ---------------------------------------- */
 
 bool lx_token_encode_head(const lx_quantiser *q, const float *block, size_t row,

@@ -2,11 +2,15 @@
 #include "base/check.h"
 #include "wire/messages.h"
 
+/* Bits of a specification's third byte. */
+enum { SPEC_WIDE = 1, SPEC_SPREAD = 2 };
+
 static void encode_spec(lx_writer *writer, const lynx_codec_spec *spec)
 {
     lx_write_u8(writer, (uint8_t)spec->profile);
     lx_write_u8(writer, spec->chunk_tokens);
-    lx_write_u8(writer, spec->meta_wide);
+    lx_write_u8(writer, (uint8_t)((spec->meta_wide ? SPEC_WIDE : 0) |
+                                  (spec->spread ? SPEC_SPREAD : 0)));
     lx_write_u8(writer, spec->undo_rope);
     lx_write_u16(writer, spec->head_raw_tokens);
     lx_write_u16(writer, spec->tail_raw_tokens);
@@ -18,16 +22,19 @@ static lynx_status decode_spec(lx_reader *reader, lynx_codec_spec *spec)
 {
     const uint8_t profile = lx_read_u8(reader);
     spec->chunk_tokens = lx_read_u8(reader);
-    const uint8_t wide = lx_read_u8(reader);
+    const uint8_t ranges = lx_read_u8(reader);
     const uint8_t undo = lx_read_u8(reader);
     spec->head_raw_tokens = lx_read_u16(reader);
     spec->tail_raw_tokens = lx_read_u16(reader);
     spec->alpha = lx_read_f32(reader);
     lx_read_bytes(reader, spec->plane_bits, sizeof(spec->plane_bits));
     LX_REQUIRE(!reader->ran_out, LYNX_ERR_PROTOCOL);
-    LX_REQUIRE(profile <= LYNX_PROFILE_TOKEN && wide <= 1 && undo <= 1, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(profile <= LYNX_PROFILE_TOKEN && ranges <= (SPEC_WIDE | SPEC_SPREAD) &&
+                   undo <= 1,
+               LYNX_ERR_PROTOCOL);
     spec->profile = (lynx_profile)profile;
-    spec->meta_wide = wide == 1;
+    spec->meta_wide = (ranges & SPEC_WIDE) != 0;
+    spec->spread = (ranges & SPEC_SPREAD) != 0;
     spec->undo_rope = undo == 1;
     return LYNX_OK;
 }

@@ -446,14 +446,25 @@ static void dequantize(const lx_area *restrict area, const lx_pair *restrict pai
                        const lynx_tile *rows)
 {
     const bool is_half = rows->element == LYNX_ELEMENT_F16;
-    if (is_half && code_bits == 8 && bits == 8) /* unrolled */
+    switch (is_half && code_bits == 8 ? bits : 0) { /* unrolled */
+    case 8:
         dequantize_pair(area, pair, 8, 8, grids, rows, true);
-    else if (is_half && code_bits == 8 && bits == 5)
+        break;
+    case 6:
+        dequantize_pair(area, pair, 6, 8, grids, rows, true);
+        break;
+    case 5:
         dequantize_pair(area, pair, 5, 8, grids, rows, true);
-    else if (is_half && code_bits == 8 && bits == 4)
+        break;
+    case 4:
         dequantize_pair(area, pair, 4, 8, grids, rows, true);
-    else
+        break;
+    case 3:
+        dequantize_pair(area, pair, 3, 8, grids, rows, true);
+        break;
+    default:
         dequantize_pair(area, pair, bits, code_bits, grids, rows, is_half);
+    }
 }
 
 const lx_kernels lx_kernels_avx512 = {

@@ -104,7 +104,7 @@ static void settings_change_a_name(void **state)
 {
     (void)state;
     const lynx_codec_spec range = named("range:k=4+2+2,v=3+2+3,head=0,tail=64,chunk=32,"
-                                        "undo_rope=no,wide=yes");
+                                        "undo_rope=no,wide=yes,spread=no");
     static const uint8_t planes[2][3] = {{4, 2, 2}, {3, 2, 3}};
     assert_int_equal(range.profile, LYNX_PROFILE_RANGE);
     for (uint32_t side = 0; side < 2; side++)
@@ -115,6 +115,8 @@ static void settings_change_a_name(void **state)
     assert_int_equal(range.chunk_tokens, 32);
     assert_false(range.undo_rope);
     assert_true(range.meta_wide);
+    assert_false(range.spread);
+    assert_true(named("range:spread=yes").spread);
     assert_true(named("int8:wide=no,undo_rope=yes").undo_rope);
     assert_int_equal(named("range:tail=1,tail=2").tail_raw_tokens, 2);
     /* What is not named stays. */
@@ -158,6 +160,10 @@ static void other_settings_are_refused(void **state)
         "range:chunk=288",
         "range:undo_rope=maybe",
         "range:undo_rope=1",
+        "range:spread=yes,chunk=32",
+        "range-chunk:spread=yes",
+        "int8-token:spread=yes",
+        "paper:spread=yes",
         "range:alpha=1",
         "rangetail=64",
         "range44x:tail=64",

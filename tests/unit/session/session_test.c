@@ -502,7 +502,7 @@ static void test_bad_pages(void **state)
         {{{0, 0, 0}, 0, 4, 0, 0}, 1, 5},          /* longer than the plane */
         {{{0, 0, 0}, 0, 4, 0, 0}, 1, 0},          /* no byte of it */
         {{{0, 0, 0}, 0, UINT32_MAX, 0, 0}, 1, 4}, /* F-42 */
-        {{{1, 0, 0}, 1, 3 * 512 + 1, 0, 0}, 1, 4},
+        {{{1, 0, 0}, 1, 4 * 512 + 1, 0, 0}, 1, 4},
     };
     for (size_t i = 0; i < sizeof(pages) / sizeof(*pages); i++) {
         test_pair pair;

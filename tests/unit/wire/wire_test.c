@@ -122,7 +122,12 @@ static size_t encode_any(uint32_t kind, uint8_t bytes[512])
                             .page_tokens = 32,
                             .layer_count = 1,
                             .model_name = {(const uint8_t *)"name", 4}};
-    const lx_request_message request = {.spec = {.profile = LYNX_PROFILE_RANGE},
+    const lx_request_message request = {.spec = {.profile = LYNX_PROFILE_RANGE,
+                                                 .plane_bits = {{4, 4}, {5, 3}},
+                                                 .meta_wide = true,
+                                                 .spread = true,
+                                                 .undo_rope = true,
+                                                 .tail_raw_tokens = 64},
                                         .flags = 15,
                                         .answer_tokens = 1,
                                         .token_count = 2,
@@ -181,7 +186,7 @@ static void test_illegal_fields(void **state)
     refuses(0, 3, LYNX_LANES_MAX); /* lane */
     refuses(0, 93, 3);             /* name of 772 bytes */
     refuses(1, 0, 4);              /* profile */
-    refuses(1, 2, 2);              /* booleans */
+    refuses(1, 2, 4);              /* booleans */
     refuses(1, 3, 2);
     refuses(1, 64, 32);                   /* flags */
     refuses(1, 64, 16 + 1);               /* F-58: carry on and hold */
@@ -218,6 +223,16 @@ static void test_values_come_back(void **state)
     const size_t size = encode_any(1, bytes);
     assert_int_equal(lx_request_decode((lynx_bytes){bytes, size}, &request), LYNX_OK);
     assert_true(request.flags == 15 && request.token_count == 2 && request.tokens.data[4] == 2);
+    assert_true(request.spec.meta_wide && request.spec.spread && request.spec.undo_rope &&
+                request.spec.tail_raw_tokens == 64 && request.spec.plane_bits[1][0] == 5);
+    for (uint8_t ranges = 0; ranges < 8; ranges++) { /* F-30 */
+        bytes[2] = ranges;
+        assert_int_equal(lx_request_decode((lynx_bytes){bytes, size}, &request),
+                         ranges < 4 ? LYNX_OK : LYNX_ERR_PROTOCOL);
+        if (ranges < 4)
+            assert_true(request.spec.meta_wide == (ranges & 1) &&
+                        request.spec.spread == (ranges >> 1));
+    }
     encode_any(2, bytes);
     assert_int_equal(lx_reason_decode((lynx_bytes){bytes, 11}, &reason), LYNX_OK);
     assert_int_equal(reason.status, LYNX_ERR_LIMIT);
