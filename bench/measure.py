@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Measure again and write bench/results/NAME.csv, each row with machine, commit and command.
 
-    bench/measure.py [NAME...]     codec, engine, link, demo, e2e; without a name: all of them
+    bench/measure.py [NAME...]     codec, eval, task, engine, link, demo, e2e; without a name: all
 
-Needs what 'make demo' and 'make build' leave. A grid (e2e) that broke off goes on when the same
-commit is measured again. Nothing else should run meanwhile: see bench/README.md.
+Needs what 'make demo' and 'make build' leave. What broke off in a grid (e2e), in samples (eval)
+or between tasks goes on when the same commit is measured again. Nothing else should run meanwhile: see bench/README.md.
 """
 import argparse
 import csv
@@ -57,6 +57,56 @@ def codec():
     return [{"command": shown, **row} for row in json.loads(output)]
 
 
+# First planes: ours, without spread, the paper's with its best alpha, per token; and others.
+CHIEF = ("range,range:tail=48,range:head=16,tail=48,paper:alpha=0.05,"
+         "range:spread=no,k=5+3,v=4+4,head=4,range44,int8-token,int4-token")
+OTHERS = "paper,q8_0,q4_0,cachegen,int8,int4"
+# Texts: how many prompts of each, whose first planes, who is measured whole.
+TEXTS = {"tuning": (1, f"{CHIEF},{OTHERS}", "range,range44,paper:alpha=0.05"),
+         "apart": (2, CHIEF, "range")}
+TASKED = "range,range44,paper:alpha=0.05,int4-token,int4,q4_0,cachegen"
+
+
+def eval_texts(model, texts):
+    """Rows of the first planes, and of further planes where they matter."""
+    kept = ROOT / f"build/bench/eval-{texts}-{model}-{commit()}.jsonl"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    files = (ROOT / f"bench/texts/{texts}.txt").read_text().split()
+    prompts, first, whole = TEXTS[texts]
+    rows = []
+    for codecs, planes in ((first, 1), (whole, 2)):
+        output, shown = run("eval", "-m", MODELS / model, "--tokens", 1000, "--positions", 124,
+                            "--prompts", prompts, "--codec", codecs, "--planes", planes,
+                            "--resume", kept, "--json", *files)
+        shown = shown.replace(f" --resume {kept}", "").replace(" ".join(files),
+                                                               f"$(cat bench/texts/{texts}.txt)")
+        rows += [{"command": shown, "model": model.removesuffix(".gguf"), "set": texts, **row}
+                 for row in json.loads(output) if row["planes"] == planes]
+    return rows
+
+
+def evaluate():
+    return [row for model in (SMOLLM2, GEMMA) for texts in TEXTS
+            for row in eval_texts(model, texts)]
+
+
+def task():
+    rows = []
+    for model in (SMOLLM2, GEMMA):
+        for name in ("passkey", "recall", "choice"):
+            kept = ROOT / f"build/bench/task-{name}-{model}-{commit()}.json"
+            if not kept.exists():
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                output, shown = run("eval", "-m", MODELS / model, "--task", name, "--tokens",
+                                    "500,1500", "--items", 20, "--codec", TASKED, "--planes", 1,
+                                    "--json")
+                kept.write_text(json.dumps({"command": shown, "rows": json.loads(output)}))
+            measured = json.loads(kept.read_text())
+            rows += [{"command": measured["command"], "model": model.removesuffix(".gguf"), **row}
+                     for row in measured["rows"]]
+    return rows
+
+
 def engine():
     rows = []
     for model, threads in [(SMOLLM2, 1), (SMOLLM2, 2), (GEMMA, 1)]:
@@ -101,7 +151,8 @@ def e2e():
         return [{"command": "bench/measure.py e2e", **row} for row in csv.DictReader(file)]
 
 
-BENCHMARKS = {"codec": codec, "engine": engine, "link": link, "demo": demo, "e2e": e2e}
+BENCHMARKS = {"codec": codec, "eval": evaluate, "task": task, "engine": engine, "link": link,
+              "demo": demo, "e2e": e2e}
 
 
 def write(name, rows):

@@ -156,12 +156,28 @@ def link_throughput():
                   for (transport,), group in grouped(rows, "transport").items()])
 
 
-def codecs():
-    rows = [row for row in rows_of("eval") if row["planes"] == "1"]
-    return table(["model", "codec", "bits a value", "KL", "top-1", "accepted of 48"],
-                 [[row["model"], row["codec"], shown(number(row, "bits_per_value")),
-                   shown(number(row, "kl"), 4), shown(number(row, "top1"), 3),
-                   shown(number(row, "accepted_mean"), 1)] for row in rows])
+def interval(row, column, digits):
+    return (f"{shown(number(row, column), digits)} ({shown(number(row, column + '_low'), digits)}"
+            f" - {shown(number(row, column + '_high'), digits)})")
+
+
+def codecs(texts):
+    rows = [row for row in rows_of("eval") if row["set"] == texts]
+    return table(["model", "codec", "planes", "bits a value", "KL", "top-1", "accepted of 62",
+                  "all 62", "vNMSE of attention"],
+                 [[row["model"], row["codec"], row["planes"],
+                   shown(number(row, "bits_at_8000")), interval(row, "kl", 5),
+                   shown(number(row, "top1"), 4), interval(row, "accepted_mean", 1),
+                   shown(number(row, "accepted_all")), f"{number(row, 'vnmse_attention'):.1e}"]
+                  for row in rows])
+
+
+def tasks():
+    rows = [row for row in rows_of("task") if row["part"] == "all"]
+    return table(["model", "task", "codec", "bits a value", "right", "of", "accuracy", "kept"],
+                 [[row["model"], row["task"], row["codec"], shown(number(row, "bits_per_value")),
+                   row["correct"], row["items"], interval(row, "accuracy", 2),
+                   f"{row['kept']} of {row['f16_correct']}"] for row in rows])
 
 
 TABLES = {"readme": lambda: demo("Gemma 3 270M F16", "stored",
@@ -169,7 +185,8 @@ TABLES = {"readme": lambda: demo("Gemma 3 270M F16", "stored",
           "demo-stored": lambda: demo("Gemma 3 270M F16", "stored"),
           "demo-cold": lambda: demo("Gemma 3 270M F16", "cold"),
           "e2e": e2e_ratios, "codec": codec, "engine": engine, "link-anchors": link_anchors,
-          "link-throughput": link_throughput, "codecs": codecs}
+          "link-throughput": link_throughput, "codecs": lambda: codecs("apart"),
+          "codecs-tuning": lambda: codecs("tuning"), "tasks": tasks}
 
 
 # ---- plots ---------------------------------------------------------------------------------
@@ -214,9 +231,10 @@ def plot_e2e():
 
 
 def plot_codecs():
-    for (model,), group in grouped([r for r in rows_of("eval") if r["planes"] == "1"],
+    for (model,), group in grouped([r for r in rows_of("eval")
+                                    if r["planes"] == "1" and r["set"] == "apart"],
                                    "model").items():
-        data = "".join(f"{row['bits_per_value']} {row['kl']} {row['codec']}\n" for row in group
+        data = "".join(f"{row['bits_at_8000']} {row['kl']} {row['codec']}\n" for row in group
                        if float(row["kl"]) > 0)
         name = re.sub(r"[^a-z0-9]+", "-", model.lower())
         plot(f"kl-{name}", f"set title '{model}: what a decoder loses on each codec'\n"

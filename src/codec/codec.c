@@ -409,7 +409,7 @@ typedef struct page_bits {
 static void gathered_area(const lynx_codec *codec, const page_view *v, lx_area *area)
 {
     for (uint32_t row = 0; row < codec->code_bits; row++) {
-        area->row[row] = codec->codes + row * v->row_bytes;
+        area->row[row] = codes_row(codec, 0) + row * v->row_bytes;
         area->channel_bytes[row] = codec->row_values;
     }
 }
@@ -493,6 +493,17 @@ static void find_weights(const page_bits *p)
     lx_spread_weights(codec->weights, channels);
 }
 
+/* The rows of one plane from 'at' on, by the bits without and with it. */
+static void place_rows(const uint8_t *before, const uint8_t *now, uint32_t channels,
+                       uint8_t *at, size_t size, uint8_t *(*row_of)[8])
+{
+    for (uint32_t c = 0; c < channels; c++) {
+        const uint32_t end = now[c];
+        for (uint32_t row = before[c]; row < end; row++, at += size)
+            row_of[c][row] = at;
+    }
+}
+
 /* Where each row of each channel lies in the first planes. */
 static void find_rows(const page_bits *p, uint8_t *const planes[], uint32_t plane_count)
 {
@@ -509,45 +520,44 @@ static void find_rows(const page_bits *p, uint8_t *const planes[], uint32_t plan
             memset(codec->next, (int)mean, channels);
         else
             lx_spread_bits(codec->weights, channels, mean, codec->code_bits, codec->next);
-        for (uint32_t c = 0; c < channels; c++) {
-            for (uint32_t row = codec->here[c]; row < codec->next[c]; row++, at += size)
-                codec->row_of[c][row] = at;
-            codec->here[c] = codec->next[c];
-        }
+        place_rows(codec->here, codec->next, channels, at, size, codec->row_of);
+        memcpy(codec->here, codec->next, channels);
     }
 }
 
-static void copy_row(uint8_t *to, const uint8_t *from, size_t size)
+/* Rows between 'gathered', where they follow each other, and their places. */
+static void copy_rows(uint8_t *gathered, uint8_t *const *places, uint32_t count, size_t size,
+                      bool is_gathering)
 {
-    if (size == 32) /* whole pages: a move without a call */
-        memcpy(to, from, 32);
-    else
-        memcpy(to, from, size);
-}
-
-static uint8_t *gathered_row(const page_bits *p, uint32_t channel, uint32_t row)
-{
-    return p->area.row[row] + channel * p->area.channel_bytes[row];
+    for (uint32_t row = 0; row < count; row++, gathered += size) {
+        uint8_t *to = is_gathering ? gathered : places[row];
+        const uint8_t *from = is_gathering ? places[row] : gathered;
+        if (size == 32) /* whole pages: a move without a call */
+            memcpy(to, from, 32);
+        else
+            memcpy(to, from, size);
+    }
 }
 
 /* From where they were gathered to the planes. */
 static void scatter_rows(const page_bits *p)
 {
     const lynx_codec *codec = p->codec;
-    for (uint32_t c = 0; c < p->view->shape->channels; c++)
-        for (uint32_t row = 0; row < codec->code_bits; row++)
-            copy_row(codec->row_of[c][row], gathered_row(p, c, row), p->view->row_bytes);
+    const uint32_t channels = p->view->shape->channels, count = codec->code_bits;
+    const size_t size = p->view->row_bytes;
+    for (uint32_t c = 0; c < channels; c++)
+        copy_rows(codes_row(codec, c), codec->row_of[c], count, size, false);
 }
 
 /* The first 'count' rows of a channel; those that are not here are zero. */
 static void gather_rows(const page_bits *p, uint32_t channel, uint32_t count)
 {
-    const uint32_t here = p->codec->here[channel];
-    for (uint32_t row = 0; row < here; row++)
-        copy_row(gathered_row(p, channel, row), p->codec->row_of[channel][row],
-                 p->view->row_bytes);
-    for (uint32_t row = here; row < count; row++)
-        memset(gathered_row(p, channel, row), 0, p->view->row_bytes);
+    const lynx_codec *codec = p->codec;
+    const uint32_t here = codec->here[channel];
+    const size_t size = p->view->row_bytes;
+    uint8_t *gathered = codes_row(codec, channel);
+    copy_rows(gathered, codec->row_of[channel], here, size, true);
+    memset(gathered + here * size, 0, (count - here) * size);
 }
 
 /* Bits of a pair for the kernels: those of one channel in their planes, those of two gathered.
