@@ -98,7 +98,7 @@ def task():
             if not kept.exists():
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 output, shown = run("eval", "-m", MODELS / model, "--task", name, "--tokens",
-                                    "500,1500", "--items", 20, "--codec", TASKED, "--planes", 1,
+                                    "500,1000", "--items", 20, "--codec", TASKED, "--planes", 1,
                                     "--json")
                 kept.write_text(json.dumps({"command": shown, "rows": json.loads(output)}))
             measured = json.loads(kept.read_text())
