@@ -15,6 +15,7 @@ enum {
     OPT_PROFILE,
     OPT_PREFILL_PROFILE,
     OPT_MEASURE,
+    OPT_REPRODUCE,
     OPT_CODEC,
     OPT_PROMPT,
     OPT_ANSWER,
@@ -28,6 +29,7 @@ enum {
 static const char help[] =
     "Usage: lynx plan [-m model.gguf | --profile FILE | figures] --link-mbps X [options]\n"
     "       lynx plan -m model.gguf --measure [options]\n"
+    "       lynx plan --reproduce paper [--json]\n"
     "\n"
     "Tell what each way to get an answer would take, which one to use and at which link rates\n"
     "that changes. 'lynx plan --measure' times this machine and writes a profile.\n"
@@ -64,6 +66,8 @@ static const char help[] =
     "      --token N               what counts is the time of this token; 0: of the last (32)\n"
     "      --methods A,B...        what may be chosen (lynx,wait,f16_streamed,int8,recompute)\n"
     "      --json                  methods, choice, reason and crossovers\n"
+    "      --reproduce paper       the figures of the Lynx paper and what this model of time "
+    "says\n"
     "      --measure               time this machine with -m; a profile on standard output\n"
     "\n";
 
@@ -123,7 +127,7 @@ static const struct {
 typedef struct planning {
     cli_options shared;
     const char *profile, *prefill_profile;
-    bool is_json, measures, is_stored;
+    bool is_json, measures, reproduces, is_stored;
     lynx_codec_spec spec;
     uint32_t prompt, answer, draft_max;
     lynx_plan_options options;
@@ -163,6 +167,9 @@ static bool take_own(planning *p, int option, const char *value)
     case OPT_MEASURE:
         p->measures = true;
         return true;
+    case OPT_REPRODUCE:
+        p->reproduces = true;
+        return strcmp(value, "paper") == 0;
     case OPT_STORED:
         p->is_stored = true;
         return true;
@@ -202,6 +209,7 @@ static int parse(planning *p, int argc, char **argv)
         {"profile", required_argument, NULL, OPT_PROFILE},
         {"prefill-profile", required_argument, NULL, OPT_PREFILL_PROFILE},
         {"measure", no_argument, NULL, OPT_MEASURE},
+        {"reproduce", required_argument, NULL, OPT_REPRODUCE},
         {"codec", required_argument, NULL, OPT_CODEC},
         {"prompt", required_argument, NULL, OPT_PROMPT},
         {"answer", required_argument, NULL, OPT_ANSWER},
@@ -388,7 +396,7 @@ int lx_command_plan(int argc, char **argv)
         return cli_fail(plan_command, status, NULL);
     int code = parse(&p, argc, argv);
     if (code == CLI_OK)
-        code = p.measures ? measure(&p) : make_plan(&p);
+        code = p.reproduces ? plan_paper(p.is_json) : p.measures ? measure(&p) : make_plan(&p);
     plan_model_free(&p.model);
     return code < 0 ? CLI_OK : code;
 }

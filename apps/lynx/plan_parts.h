@@ -60,6 +60,13 @@ int plan_measure(cli_options *options, const lynx_codec_spec *spec, plan_model *
 int plan_report(const lynx_plan_request *request, const lynx_plan_options *options,
                 bool is_json);
 
+/* ---- plan_paper.c ---------------------------------------------------------------------- */
+
+/* The paper's figures and what the model of time says. CLI_OK or an exit code after the
+ * message.
+ */
+int plan_paper(bool is_json);
+
 /* A number, or null if it is none. */
 json_t *plan_number(double value);
 
