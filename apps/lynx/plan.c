@@ -16,6 +16,11 @@ enum {
     OPT_PREFILL_PROFILE,
     OPT_MEASURE,
     OPT_REPRODUCE,
+    OPT_PREFILL_NODES,
+    OPT_DECODE_NODES,
+    OPT_SLOTS,
+    OPT_REQUESTS,
+    OPT_SEED,
     OPT_CODEC,
     OPT_PROMPT,
     OPT_ANSWER,
@@ -62,6 +67,15 @@ static const char help[] =
     "      --queue-s X             until the prefill node can begin (0)\n"
     "      --local-queue-s X       until the decode node can begin (0)\n"
     "\n"
+    "Cluster (p50 and p95 of every method instead of one request):\n"
+    "      --simulate RATE         so many requests a second come at random\n"
+    "      --prefill-nodes N       prefill nodes, each with a link of its own (1)\n"
+    "      --decode-nodes N        decode nodes (1)\n"
+    "      --slots N               requests that a decode node answers at the same time (1)\n"
+    "      --requests N            requests; the first tenth does not count (20000)\n"
+    "      --spread X              prompts have 1 - X to 1 + X times the tokens (0)\n"
+    "      --random-seed N         other random numbers (1)\n"
+    "\n"
     "Result:\n"
     "      --token N               what counts is the time of this token; 0: of the last (32)\n"
     "      --methods A,B...        what may be chosen (lynx,wait,f16_streamed,int8,recompute)\n"
@@ -81,6 +95,8 @@ static const char help_end[] =
     "  lynx plan -m model.gguf --measure > here.json\n"
     "  lynx plan --profile here.json --prompt 2000 --link-mbps 30\n";
 
+enum { NODES_MAX = 1 << 20 };
+
 /* Figures that are plain numbers. */
 typedef enum figure {
     FIGURE_RTT,
@@ -99,6 +115,8 @@ typedef enum figure {
     FIGURE_PREFILL_STEP,
     FIGURE_QUEUE,
     FIGURE_LOCAL_QUEUE,
+    FIGURE_SIMULATE,
+    FIGURE_SPREAD,
     FIGURE_COUNT
 } figure;
 
@@ -122,6 +140,8 @@ static const struct {
     [FIGURE_PREFILL_STEP] = {"prefill-step-ms", 1e-3, 1e7},
     [FIGURE_QUEUE] = {"queue-s", 0, 1e6},
     [FIGURE_LOCAL_QUEUE] = {"local-queue-s", 0, 1e6},
+    [FIGURE_SIMULATE] = {"simulate", 1e-6, 1e9},
+    [FIGURE_SPREAD] = {"spread", 0, 0.99},
 };
 
 typedef struct planning {
@@ -130,6 +150,7 @@ typedef struct planning {
     bool is_json, measures, reproduces, is_stored;
     lynx_codec_spec spec;
     uint32_t prompt, answer, draft_max;
+    uint32_t prefill_nodes, decode_nodes, slots, requests, seed;
     lynx_plan_options options;
     double values[FIGURE_COUNT];
     bool has_value[FIGURE_COUNT];
@@ -187,6 +208,16 @@ static bool take_own(planning *p, int option, const char *value)
         return cli_parse_u32(value, 1, LYNX_PROMPT_TOKENS_MAX, &p->answer);
     case OPT_DRAFT_MAX:
         return cli_parse_u32(value, 0, LYNX_PLAN_DRAFTS_MAX, &p->draft_max);
+    case OPT_PREFILL_NODES:
+        return cli_parse_u32(value, 1, NODES_MAX, &p->prefill_nodes);
+    case OPT_DECODE_NODES:
+        return cli_parse_u32(value, 1, NODES_MAX, &p->decode_nodes);
+    case OPT_SLOTS:
+        return cli_parse_u32(value, 1, NODES_MAX, &p->slots);
+    case OPT_REQUESTS:
+        return cli_parse_u32(value, 10, 10000000, &p->requests);
+    case OPT_SEED:
+        return cli_parse_u32(value, 0, UINT32_MAX, &p->seed);
     case OPT_TOKEN:
         return cli_parse_u32(value, 0, LYNX_PROMPT_TOKENS_MAX, &p->options.token);
     case OPT_METHODS:
@@ -216,6 +247,11 @@ static int parse(planning *p, int argc, char **argv)
         {"stored", no_argument, NULL, OPT_STORED},
         {"methods", required_argument, NULL, OPT_METHODS},
         {"token", required_argument, NULL, OPT_TOKEN},
+        {"prefill-nodes", required_argument, NULL, OPT_PREFILL_NODES},
+        {"decode-nodes", required_argument, NULL, OPT_DECODE_NODES},
+        {"slots", required_argument, NULL, OPT_SLOTS},
+        {"requests", required_argument, NULL, OPT_REQUESTS},
+        {"random-seed", required_argument, NULL, OPT_SEED},
         {"draft-max", required_argument, NULL, OPT_DRAFT_MAX},
         {"help", no_argument, NULL, 'h'},
     };
@@ -357,6 +393,23 @@ static int make_request(planning *p, lynx_plan_request *r)
     return plan_cache_of(&p->model, &p->spec, p->prompt, &r->cache);
 }
 
+static int simulate(const planning *p, const lynx_plan_request *request)
+{
+    lynx_plan_cluster cluster;
+    lynx_plan_cluster_init(&cluster);
+    cluster.request = *request;
+    cluster.prefill_nodes = p->prefill_nodes;
+    cluster.decode_nodes = p->decode_nodes;
+    cluster.slots = p->slots;
+    cluster.requests_per_s = p->values[FIGURE_SIMULATE];
+    cluster.request_count = p->requests;
+    cluster.warm_count = p->requests / 10;
+    cluster.spread = p->values[FIGURE_SPREAD];
+    cluster.token = p->options.token;
+    cluster.seed = p->seed;
+    return plan_simulate(&cluster, p->is_json);
+}
+
 static int make_plan(planning *p)
 {
     lynx_plan_request request;
@@ -369,7 +422,10 @@ static int make_plan(planning *p)
         code = take_size(p);
     if (code == CLI_OK)
         code = make_request(p, &request);
-    return code == CLI_OK ? plan_report(&request, &p->options, p->is_json) : code;
+    if (code != CLI_OK)
+        return code;
+    return p->has_value[FIGURE_SIMULATE] ? simulate(p, &request)
+                                         : plan_report(&request, &p->options, p->is_json);
 }
 
 static int measure(planning *p)
@@ -386,7 +442,14 @@ static int measure(planning *p)
 
 int lx_command_plan(int argc, char **argv)
 {
-    planning p = {.prompt = 1000, .answer = 64, .draft_max = 62};
+    planning p = {.prompt = 1000,
+                  .answer = 64,
+                  .draft_max = 62,
+                  .prefill_nodes = 1,
+                  .decode_nodes = 1,
+                  .slots = 1,
+                  .requests = 20000,
+                  .seed = 1};
     cli_options_init(&p.shared, plan_command);
     lynx_plan_options_init(&p.options);
     p.values[FIGURE_SHARE] = 1;

@@ -67,6 +67,11 @@ int plan_report(const lynx_plan_request *request, const lynx_plan_options *optio
  */
 int plan_paper(bool is_json);
 
+/* ---- plan_simulate.c ------------------------------------------------------------------- */
+
+/* Table or JSON of a cluster by each method. CLI_OK or an exit code after the message. */
+int plan_simulate(const lynx_plan_cluster *cluster, bool is_json);
+
 /* A number, or null if it is none. */
 json_t *plan_number(double value);
 

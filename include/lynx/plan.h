@@ -193,6 +193,59 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_plan_crossovers(const lynx_plan_reques
                                                           lynx_plan_crossover *crossovers,
                                                           uint32_t capacity, uint32_t *count);
 
+/* ---- many requests --------------------------------------------------------------------- */
+
+/*
+ * Requests that come at random (Poisson) to a cluster. Prefill nodes work on one after the
+ * other, and each has a link of its own for what it sends, anchors of all requests before
+ * residuals. A decode node has slots; a request without one waits. A request goes to the nodes
+ * with the least to do.
+ */
+typedef struct lynx_plan_cluster {
+    size_t struct_size;
+    lynx_plan_request request; /* each of them, alone; what waits is left out: wait_s of the
+                                  decode node and bytes ahead must be 0 */
+    uint32_t prefill_nodes, decode_nodes, slots; /* >= 1 each; slots of each decode node.
+                                                    Default 1 */
+    double requests_per_s;                       /* > 0 */
+    uint32_t request_count;                      /* >= 1. Default 20000 */
+    uint32_t warm_count; /* the first ones, which do not count. Default 2000 */
+    double spread;       /* prompts have (1 - spread) to (1 + spread) times the tokens, [0, 1).
+                            Default 0 */
+    uint32_t token;      /* as in lynx_plan_options. Default 32 */
+    uint64_t seed;       /* the same gives the same. Default 1 */
+} lynx_plan_cluster;
+
+LYNX_API void lynx_plan_cluster_init(lynx_plan_cluster *cluster);
+
+typedef struct lynx_plan_spread {
+    double mean, p50, p95;
+} lynx_plan_spread;
+
+typedef struct lynx_plan_load {
+    uint32_t requests;                         /* that counted; all of them were answered */
+    lynx_plan_spread ttft_s, token_s, total_s; /* first, counted and last token */
+    lynx_plan_spread wait_s;                   /* for a prefill node */
+    lynx_plan_spread slot_wait_s;           /* for a slot, once there is something to decode */
+    double prefill_use, link_use, slot_use; /* busy part of all of them until the last answer;
+                                              near 1: more comes than they can do */
+    double bytes;                           /* that travelled, of all requests */
+    double in_system;                       /* requests at a time, on average, until then */
+} lynx_plan_load;
+
+/*
+ * Run the requests by one method. Tokens and carry are not simulated: what they take depends on
+ * how an engine shares prefills and steps. 'memory' may be NULL; it holds some hundred bytes
+ * for each request.
+ *
+ * Returns LYNX_OK, LYNX_ERR_ARGUMENT ('*why' as in lynx_plan_check), LYNX_ERR_UNSUPPORTED (the
+ * method, or a node that does not do what it needs) or LYNX_ERR_MEMORY.
+ */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_plan_simulate(const lynx_plan_cluster *cluster,
+                                                        lynx_plan_method method,
+                                                        const lynx_allocator *memory,
+                                                        lynx_plan_load *load, const char **why);
+
 #ifdef __cplusplus
 }
 #endif

@@ -29,11 +29,6 @@ static double exact_step(const lynx_plan_node *node)
 
 /* ---- pages ----------------------------------------------------------------------------- */
 
-/* Bytes of what a method sends first, and of the rest. */
-typedef struct parts {
-    double first, rest;
-} parts;
-
 static double rest_bytes(const lynx_plan_cache *cache)
 {
     double sum = 0;
@@ -42,29 +37,29 @@ static double rest_bytes(const lynx_plan_cache *cache)
     return sum;
 }
 
-static parts parts_of(const lynx_plan_cache *cache, lynx_plan_method method)
+lx_parts lx_parts_of(const lynx_plan_cache *cache, lynx_plan_method method)
 {
     switch (method) {
     case LYNX_PLAN_LYNX:
     case LYNX_PLAN_WAIT:
     case LYNX_PLAN_CARRY:
-        return (parts){cache->plane_bytes[0], rest_bytes(cache)};
+        return (lx_parts){cache->plane_bytes[0], rest_bytes(cache)};
     case LYNX_PLAN_F16:
     case LYNX_PLAN_F16_STREAMED:
-        return (parts){cache->raw_bytes, 0};
+        return (lx_parts){cache->raw_bytes, 0};
     case LYNX_PLAN_INT8:
-        return (parts){cache->int8_bytes, 0};
+        return (lx_parts){cache->int8_bytes, 0};
     case LYNX_PLAN_INT4:
-        return (parts){cache->int4_bytes, 0};
+        return (lx_parts){cache->int4_bytes, 0};
     case LYNX_PLAN_RECOMPUTE:
     case LYNX_PLAN_TOKENS:
     case LYNX_PLAN_METHOD_COUNT:
         break;
     }
-    return (parts){0, 0};
+    return (lx_parts){0, 0};
 }
 
-static bool is_coded(lynx_plan_method method)
+bool lx_is_coded(lynx_plan_method method)
 {
     return method != LYNX_PLAN_F16 && method != LYNX_PLAN_F16_STREAMED;
 }
@@ -73,10 +68,10 @@ static bool is_coded(lynx_plan_method method)
  * than the link. */
 static void receive(lx_course *c, const lynx_plan_request *r, lynx_plan_method method)
 {
-    const parts bytes = parts_of(&r->cache, method);
+    const lx_parts bytes = lx_parts_of(&r->cache, method);
     const double raw = r->cache.raw_bytes;
-    const double encode = is_coded(method) ? codec_s(raw, r->prefill.encode_bytes_per_s) : 0;
-    const double decode = is_coded(method) ? codec_s(raw, r->decode.decode_bytes_per_s) : 0;
+    const double encode = lx_is_coded(method) ? codec_s(raw, r->prefill.encode_bytes_per_s) : 0;
+    const double decode = lx_is_coded(method) ? codec_s(raw, r->decode.decode_bytes_per_s) : 0;
     lx_source source = lx_source_of(r, encode);
     if (method == LYNX_PLAN_F16) {
         source.first_piece = source.late_piece = source.end;
@@ -121,7 +116,7 @@ static uint32_t draft_limit(const lynx_plan_request *r, double step)
 }
 
 /* A step that has begun is ended when the last plane comes. */
-static void draft(lx_course *c, const lynx_plan_request *r)
+void lx_course_draft(lx_course *c, const lynx_plan_request *r)
 {
     const uint32_t limit = draft_limit(r, c->step);
     const double room = (c->complete - c->anchor) / c->step;
@@ -143,19 +138,22 @@ double lx_course_accepted(const lx_course *course, const lynx_plan_request *requ
     return sum;
 }
 
-/* Token 'behind' (>= 1) behind the first one. After 'a' accepted drafts the pass itself gives
- * token a + 1. */
-static double drafted_token(const lx_course *c, double stands, uint32_t behind)
+/* After 'a' accepted drafts the pass itself gives token a + 1. */
+double lx_course_token_if(const lx_course *c, uint32_t accepted, uint32_t behind)
 {
     if (c->drafted == 0)
         return c->complete + behind * c->step;
+    return behind <= accepted ? c->anchor + behind * c->step
+                              : c->verify_end + (behind - accepted - 1) * c->step;
+}
+
+static double drafted_token(const lx_course *c, double stands, uint32_t behind)
+{
     double expected = 0;
     double chance = 1; /* that the first 'a' drafts stand */
     for (uint32_t a = 0; a <= c->drafted; a++) {
         const double exactly = a < c->drafted ? chance * (1 - stands) : chance;
-        const double time = behind <= a ? c->anchor + behind * c->step
-                                        : c->verify_end + (behind - a - 1) * c->step;
-        expected += exactly * time;
+        expected += exactly * lx_course_token_if(c, a, behind);
         chance *= stands;
     }
     return expected;
@@ -188,7 +186,7 @@ static void hand_over(lx_course *c, const lynx_plan_request *r)
 
 /* ---- all of it ------------------------------------------------------------------------- */
 
-static bool is_possible(const lynx_plan_request *r, lynx_plan_method method)
+bool lx_is_possible(const lynx_plan_request *r, lynx_plan_method method)
 {
     const bool is_made = r->is_stored || r->prefill.prefill_tokens_per_s > 0;
     switch (method) {
@@ -213,7 +211,7 @@ static bool is_possible(const lynx_plan_request *r, lynx_plan_method method)
 
 void lx_course_init(lx_course *c, const lynx_plan_request *r, lynx_plan_method method)
 {
-    *c = (lx_course){.is_possible = is_possible(r, method), .step = r->decode.step_s};
+    *c = (lx_course){.is_possible = lx_is_possible(r, method), .step = r->decode.step_s};
     if (!c->is_possible)
         return;
     if (method == LYNX_PLAN_RECOMPUTE) {
@@ -223,7 +221,7 @@ void lx_course_init(lx_course *c, const lynx_plan_request *r, lynx_plan_method m
     }
     const bool has_pages = method != LYNX_PLAN_TOKENS;
     const double raw = r->cache.raw_bytes;
-    const bool encodes = has_pages && is_coded(method);
+    const bool encodes = has_pages && lx_is_coded(method);
     const lx_source source =
         lx_source_of(r, encodes ? codec_s(raw, r->prefill.encode_bytes_per_s) : 0);
     c->prefilled = c->first = source.end + r->link.round_trip_s / 2;
@@ -233,7 +231,7 @@ void lx_course_init(lx_course *c, const lynx_plan_request *r, lynx_plan_method m
     receive(c, r, method);
     if (method == LYNX_PLAN_LYNX) {
         c->step = exact_step(&r->decode);
-        draft(c, r);
+        lx_course_draft(c, r);
     } else if (method == LYNX_PLAN_CARRY) {
         hand_over(c, r);
     }

@@ -27,6 +27,23 @@ void lx_course_init(lx_course *course, const lynx_plan_request *request,
 double lx_course_token(const lx_course *course, const lynx_plan_request *request,
                        lynx_plan_method method, uint32_t index);
 
+/* Fill what follows from 'anchor', 'complete' and 'step': the drafts and their pass. */
+void lx_course_draft(lx_course *course, const lynx_plan_request *request);
+
+/* Token 'behind' (>= 1) behind the first one when 'accepted' drafts stand. */
+double lx_course_token_if(const lx_course *course, uint32_t accepted, uint32_t behind);
+
+/* Bytes of what a method sends first, and of the rest. */
+typedef struct lx_parts {
+    double first, rest;
+} lx_parts;
+
+lx_parts lx_parts_of(const lynx_plan_cache *cache, lynx_plan_method method);
+
+/* The method codes pages; otherwise they travel as they are. */
+bool lx_is_coded(lynx_plan_method method);
+bool lx_is_possible(const lynx_plan_request *request, lynx_plan_method method);
+
 /* Drafts that stand, on average. */
 double lx_course_accepted(const lx_course *course, const lynx_plan_request *request);
 
