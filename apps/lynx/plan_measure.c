@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* plan_measure.c - the speed of this machine with a model: prefill, steps, passes, codec. */
 #include <stdlib.h>
-#include <time.h>
 
 #include "plan_parts.h"
 
 enum { ROUNDS = 3, STEPS = 12, ROWS_FEW = 8, ROWS_MANY = 62 };
 /* Two lengths, from which times that grow with the prompt are drawn. */
-enum { SHORT_TOKENS = 512, LONG_TOKENS = 1536, ROOM = 80 };
+enum { SHORT_TOKENS = 512, LONG_TOKENS = 1024, ROOM = 80 };
 
 typedef struct measurement {
     lynx_engine *engine;
@@ -36,10 +35,10 @@ static double median(double *values, size_t count)
     return values[count / 2];
 }
 
-static lynx_status time_prefill(measurement *m, uint32_t tokens, double *result)
+static lynx_status time_prefill(measurement *m, uint32_t tokens, int rounds, double *result)
 {
     double times[ROUNDS];
-    for (int i = 0; i < ROUNDS; i++) {
+    for (int i = 0; i < rounds; i++) {
         const double begin = seconds();
         const lynx_status status =
             m->engine->ops->prefill(m->engine, m->tokens, tokens, NULL, NULL);
@@ -47,7 +46,7 @@ static lynx_status time_prefill(measurement *m, uint32_t tokens, double *result)
             return status;
         times[i] = seconds() - begin;
     }
-    *result = median(times, ROUNDS);
+    *result = median(times, (size_t)rounds);
     return LYNX_OK;
 }
 
@@ -102,18 +101,16 @@ static void fit_line(const uint32_t *xs, const double *times, double *first, dou
     }
 }
 
-static lynx_status measure_prefill(measurement *m, plan_machine *machine)
+/* Prefills of both lengths, and steps behind them. */
+static lynx_status measure_lengths(measurement *m, int rounds)
 {
-    double per_token[2];
     for (int i = 0; i < 2; i++) {
-        lynx_status status = time_prefill(m, m->lengths[i], &m->prefill[i]);
+        lynx_status status = time_prefill(m, m->lengths[i], rounds, &m->prefill[i]);
         if (status == LYNX_OK)
             status = time_steps(m, &m->step[i]);
         if (status != LYNX_OK)
             return status;
-        per_token[i] = m->prefill[i] / m->lengths[i];
     }
-    fit_line(m->lengths, per_token, &machine->prefill_token_s, &machine->prefill_token2_s);
     return LYNX_OK;
 }
 
@@ -242,18 +239,21 @@ static lynx_status measure_codec(measurement *m, plan_machine *machine)
 
 static lynx_status measure_strict(measurement *m, plan_machine *machine)
 {
-    lynx_status status = measure_prefill(m, machine);
+    lynx_status status = measure_lengths(m, ROUNDS);
+    if (status != LYNX_OK)
+        return status;
+    const double per_token[2] = {m->prefill[0] / m->lengths[0], m->prefill[1] / m->lengths[1]};
+    fit_line(m->lengths, per_token, &machine->prefill_token_s, &machine->prefill_token2_s);
     fit_line(m->lengths, m->step, &machine->exact_step_s, &machine->exact_step_token_s);
-    if (status == LYNX_OK)
-        status = measure_pass(m, machine);
+    status = measure_pass(m, machine);
     return status == LYNX_OK ? measure_codec(m, machine) : status;
 }
 
 static lynx_status measure_fast(measurement *m, plan_machine *machine)
 {
-    plan_machine ignored;
-    const lynx_status status = measure_prefill(m, &ignored);
-    fit_line(m->lengths, m->step, &machine->step_s, &machine->step_token_s);
+    const lynx_status status = measure_lengths(m, 1);
+    if (status == LYNX_OK)
+        fit_line(m->lengths, m->step, &machine->step_s, &machine->step_token_s);
     return status;
 }
 

@@ -7,6 +7,9 @@
 #include "lynx/plan.h"
 #include "plan/choose.h"
 
+/* A method that takes less than so much more is hardly slower. */
+static const double near = 1.05;
+
 /* A text that grows to LYNX_PLAN_TEXT_MAX bytes. */
 static void add(char *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -63,6 +66,10 @@ static void use_lynx(char *text, const lynx_plan_request *r, const lynx_plan_cho
     else
         add(text, ", within the margin of the best, to %s (%.2f s).", acts[choice->other],
             choice->other_s);
+    const double plain_s = lynx_plan_token_s(r, LYNX_PLAN_F16_STREAMED, token);
+    if (choice->other != LYNX_PLAN_F16_STREAMED && plain_s < choice->expected_s * near)
+        add(text, " The cache as it is, streamed, loses nothing and is hardly later: %.2f s.",
+            plain_s);
 }
 
 /* Why the method that was chosen beats Lynx. */

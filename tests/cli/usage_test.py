@@ -19,6 +19,7 @@ COMMANDS = {
     "lynx eval": [0, 1, 2],
     "lynx bench codec": [0, 1, 2],
     "lynx bench engine": [0, 1, 2],
+    "lynx plan": [0, 1, 2],
     "lynx inspect": [0, 1, 2, 5],
     "lynx requantize": [0, 1, 2],
     "lynxd prefill": [0, 1, 2, 3, 4, 5, 6],

@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""lynx plan: from figures and profiles to a table, a choice and a sentence."""
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from programs import BIN, ONE_THREAD, SOURCE, Case, model, run
+
+FIGURES = ["--layers", 32, "--kv-heads", 8, "--prompt", 16000, "--step-ms", 15]
+COLD = [*FIGURES, "--prefill-rate", 8000]
+PROFILE = {
+    "version": 1, "model": "toy",
+    "machine": {"prefill_token_s": 0.002, "prefill_token2_s": 1e-7, "step_s": 0.02,
+                "step_token_s": 1e-6, "exact_step_s": 0.03, "exact_step_token_s": 2e-6,
+                "pass_s": 0.01, "row_s": 0.004, "encode_bytes_per_s": 1e9,
+                "decode_bytes_per_s": 2e9, "pass_tokens": 63},
+    "shape": {"element": "f16", "page_tokens": 256, "layers": [[5, 256, 256, 256, 256, 512],
+                                                               [1, 256, 256, 256, 256, 0]]},
+}
+
+
+class PlanCase(Case):
+    def plan(self, *arguments):
+        done = run("lynx plan", *arguments, "--json")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return json.loads(done.stdout)
+
+    def methods(self, *arguments):
+        return {row["method"]: row for row in self.plan(*arguments)["methods"]}
+
+    def refused(self, *words, plan):
+        done = run("lynx plan", *plan)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+
+class OneRequest(PlanCase):
+    def test_the_table_has_every_method_and_a_reason(self):
+        done = run("lynx plan", *COLD, "--link-mbps", 1000, "--local-prefill-rate", 800)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        for name in ("lynx", "wait", "f16", "f16_streamed", "int8", "int4", "recompute", "tokens",
+                     "carry"):
+            self.assertRegex(done.stdout, rf"(?m)^[* ] {name} ")
+        self.assertIn("* lynx", done.stdout)
+        self.assertIn("Use Lynx: over 1 Gbit/s the anchor is here after", done.stdout)
+        self.assertRegex(done.stdout, r"Over slower links: recompute; from \d+ Mbit/s on: lynx\.")
+
+    def test_times_follow_the_bytes_and_the_link(self):
+        # 32 x 8 x 128 x 2 x 2 = 131072 bytes a token; the prefill takes 2 s.
+        methods = self.methods(*COLD, "--link-mbps", 1000)
+        f16 = methods["f16"]
+        self.assertAlmostEqual(f16["ttft_s"], 2, 4)
+        self.assertAlmostEqual(f16["tt2t_s"], 2 + 16000 * 131072 / 1.25e8 + 0.015, 3)
+        self.assertAlmostEqual(methods["int8"]["bytes"] / f16["bytes"], 0.508, 3)
+        self.assertIsNone(methods["recompute"]["ttft_s"])
+        self.assertFalse(methods["tokens"]["is_possible"])
+        same = self.methods("--cache-bytes", 131072, *COLD[4:], "--link-mbps", 1000)
+        self.assertEqual(same, methods)
+
+    def test_a_fast_local_prefill_speaks_against_lynx(self):
+        plan = self.plan(*COLD, "--link-mbps", 10, "--local-prefill-rate", 4000)
+        self.assertEqual(plan["choice"], "recompute")
+        self.assertIn("Do not use Lynx here, because the decode node computes the prompt itself "
+                      "in 4.00 s", plan["reason"])
+        rates = [row["link_mbps"] for row in plan["crossovers"]]
+        self.assertEqual(rates, sorted(rates))
+        self.assertEqual(plan["crossovers"][0]["below"], "recompute")
+
+    def test_what_counts_and_what_may_be_chosen(self):
+        few = [*COLD, "--link-mbps", 1000, "--prefill-step-ms", 10]
+        self.assertEqual(self.plan(*few, "--methods", "wait,tokens")["choice"], "tokens")
+        self.assertEqual(self.plan(*few, "--methods", "int8,f16")["choice"], "int8")
+        self.assertIn("token 64 comes", self.plan(*few, "--token", 0, "--methods",
+                                                  "int8")["reason"])
+
+    def test_a_queue_and_a_round_trip_are_waited_for(self):
+        methods = self.methods(*COLD, "--link-mbps", 1000, "--queue-s", 3, "--rtt-ms", 100)
+        self.assertAlmostEqual(methods["f16"]["ttft_s"], 5.1, 4)
+
+    def test_better_drafts_are_earlier(self):
+        times = [self.methods(*FIGURES, "--stored", "--link-mbps", 1000, "--stands",
+                              stands)["lynx"]["tt32t_s"] for stands in (0.5, 0.9, 0.99, 1)]
+        self.assertEqual(times, sorted(times, reverse=True))
+        self.assertGreater(times[0], times[-1] + 1)
+
+    def test_what_is_missing_is_asked_for(self):
+        self.refused("--prefill-rate", plan=[*FIGURES, "--link-mbps", 10])
+        self.refused("--step-ms", plan=[*FIGURES[:-2], "--stored", "--link-mbps", 10])
+        self.refused("--link-mbps", plan=COLD)
+        self.refused("--cache-bytes", "--profile",
+                     plan=["--stored", "--step-ms", 1, "--link-mbps", 10])
+        self.refused("--methods", plan=[*COLD, "--link-mbps", 1, "--methods", "recompute"])
+        for option, value in (("--stands", 2), ("--methods", "lynx,fax"), ("--codec", "zip"),
+                              ("--reproduce", "me"), ("--share", 0), ("--slots", 0)):
+            with self.subTest(option=option):
+                self.refused(f"'{value}'", plan=[*COLD, "--link-mbps", 1, option, value])
+        self.refused("'left'", plan=[*COLD, "--link-mbps", 1, "left"])
+
+
+class Profiles(PlanCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = pathlib.Path(folder.name) / "profile.json"
+
+    def write(self, profile):
+        self.path.write_text(profile if isinstance(profile, str) else json.dumps(profile))
+        return "--profile", self.path
+
+    def test_a_profile_gives_every_figure(self):
+        methods = self.methods(*self.write(PROFILE), "--prompt", 1000, "--link-mbps", 100)
+        self.assertTrue(all(row["is_possible"] for row in methods.values()))
+        self.assertAlmostEqual(methods["recompute"]["ttft_s"], 1000 * 0.002 + 1000**2 * 1e-7, 4)
+        self.assertAlmostEqual(methods["recompute"]["tt2t_s"] - methods["recompute"]["ttft_s"],
+                               0.021, 4)
+        # The window of five layers does not reach into the first of four pages.
+        values = 256 * 2 * (1000 + 5 * (1000 - 256))
+        self.assertEqual(methods["f16"]["bytes"], 2 * values)
+
+    def test_options_take_the_place_of_a_profile(self):
+        methods = self.methods(*self.write(PROFILE), "--prompt", 1000, "--link-mbps", 100,
+                               "--local-prefill-rate", 100, "--prefill-rate", 1000)
+        self.assertAlmostEqual(methods["recompute"]["ttft_s"], 10, 4)
+        self.assertAlmostEqual(methods["f16"]["ttft_s"], 1, 4)
+
+    def test_the_prefill_node_may_be_another_machine(self):
+        quick = {**PROFILE, "machine": {**PROFILE["machine"], "prefill_token_s": 1e-4,
+                                        "prefill_token2_s": 0}}
+        other = self.path.with_name("quick.json")
+        other.write_text(json.dumps(quick))
+        methods = self.methods(*self.write(PROFILE), "--prefill-profile", other, "--prompt", 1000,
+                               "--link-mbps", 100)
+        self.assertAlmostEqual(methods["f16"]["ttft_s"], 0.1, 4)
+        self.assertAlmostEqual(methods["recompute"]["ttft_s"], 2.1, 4)
+
+    def test_what_is_no_profile_is_told(self):
+        self.refused("not JSON", plan=[*self.write("{"), "--link-mbps", 1])
+        machine, shape = PROFILE["machine"], PROFILE["shape"]
+        for broken in ([], {**PROFILE, "version": 2}, {**PROFILE, "machine": {}},
+                       {**PROFILE, "machine": {**machine, "step_s": -1}},
+                       {**PROFILE, "machine": {**machine, "pass_tokens": -1}},
+                       {**PROFILE, "shape": {**shape, "element": "f8"}},
+                       {**PROFILE, "shape": {**shape, "layers": []}},
+                       {**PROFILE, "shape": {**shape, "layers": [[5, 256]]}},
+                       {**PROFILE, "shape": {**shape, "layers": [[2000, 256, 256, 256, 256, 0]]}},
+                       {**PROFILE, "shape": {**shape, "page_tokens": 7}}):
+            with self.subTest(broken=str(broken)[:60]):
+                self.refused("--measure", plan=[*self.write(broken), "--link-mbps", 1])
+
+    def test_a_machine_is_measured_and_read_back(self):
+        done = run("lynx plan", "-m", model("smollm2-135m-f16.gguf"), *ONE_THREAD, "--measure",
+                   timeout=600)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        profile = json.loads(done.stdout)
+        for name in ("prefill_token_s", "step_s", "exact_step_s", "row_s", "encode_bytes_per_s",
+                     "decode_bytes_per_s"):
+            self.assertGreater(profile["machine"][name], 0, name)
+        self.assertEqual(profile["shape"]["layers"], [[30, 192, 64, 192, 64, 0]])
+        methods = self.methods(*self.write(done.stdout), "--prompt", 700, "--link-mbps", 20)
+        self.assertTrue(all(row["is_possible"] for row in methods.values()))
+        self.assertEqual(methods["f16"]["bytes"], 700 * 30 * 2 * 192 * 2)
+
+
+class Paper(PlanCase):
+    def test_table_1_is_within_a_tenth(self):
+        rows = {row["name"]: row for row in self.plan("--reproduce", "paper")}
+        table = [row for name, row in rows.items() if name.startswith("table1.")]
+        self.assertEqual(len(table), 8)
+        for row in [*table, rows["ttft_gain_over_int8"]]:
+            with self.subTest(row=row):
+                self.assertAlmostEqual(row["relative_error"], row["lynx_plan"] / row["paper"] - 1,
+                                       3)
+                self.assertLess(abs(row["relative_error"]), 0.1)
+        for name in ("llama8b.64k.10gbps.tt64t_gain_s", "llama8b.64k.50gbps.tt64t_gain_s",
+                     "llama8b.128k.25gbps.tt64t_gain_s"):
+            self.assertLess(abs(rows[name]["relative_error"]), 0.25)
+
+    def test_the_document_has_the_same_figures(self):
+        shown = run("lynx plan", "--reproduce", "paper").stdout
+        text = (SOURCE / "docs/plan.md").read_text().replace("−", "-")
+        errors = {line.split()[0]: line.split()[3] for line in shown.splitlines()[1:]}
+        for name in errors:
+            if name.startswith("llama8b"):
+                self.assertIn(f"{errors[name].lstrip('+')} %", text)
+
+
+class Cluster(PlanCase):
+    def test_methods_share_one_stream_of_requests(self):
+        words = [*COLD, "--link-mbps", 1000, "--simulate", 0.05, "--decode-nodes", 2, "--slots", 8,
+                 "--requests", 2000]
+        rows = {row["method"]: row for row in self.plan(*words)}
+        self.assertEqual(set(rows), {"lynx", "wait", "f16", "f16_streamed", "int8", "int4"})
+        for row in rows.values():
+            self.assertEqual(row["requests"], 1800)
+            self.assertLessEqual(row["token_s"]["p50"], row["token_s"]["p95"])
+        self.assertEqual(rows["wait"]["ttft_s"], rows["lynx"]["ttft_s"])
+        self.assertAlmostEqual(rows["wait"]["prefill_use"], 0.1, 2)
+        self.assertEqual(rows, {row["method"]: row for row in self.plan(*words)})
+        self.assertNotEqual(rows, {row["method"]: row
+                                   for row in self.plan(*words, "--random-seed", 2)})
+
+    def test_too_many_requests_are_told(self):
+        done = run("lynx plan", *COLD, "--link-mbps", 1000, "--simulate", 5, "--requests", 500)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("queues grow", done.stdout)
+        self.refused("must not wait", plan=[*COLD, "--link-mbps", 1, "--simulate", 1,
+                                            "--local-queue-s", 1])
+
+
+class Rows(PlanCase):
+    def test_measured_rows_are_predicted_from_others(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "profile.json"
+            # The shape of Gemma 3 270M; the rates come from the rows.
+            layers = [[5, 256, 256, 256, 256, 512], [1, 256, 256, 256, 256, 0]] * 3
+            path.write_text(json.dumps({**PROFILE, "shape": {**PROFILE["shape"],
+                                                             "layers": layers}}))
+            rows = [line for line in (SOURCE / "bench/results/demo.csv").read_text().splitlines()
+                    if "SmolLM2" not in line]
+            (path.parent / "rows.csv").write_text("\n".join(rows) + "\n")
+            done = subprocess.run([sys.executable, SOURCE / "bench/predict.py", "--profile", path,
+                                   "--calibrate", "1", path.parent / "rows.csv"], text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  env={"LYNX_BIN": str(BIN)}, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        means = done.stdout.split("means")[1]
+        for method in ("f16", "int8", "int4"):
+            line = next(line for line in means.splitlines()
+                        if line.split()[:2] == [method, "tt32t_s"])
+            self.assertLess(float(line.split()[3]), 15)
+
+
+if __name__ == "__main__":
+    unittest.main()
