@@ -153,10 +153,11 @@ static double prefill_node_s(const lx_course *c, const lynx_plan_request *r,
 {
     if (method == LYNX_PLAN_RECOMPUTE)
         return 0;
-    const double decodes = method == LYNX_PLAN_TOKENS  ? r->answer_tokens - 1.0
-                           : method == LYNX_PLAN_CARRY ? fmax(c->carried, 1) - 1
-                                                       : 0;
-    return c->source_s + decodes * r->prefill.step_s;
+    if (method == LYNX_PLAN_TOKENS)
+        return c->source_s + (r->answer_tokens - 1.0) * r->prefill.step_s;
+    if (method == LYNX_PLAN_CARRY && c->carried > 1)
+        return c->source_s + c->carry_begin - c->first + (c->carried - 1.0) * c->carry_step;
+    return c->source_s;
 }
 
 static double decode_node_s(const lx_course *c, const lynx_plan_request *r,

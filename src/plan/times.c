@@ -161,12 +161,30 @@ static double drafted_token(const lx_course *c, double stands, uint32_t behind)
 
 /* ---- handing over ---------------------------------------------------------------------- */
 
+static double carried_token(const lx_course *c, uint32_t behind)
+{
+    return behind ? c->carry_begin + behind * c->carry_step : c->first;
+}
+
 static uint32_t tokens_at(const lx_course *c, const lynx_plan_request *r, double time)
 {
     if (time < c->first)
         return 0;
-    const double count = floor((time - c->first) / r->prefill.step_s) + 1;
-    return count < r->answer_tokens ? (uint32_t)count : r->answer_tokens;
+    const double behind = floor((time - c->carry_begin) / c->carry_step);
+    if (behind < 1)
+        return 1;
+    return behind < r->answer_tokens - 1 ? (uint32_t)behind + 1 : r->answer_tokens;
+}
+
+/* The prefill node carries on once its own cache is at the stage that travels: it encodes its
+ * pages once more and decodes them. */
+static void carry_on(lx_course *c, const lynx_plan_request *r)
+{
+    const double raw = r->cache.raw_bytes;
+    c->carry_begin = c->first + codec_s(raw, r->prefill.encode_bytes_per_s) +
+                     codec_s(raw, r->prefill.decode_bytes_per_s);
+    c->carry_step = exact_step(&r->prefill);
+    c->step = exact_step(&r->decode);
 }
 
 /* The decode node runs the tokens that it was sent through the model, then those that came
@@ -233,6 +251,7 @@ void lx_course_init(lx_course *c, const lynx_plan_request *r, lynx_plan_method m
         c->step = exact_step(&r->decode);
         lx_course_draft(c, r);
     } else if (method == LYNX_PLAN_CARRY) {
+        carry_on(c, r);
         hand_over(c, r);
     }
 }
@@ -254,7 +273,7 @@ double lx_course_token(const lx_course *c, const lynx_plan_request *r, lynx_plan
         return c->first + behind * r->prefill.step_s;
     case LYNX_PLAN_CARRY:
         if (index <= c->carried)
-            return c->first + behind * r->prefill.step_s;
+            return carried_token(c, behind);
         return c->resumed + (index - c->carried - 1) * c->step;
     case LYNX_PLAN_WAIT:
     case LYNX_PLAN_F16:

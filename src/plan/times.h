@@ -16,8 +16,9 @@ typedef struct lx_course {
     double verify_begin, verify_end;
     double bytes;
     double source_s, codec_s; /* the prefill node makes the cache, the decode node reads it */
-    uint32_t carried;         /* tokens of the prefill node before the decode node goes on */
-    double resumed;           /* ... which has its first one then */
+    double carry_begin, carry_step; /* the prefill node's tokens behind the first */
+    uint32_t carried; /* tokens of the prefill node before the decode node goes on */
+    double resumed;   /* ... which has its first one then */
 } lx_course;
 
 void lx_course_init(lx_course *course, const lynx_plan_request *request,

@@ -256,6 +256,22 @@ static void the_prefill_node_hands_over(void **state)
     assert_near(token(&r, LYNX_PLAN_CARRY, 24), 4.23);
     assert_near(t.tt32t_s, 4.23 + 8 * 0.05);
     assert_near(t.prefill_node_s, 2 + 22 * 0.1);
+    /* Its own cache is brought to the codec's stage first: 0.4 s and 0.2 s, and with the first
+     * 0.4 s the prefill takes longer. Behind the pass steps are exact. */
+    r.prefill.encode_bytes_per_s = 1e7;
+    r.prefill.decode_bytes_per_s = 2e7;
+    r.decode.exact_step_s = 0.08;
+    lynx_plan_predict(&r, LYNX_PLAN_CARRY, &t);
+    assert_near(t.ttft_s, 2.4);
+    assert_near(t.complete_s, 4.4);
+    assert_near(t.tt2t_s, 2.4 + 0.6 + 0.1);
+    /* 15 tokens at 4.4 s, one more in their pass, none in its row. */
+    assert_near(t.tt16t_s, 2.4 + 0.6 + 1.5);
+    assert_near(token(&r, LYNX_PLAN_CARRY, 17), 4.4 + 0.15 + 0.01);
+    assert_near(token(&r, LYNX_PLAN_CARRY, 18), 4.4 + 0.15 + 0.01 + 0.08);
+    assert_near(t.prefill_node_s, 2.4 + 0.6 + 1.5);
+    r = simple();
+    r.link.round_trip_s = 0;
     r.prefill.step_s = 0.005; /* faster than rows: never handed over */
     assert_near(token(&r, LYNX_PLAN_CARRY, 64), token(&r, LYNX_PLAN_TOKENS, 64));
 }
