@@ -63,6 +63,11 @@ class OneRequest(PlanCase):
         same = self.methods("--cache-bytes", 131072, *COLD[4:], "--link-mbps", 1000)
         self.assertEqual(same, methods)
 
+    def test_the_shape_comes_from_a_model(self):
+        words = ["-m", model("smollm2-135m-q8_0.gguf"), *ONE_THREAD, "--stored", "--step-ms", 10,
+                 "--prompt", 700, "--link-mbps", 20]
+        self.assertEqual(self.methods(*words)["f16"]["bytes"], 700 * 30 * 2 * 192 * 2)
+
     def test_a_fast_local_prefill_speaks_against_lynx(self):
         plan = self.plan(*COLD, "--link-mbps", 10, "--local-prefill-rate", 4000)
         self.assertEqual(plan["choice"], "recompute")

@@ -5,6 +5,7 @@
 
 #include "lynx/plan.h"
 #include "support/cmocka_all.h"
+#include "support/failing_allocator.h"
 #include "support/rng.h"
 
 /* A small model on processors: 700 tokens, 18 KB of cache a token, 12 Mbit/s, stored. */
@@ -322,6 +323,31 @@ static void bytes_are_those_that_the_codec_writes(void **state)
     assert_int_equal(lynx_plan_cache_of(&cache, &shape, 0, &spec, NULL), LYNX_ERR_ARGUMENT);
 }
 
+static void memory_that_is_short_is_told(void **state)
+{
+    (void)state;
+    const lynx_layer_shape layer = {.sides = {{.channels = 64, .head_channels = 64},
+                                              {.channels = 64, .head_channels = 64}}};
+    const lynx_shape shape = {.layer_count = 1,
+                              .page_tokens = 256,
+                              .element = LYNX_ELEMENT_F16,
+                              .layers = &layer};
+    lynx_codec_spec spec;
+    assert_int_equal(lynx_codec_spec_named(&spec, "range"), LYNX_OK);
+    lynx_status status = LYNX_ERR_MEMORY;
+    uint64_t fail_at = 0;
+    while (status == LYNX_ERR_MEMORY) {
+        lynx_plan_cache cache;
+        test_allocator memory;
+        test_allocator_init(&memory);
+        memory.fail_at = ++fail_at;
+        status = lynx_plan_cache_of(&cache, &shape, 700, &spec, &memory.allocator);
+        assert_int_equal(memory.live_blocks, 0);
+    }
+    assert_int_equal(status, LYNX_OK);
+    assert_true(fail_at > 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +361,7 @@ int main(void)
         cmocka_unit_test(the_reason_is_told),
         cmocka_unit_test(every_request_has_a_reason_that_fits),
         cmocka_unit_test(bytes_are_those_that_the_codec_writes),
+        cmocka_unit_test(memory_that_is_short_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
