@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Predictions of 'lynx plan' against measured rows of 'lynx demo' or 'lynx bench e2e'.
 
-    bench/predict.py --profile HERE.json [--calibrate N] [--all] ROWS.csv
+    bench/predict.py --profile HERE.json [--calibrate N] [--draft-max N] [--all] ROWS.csv
 
 The profile is what 'lynx plan -m MODEL --measure' wrote for the rows' model. With --calibrate N
 the rows of the first N groups (a group: one document, link and prompt length) give the rates
@@ -41,6 +41,15 @@ def median(values):
     return statistics.median(values) if values else None
 
 
+def exact_step(row):
+    """Milliseconds, where tokens were a step apart: behind the pass, or while drafts stand."""
+    if number(row, "drafted") < 31:
+        return 1e3 * (number(row, "tt64t_s") - number(row, "tt32t_s")) / 32
+    if number(row, "accepted") >= 16:
+        return 1e3 * (number(row, "tt16t_s") - number(row, "tt2t_s")) / 14
+    return float("nan")
+
+
 def calibrate(rows):
     """Options of 'lynx plan' from measured rows."""
     def of(*methods):
@@ -61,12 +70,9 @@ def calibrate(rows):
         "--local-prefill-rate": rate(of("recompute")),
         "--step-ms": step(of(*PLAIN)),
         "--prefill-step-ms": step(of("carry_on", "tokens")),
-        # While drafts stand, tokens are a step apart.
-        "--exact-step-ms": median(1e3 * (number(r, "tt16t_s") - number(r, "tt2t_s")) / 14
-                                  for r in of("lynx") if number(r, "accepted") >= 16),
+        "--exact-step-ms": median(map(exact_step, of("lynx"))),
         "--row-ms": median(number(r, "verify_ms") / (number(r, "drafted") + 1) for r in drafted),
         "--pass-ms": 0 if drafted else None,
-        "--draft-max": max((int(number(r, "drafted")) for r in drafted), default=None),
         "--stands": (stood + 9) / (stood + fell + 10) if drafted else None,
     }
     return {name: value for name, value in figures.items() if value is not None}
@@ -136,13 +142,15 @@ def main():
     parser.add_argument("rows", type=pathlib.Path)
     parser.add_argument("--profile", required=True)
     parser.add_argument("--calibrate", type=int, default=0, metavar="N")
+    parser.add_argument("--draft-max", type=int, default=62, metavar="N",
+                        help="as it was measured (62; of lynx demo: 40)")
     parser.add_argument("--all", action="store_true", help="show every row")
     options = parser.parse_args()
     rows = [row for row in csv.DictReader(options.rows.open())
             if row["method"] in METHODS and row.get("concurrency", "1") == "1"]
     groups = list(dict.fromkeys(map(group_of, rows)))
     known = [row for row in rows if group_of(row) in groups[:options.calibrate]]
-    figures = calibrate(known) if known else {}
+    figures = {"--draft-max": options.draft_max, **(calibrate(known) if known else {})}
     for name, value in figures.items():
         print(f"{name} {value:.6g}")
     others = [row for row in rows if group_of(row) not in groups[:options.calibrate]]
