@@ -21,7 +21,7 @@ def commands(program):
     """Leaves of the tree that the programs' --help describe, as 'lynx bench link'."""
     found = []
     for name in re.findall(r"(?m)^  ([a-z]+) {2,}", run(program, "--help").stdout):
-        group = re.match(rf"Usage: {program} {name} ([a-z|]+\|[a-z]+)",
+        group = re.match(rf"Usage: {program} {name} ([a-z0-9|]+\|[a-z0-9]+)",
                          run(f"{program} {name}", "--help").stdout)
         found += [f"{program} {name} {part}" for part in group.group(1).split("|")] if group \
             else [f"{program} {name}"]
