@@ -20,7 +20,8 @@ import subprocess
 LYNX = pathlib.Path(os.environ.get("LYNX_BIN") or pathlib.Path(__file__).parent.parent /
                     "build/release/bin") / "lynx"
 METHODS = {"lynx": "lynx", "f16": "f16", "f16_streamed": "f16_streamed", "int8": "int8",
-           "int4": "int4", "recompute": "recompute", "carry_on": "tokens", "tokens": "tokens"}
+           "int4": "int4", "recompute": "recompute", "carry": "carry",
+           "carry_on": "tokens"}
 PLAIN = ("f16", "f16_streamed", "int8", "int4", "recompute")
 TIMES = ("ttft_s", "tt32t_s")
 
@@ -69,7 +70,7 @@ def calibrate(rows):
         "--prefill-rate": rate([r for r in rows if r["method"] != "recompute"]),
         "--local-prefill-rate": rate(of("recompute")),
         "--step-ms": step(of(*PLAIN)),
-        "--prefill-step-ms": step(of("carry_on", "tokens")),
+        "--prefill-step-ms": step(of("carry_on")),
         "--exact-step-ms": median(map(exact_step, of("lynx"))),
         "--row-ms": median(number(r, "verify_ms") / (number(r, "drafted") + 1) for r in drafted),
         "--pass-ms": 0 if drafted else None,

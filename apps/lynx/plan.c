@@ -350,6 +350,8 @@ static void override_machines(planning *p)
     override_rate(p, FIGURE_PREFILL_RATE, prefill);
     override_rate(p, FIGURE_LOCAL_PREFILL_RATE, decode);
     override(p, FIGURE_PREFILL_STEP, 1e-3, &prefill->step_s, &prefill->step_token_s);
+    override(p, FIGURE_PREFILL_STEP, 1e-3, &prefill->exact_step_s,
+             &prefill->exact_step_token_s);
     if (p->has_value[FIGURE_STEP]) {
         override(p, FIGURE_STEP, 1e-3, &decode->step_s, &decode->step_token_s);
         override(p, FIGURE_STEP, 1e-3, &decode->exact_step_s, &decode->exact_step_token_s);
