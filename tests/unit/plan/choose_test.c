@@ -316,6 +316,17 @@ static void bytes_are_those_that_the_codec_writes(void **state)
         assert_true(cache.int8_bytes == int8[0] && cache.int4_bytes == int4[0]);
         assert_true(cache.raw_bytes == (double)lynx_shape_cache_bytes(&shape, lengths[i]));
     }
+    for (size_t n = 0; lynx_codec_spec_name_at(n); n++) {
+        lynx_plan_cache cache;
+        lynx_codec_spec spec;
+        double planes[LYNX_PLANES_MAX] = {0};
+        assert_int_equal(lynx_codec_spec_named(&spec, lynx_codec_spec_name_at(n)), LYNX_OK);
+        assert_int_equal(lynx_plan_cache_of(&cache, &shape, 700, &spec, NULL), LYNX_OK);
+        encode_all(&shape, 700, lynx_codec_spec_name_at(n), planes);
+        for (uint32_t i = 0; i < cache.plane_count; i++)
+            if (cache.plane_bytes[i] != planes[i])
+                fail_msg("%s: plane %u", lynx_codec_spec_name_at(n), i);
+    }
     lynx_plan_cache cache;
     lynx_codec_spec spec = {0};
     assert_int_equal(lynx_plan_cache_of(&cache, &shape, 1, &spec, NULL), LYNX_ERR_ARGUMENT);
