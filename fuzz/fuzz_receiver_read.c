@@ -39,19 +39,23 @@ static void write_some(lynx_receiver *receiver, uint32_t lane, lynx_time_ns now)
         lynx_receiver_wrote(receiver, lane, now, parts[0].size);
 }
 
-/* Bit 5 of the choice: the first one may be carried on. */
+/* Bit 5 of the choice: the first one may be carried on. Bit 6: its logprobs are wanted. */
 static void ask(lynx_receiver *receiver, uint8_t choice, uint64_t ids[2])
 {
     static const lynx_token tokens[70];
     lynx_request request = {.answer_tokens = 100, .token_count = 70, .tokens = tokens};
     lynx_sampling_init(&request.sampling);
     request.flags = choice >> 5 & 1 ? LYNX_REQUEST_CARRY_ON : 0u;
+    request.wants_logprobs = choice >> 6 & 1;
+    request.top_logprobs = request.wants_logprobs ? 2 : 0;
     if (lynx_codec_spec_named(&request.spec, "range") != LYNX_OK)
         abort();
     for (uint32_t i = 0; i < 2; i++) {
         if (lynx_receiver_request(receiver, &request, &ids[i]) != LYNX_OK)
             abort();
         request.flags = LYNX_REQUEST_HOLD;
+        request.wants_logprobs = false;
+        request.top_logprobs = 0;
     }
 }
 

@@ -32,7 +32,9 @@ static void on_request(owner *o, const lynx_event *event, lynx_time_ns now)
         else
             free(data);
     }
-    (void)!lynx_sender_token(o->sender, event->request_id, event->request->tokens[0]);
+    static const lynx_logprobs told = {.logprob = -1, .top_count = 1, .top = {{3, -1}}};
+    (void)!lynx_sender_token(o->sender, event->request_id, event->request->tokens[0],
+                             event->request->wants_logprobs ? &told : NULL);
 }
 
 static void take_events(owner *o, lynx_time_ns now)

@@ -39,9 +39,11 @@ static int write_input(const char *root, const char *target, const char *name, u
 }
 
 /* An exchange that is cut after 'turns'. */
-static int write_exchange(const char *root, const char *name, uint32_t turns, uint32_t flags)
+static int write_exchange(const char *root, const char *name, uint32_t turns, uint32_t flags,
+                          bool has_options)
 {
     static const uint8_t choices[] = {0, 1, 3, 5, 9, 17};
+    static const lynx_bias biases[2] = {{1, -100}, {9, 3}};
     static test_pair pair;
     uint32_t index;
     int failed = 0;
@@ -52,6 +54,14 @@ static int write_exchange(const char *root, const char *name, uint32_t turns, ui
     pair.is_plain = false;
     request.flags = flags;
     request.answer_tokens = carries_on ? 100 : 1; /* not all of them will come */
+    if (has_options) {
+        request.wants_logprobs = true;
+        request.top_logprobs = 2;
+        request.sampling.biases = biases;
+        request.sampling.bias_count = 2;
+        request.sampling.allowed = (const uint8_t *)"\xFF\x01";
+        request.sampling.allowed_bytes = 2;
+    }
     for (uint32_t i = 0; i < 2; i++)
         pair.connections[i].down.keeps = pair.connections[i].up.keeps = true;
     if (test_pair_create(&pair) != LYNX_OK ||
@@ -70,9 +80,10 @@ static int write_exchange(const char *root, const char *name, uint32_t turns, ui
         first->down.end = was.down.end;
     }
     test_pair_run(&pair, 100000);
+    const uint8_t asked = (uint8_t)((carries_on ? 32 : 0) | (has_options ? 64 : 0));
     for (size_t i = 0; i < sizeof(choices) / sizeof(*choices); i++) {
-        failed |= write_input(root, "fuzz_receiver_read", name,
-                              choices[i] | (carries_on ? 32 : 0), &first->down, &next->down);
+        failed |= write_input(root, "fuzz_receiver_read", name, choices[i] | asked,
+                              &first->down, &next->down);
         failed |=
             write_input(root, "fuzz_sender_read", name, choices[i], &first->up, &next->up);
     }
@@ -100,10 +111,12 @@ int main(int argc, char **argv)
     int failed = argc != 2;
     if (failed)
         return 1;
-    failed |= write_exchange(argv[1], "exchange", 0, 0);
-    failed |= write_exchange(argv[1], "resumed", 900, LYNX_REQUEST_HOLD);
-    failed |= write_exchange(argv[1], "carried", 0, LYNX_REQUEST_CARRY_ON);
-    failed |= write_exchange(argv[1], "carried-resumed", 900, LYNX_REQUEST_CARRY_ON);
+    failed |= write_exchange(argv[1], "exchange", 0, 0, false);
+    failed |= write_exchange(argv[1], "resumed", 900, LYNX_REQUEST_HOLD, false);
+    failed |= write_exchange(argv[1], "carried", 0, LYNX_REQUEST_CARRY_ON, false);
+    failed |= write_exchange(argv[1], "carried-resumed", 900, LYNX_REQUEST_CARRY_ON, false);
+    failed |= write_exchange(argv[1], "options", 0, 0, true);
+    failed |= write_exchange(argv[1], "options-resumed", 900, 0, true);
     for (uint32_t i = 0; i < 12; i++)
         failed |= write_calls(argv[1], i);
     return failed;

@@ -73,7 +73,8 @@ static lynx_status decode(const bench *b, lynx_engine *engine)
     for (uint32_t i = 0; i < b->tokens && status == LYNX_OK; i++) {
         status = engine->ops->step(engine, token);
         if (status == LYNX_OK)
-            status = engine->ops->sample(engine, 0, &sampling, b->history, b->prompt, &token);
+            status = engine->ops->sample(engine, 0, &sampling, b->history, b->prompt, b->prompt,
+                                         &token);
     }
     return status == LYNX_OK ? engine->ops->rewind(engine, b->prompt) : status;
 }

@@ -62,8 +62,8 @@ static lynx_status time_steps(measurement *m, double *result)
         const double begin = seconds();
         lynx_status status = m->engine->ops->step(m->engine, m->tokens[length + i]);
         if (status == LYNX_OK)
-            status = m->engine->ops->sample(m->engine, 0, &sampling, m->tokens, length + i + 1,
-                                            &token);
+            status = m->engine->ops->sample(m->engine, 0, &sampling, m->tokens, length,
+                                            length + i + 1, &token);
         if (status != LYNX_OK)
             return status;
         times[i] = seconds() - begin;

@@ -57,9 +57,27 @@ typedef struct lynx_model {
     bool can_refine;       /* pages may be written between steps, under a live sequence */
 } lynx_model;
 
+enum {
+    LYNX_BIASES_MAX = 1024,
+    LYNX_GRAMMAR_BYTES_MAX = 65536,
+    LYNX_GRAMMAR_TEXT_MAX = 256, /* bytes of a sentence about a grammar */
+    LYNX_TOP_LOGPROBS_MAX = 20
+};
+
+/* Added to the logit of a token before all else. -100 bans the token; 100 is more than logits
+ * differ by, and so leaves no other. */
+typedef struct lynx_bias {
+    lynx_token token;
+    float bias; /* [-100, 100] */
+} lynx_bias;
+
 /* How a token is chosen. Zero temperature: the largest logit, lowest id on a tie. The random
  * state is a function of 'seed' and of the position of the new token only, so any node that
- * has the same logits and the same tokens before them chooses the same. */
+ * has the same logits and the same tokens before them chooses the same.
+ *
+ * 'grammar' and 'allowed' bound what may be chosen; at most one of them is there. A token that
+ * does not fit is replaced by one that is chosen among those that do. The pointers are
+ * borrowed. */
 typedef struct lynx_sampling {
     float temperature;       /* [0, 100]; default 0 */
     int32_t top_k;           /* 0 = off; default 0 */
@@ -70,10 +88,43 @@ typedef struct lynx_sampling {
     float presence_penalty;  /* [-2, 2]; default 0 */
     int32_t penalty_tokens;  /* last tokens that the penalties see, [0, 4096]; default 64 */
     uint32_t seed;           /* default 0 */
+    const lynx_bias *biases; /* 'bias_count' of them, token ids rising; default none */
+    uint32_t bias_count;     /* [0, LYNX_BIASES_MAX] */
+    const char *grammar;     /* of the answer's text, in GBNF; NULL (default): none */
+    uint32_t grammar_bytes;  /* [0, LYNX_GRAMMAR_BYTES_MAX] */
+    const uint8_t *allowed;  /* bit t mod 8 of byte t div 8: token t; NULL (default): all */
+    uint32_t allowed_bytes;  /* tokens behind them are not allowed */
 } lynx_sampling;
 
 LYNX_API void lynx_sampling_init(lynx_sampling *sampling);
+/* LYNX_ERR_ARGUMENT: a number is out of its range. The grammar is not read. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_sampling_check(const lynx_sampling *sampling);
+
+/* Read a grammar. LYNX_ERR_ARGUMENT, with a sentence in 'text' (LYNX_GRAMMAR_TEXT_MAX bytes),
+ * when it is wrong or takes too much; LYNX_ERR_MEMORY. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_grammar_check(const char *grammar, size_t size,
+                                                        char *text);
+
+/* ---- how likely tokens are ----------------------------------------------------------- */
+
+typedef struct lynx_token_logprob {
+    lynx_token token;
+    float logprob;
+} lynx_token_logprob;
+
+/* Natural logarithms of the softmax of the logits as the model gives them: no bias, penalty or
+ * filter is in them. */
+typedef struct lynx_logprobs {
+    float logprob;                                 /* of the token in question */
+    uint32_t top_count;                            /* [0, LYNX_TOP_LOGPROBS_MAX] */
+    lynx_token_logprob top[LYNX_TOP_LOGPROBS_MAX]; /* most likely first, lowest id on a tie */
+} lynx_logprobs;
+
+/* 'top_count' is cut to what there is. */
+LYNX_API void lynx_logprobs_of(const float *logits, uint32_t vocabulary, lynx_token token,
+                               uint32_t top_count, lynx_logprobs *logprobs);
+
+/* ---- the engine ---------------------------------------------------------------------- */
 
 typedef struct lynx_engine lynx_engine;
 
@@ -136,9 +187,18 @@ typedef struct lynx_engine_ops {
     const float *(*logits)(lynx_engine *engine, uint32_t row);
 
     /* Choose the token at position 'history_count' from logits row 'row'; 'history' is every
-     * token before it (prompt and answer). A pure function of its arguments. */
+     * token before it, 'prompt_count' of the prompt and then those of the answer, which the
+     * grammar describes. A pure function of its arguments. LYNX_ERR_ARGUMENT: the grammar is
+     * wrong, or the answer so far does not fit it; LYNX_ERR_ENGINE: no token is left to
+     * choose. */
     lynx_status (*sample)(lynx_engine *engine, uint32_t row, const lynx_sampling *sampling,
-                          const lynx_token *history, uint32_t history_count, lynx_token *token);
+                          const lynx_token *history, uint32_t prompt_count,
+                          uint32_t history_count, lynx_token *token);
+
+    /* Which tokens the grammar of 'sampling' lets come first: as 'allowed' there, of
+     * '(vocabulary + 7) / 8' bytes. */
+    lynx_status (*first_tokens)(lynx_engine *engine, const lynx_sampling *sampling,
+                                uint8_t *allowed);
 
     /* From any thread: stop the running prefill, step or batch soon (LYNX_ERR_CANCELLED). */
     void (*cancel)(lynx_engine *engine);

@@ -262,8 +262,10 @@ typedef struct lynx_moment {
     uint32_t plane;
     size_t bytes;
     lynx_token token;
-    lynx_status status; /* LOST: the kind of failure */
-    const char *text;   /* LOST: why; borrowed */
+    const lynx_logprobs *logprobs; /* TOKEN: if they were asked for and the token is verified;
+                                      else NULL. Borrowed */
+    lynx_status status;            /* LOST: the kind of failure */
+    const char *text;              /* LOST: why; borrowed */
 } lynx_moment;
 
 /* Called on the calling thread of lynx_run, in the order of time. */
@@ -290,7 +292,10 @@ typedef struct lynx_run_options {
                              goes through the codec, as if it had been stored, and what is
                              behind it is computed on that. 0 (default): the whole prompt's */
     lynx_codec_spec spec; /* Default "range"; that of a source is its own */
-    lynx_sampling sampling; /* Default greedy */
+    lynx_sampling sampling; /* Default greedy. A grammar does not go with TOKENS, and with one
+                               CARRY is SPECULATE */
+    bool wants_logprobs;    /* of the tokens of the answer. Default false */
+    uint32_t top_logprobs;  /* [0, LYNX_TOP_LOGPROBS_MAX]. Default 0 */
     bool is_stored;         /* the peer finishes (or still holds) the cache first; the clock
                                starts when it is asked to send. Not with CARRY. Default
                                false */

@@ -108,6 +108,8 @@ typedef struct lynx_request {
     uint32_t token_count;          /* prompt, in [1, LYNX_PROMPT_TOKENS_MAX] */
     uint8_t ticket[LYNX_ID_BYTES]; /* random: who does not know it cannot resume the request */
     const lynx_token *tokens;
+    bool wants_logprobs;   /* of the tokens that the prefill node chooses */
+    uint32_t top_logprobs; /* [0, LYNX_TOP_LOGPROBS_MAX]; 0 unless wanted */
 } lynx_request;
 
 /* ---- events -------------------------------------------------------------------------- */
@@ -147,9 +149,11 @@ typedef struct lynx_event {
     lynx_page_id page;
     uint32_t plane;
     const lynx_request *request;
-    const char *text;  /* terminated; valid until the next call on the object */
-    lynx_time_ns time; /* 'now' of the call that made the event */
-    uint64_t bytes;    /* receiver, of a request: received then on all lanes together */
+    const lynx_logprobs *logprobs; /* TOKEN, if they were asked for; else NULL. Valid until the
+                                      request ends */
+    const char *text;              /* terminated; valid until the next call on the object */
+    lynx_time_ns time;             /* 'now' of the call that made the event */
+    uint64_t bytes; /* receiver, of a request: received then on all lanes together */
 } lynx_event;
 
 /* Counters of one end. Bytes include all framing. */
@@ -239,9 +243,11 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_refuse(lynx_sender *sender,
                                                         const char *text);
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_progress(lynx_sender *sender,
                                                           uint64_t request_id, uint32_t done);
-/* The next token of the answer; its index follows from the order. */
+/* The next token of the answer; its index follows from the order. 'logprobs' are copied; NULL
+ * exactly when the request does not want them. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_token(lynx_sender *sender, uint64_t request_id,
-                                                       lynx_token token);
+                                                       lynx_token token,
+                                                       const lynx_logprobs *logprobs);
 
 /* Called once for each plane that was added, when it is acknowledged or dropped: from within a
  * read, wrote, refuse, disconnect, tick or destroy. It must not call the sender. */

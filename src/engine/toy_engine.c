@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "engine/constraint.h"
 
 enum { LAYERS_MAX = 8, VOCABULARY = 64, BATCH_TOKENS = 64 };
 
@@ -21,6 +22,7 @@ typedef struct toy {
     size_t cache_bytes;
     float *logits; /* [BATCH_TOKENS][VOCABULARY] */
     uint32_t length;
+    lx_constraint constraint;
     atomic_bool is_cancelled;
 } toy;
 
@@ -136,6 +138,7 @@ static void toy_destroy(lynx_engine *engine)
 {
     toy *t = toy_of(engine);
     const lynx_allocator *memory = t->memory;
+    lx_constraint_fini(&t->constraint);
     lx_free(memory, t->cache, t->cache_bytes, 1);
     lx_free(memory, t->logits, (size_t)BATCH_TOKENS * VOCABULARY, sizeof(float));
     lx_free(memory, t, 1, sizeof(*t));
@@ -148,8 +151,9 @@ static const lynx_model *toy_model(const lynx_engine *engine)
 
 static const char *toy_error_text(const lynx_engine *engine)
 {
-    (void)engine;
-    return "the toy engine was used outside its limits";
+    const lx_constraint *constraint = &toy_of_const(engine)->constraint;
+    return constraint->error[0] ? constraint->error
+                                : "the toy engine was used outside its limits";
 }
 
 static lynx_status toy_tokenize(lynx_engine *engine, const char *text, size_t size,
@@ -305,27 +309,48 @@ static const float *toy_logits(lynx_engine *engine, uint32_t row)
     return toy_of(engine)->logits + (size_t)row * VOCABULARY;
 }
 
-static lynx_status toy_sample(lynx_engine *engine, uint32_t row, const lynx_sampling *sampling,
-                              const lynx_token *history, uint32_t history_count,
-                              lynx_token *token)
+static float toy_bias(const lynx_sampling *sampling, lynx_token word)
 {
-    (void)history;
+    for (uint32_t i = 0; i < sampling->bias_count; i++)
+        if (sampling->biases[i].token == word)
+            return sampling->biases[i].bias <= -100.0f ? -INFINITY : sampling->biases[i].bias;
+    return 0.0f;
+}
+
+static lynx_status toy_sample(lynx_engine *engine, uint32_t row, const lynx_sampling *sampling,
+                              const lynx_token *history, uint32_t prompt_count,
+                              uint32_t history_count, lynx_token *token)
+{
+    toy *t = toy_of(engine);
     const float *logits = toy_logits(engine, row);
     float best = -INFINITY;
-    lynx_token chosen = 0;
+    lynx_token chosen = -1;
+    LX_TRY(lx_constraint_begin(&t->constraint, engine, sampling, history + prompt_count,
+                               history_count - prompt_count));
     for (uint32_t word = 0; word < VOCABULARY; word++) {
         /* Gumbel-like noise that depends on seed, position and word only. */
         const uint64_t seed =
             ((uint64_t)sampling->seed << 32) ^ ((uint64_t)history_count << 8) ^ word;
         const float noise = (float)(mix(seed) % 4096) / 1024.0f;
-        const float score = logits[word] + sampling->temperature * noise;
-        if (score > best) {
+        const float score =
+            logits[word] + toy_bias(sampling, (lynx_token)word) + sampling->temperature * noise;
+        bool is_allowed = false;
+        if (score > best)
+            LX_TRY(lx_constraint_allows(&t->constraint, engine, (lynx_token)word, &is_allowed));
+        if (is_allowed) {
             best = score;
             chosen = (lynx_token)word;
         }
     }
+    LX_REQUIRE(chosen >= 0, LYNX_ERR_ENGINE);
     *token = chosen;
     return LYNX_OK;
+}
+
+static lynx_status toy_first_tokens(lynx_engine *engine, const lynx_sampling *sampling,
+                                    uint8_t *allowed)
+{
+    return lx_constraint_first_tokens(&toy_of(engine)->constraint, engine, sampling, allowed);
 }
 
 static void toy_cancel(lynx_engine *engine)
@@ -352,6 +377,7 @@ static const lynx_engine_ops toy_ops = {
     .batch = toy_batch,
     .logits = toy_logits,
     .sample = toy_sample,
+    .first_tokens = toy_first_tokens,
     .cancel = toy_cancel,
 };
 
@@ -401,6 +427,7 @@ lynx_status lx_toy_create(lynx_engine **engine, const lx_toy_options *options,
     t->base.ops = &toy_ops;
     t->memory = memory;
     t->options = *options;
+    lx_constraint_init(&t->constraint, memory);
     describe(t);
     t->cache_bytes = (size_t)options->layer_count * 2 * options->context_tokens *
                      options->channels * lynx_element_bytes(options->element);

@@ -62,6 +62,7 @@ void lx_slot_destroy(lynx_engine *engine)
     free(s->blob);
     lx_state_fini(e, &s->blob_state);
     lx_free(e->memory, s->staging, s->staging_size, 1);
+    lx_constraint_fini(&s->constraint);
     lx_free(e->memory, s->candidates, vocabulary, sizeof(*s->candidates));
     lx_free(e->memory, s->rows, s->row_room, vocabulary * sizeof(float));
     lx_free(e->memory, s, 1, sizeof(*s));
@@ -268,6 +269,7 @@ static lynx_status make_room(lx_llama *e)
     LX_REQUIRE(e->tensors && e->layers && e->part_of && e->place_of, LYNX_ERR_MEMORY);
     for (uint32_t i = 0; i < e->slot_count; i++) {
         lx_slot *s = e->slots[i];
+        lx_constraint_init(&s->constraint, e->memory);
         s->candidates = lx_alloc(e->memory, e->description.vocabulary, sizeof(*s->candidates));
         LX_REQUIRE(s->candidates, LYNX_ERR_MEMORY);
     }

@@ -224,6 +224,7 @@ const lynx_engine_ops lx_slot_ops = {
     .batch = lx_slot_batch,
     .logits = logits,
     .sample = lx_slot_sample,
+    .first_tokens = lx_slot_first_tokens,
     .cancel = cancel,
 };
 

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "engine/constraint.h"
 #include "lynx/llama.h"
 #include "slots/slot_queue.h"
 
@@ -122,6 +123,7 @@ struct lx_slot {
     bool is_mapped_write;
 
     llama_token_data *candidates; /* 'vocabulary' of them */
+    lx_constraint constraint;
     char error[LX_ERROR_TEXT];
 };
 
@@ -227,7 +229,9 @@ lynx_status lx_llama_probe(lx_llama *e);
 lynx_status lx_llama_probe_exactness(lx_llama *e);
 lynx_status lx_llama_fingerprint(lx_llama *e);
 lynx_status lx_slot_sample(lynx_engine *engine, uint32_t row, const lynx_sampling *sampling,
-                           const lynx_token *history, uint32_t history_count,
-                           lynx_token *token);
+                           const lynx_token *history, uint32_t prompt_count,
+                           uint32_t history_count, lynx_token *token);
+lynx_status lx_slot_first_tokens(lynx_engine *engine, const lynx_sampling *sampling,
+                                 uint8_t *allowed);
 
 #endif

@@ -6,7 +6,8 @@
 #include "lynx/engine.h"
 #include "lynx/memory.h"
 
-/* Called with each token; an error ends carrying on with that status. */
+/* Called with each token, while the engine has the logits that it was chosen from; an error
+ * ends carrying on with that status. */
 typedef lynx_status lx_carry_send(void *user, lynx_token token);
 
 typedef struct lx_carry {

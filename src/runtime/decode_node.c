@@ -185,12 +185,27 @@ static lynx_status receive_tokens(lx_run *r)
     return LYNX_OK;
 }
 
+/* What the grammar lets come first, for a prefill node that does not know grammars. */
+static lynx_status make_allowed(lx_run *r)
+{
+    if (!r->options->sampling.grammar)
+        return LYNX_OK;
+    if (r->options->method == LYNX_METHOD_TOKENS) {
+        snprintf(r->text, LYNX_TEXT_MAX, "a prefill node that decodes on knows no grammar");
+        return LYNX_ERR_UNSUPPORTED;
+    }
+    r->allowed_bytes = (r->model->vocabulary + 7) / 8;
+    r->allowed = lx_alloc(r->memory, r->allowed_bytes, 1);
+    LX_REQUIRE(r->allowed, LYNX_ERR_MEMORY);
+    return r->engine->ops->first_tokens(r->engine, &r->options->sampling, r->allowed);
+}
+
 /* Queue the request; a remote that is given up says why. */
 static lynx_status make_request(lx_run *r)
 {
     const lynx_run_options *o = r->options;
     const bool is_tokens = o->method == LYNX_METHOD_TOKENS;
-    const bool is_carry = o->method == LYNX_METHOD_CARRY;
+    const bool is_carry = o->method == LYNX_METHOD_CARRY && !o->sampling.grammar;
     lynx_request request = {
         .spec = o->spec,
         .sampling = o->sampling,
@@ -201,7 +216,15 @@ static lynx_status make_request(lx_run *r)
         .answer_tokens = is_tokens || is_carry ? o->answer_tokens_max : 1,
         .token_count = o->prompt_tokens,
         .tokens = o->prompt,
+        .wants_logprobs = o->wants_logprobs,
+        .top_logprobs = o->top_logprobs,
     };
+    if (o->sampling.grammar) { /* it does not travel; the only token that is asked for does */
+        request.sampling.grammar = NULL;
+        request.sampling.allowed = r->allowed;
+        request.sampling.allowed_bytes = (uint32_t)r->allowed_bytes;
+        r->has_yielded = true; /* nor does anybody carry on */
+    }
     LX_TRY(lx_random(request.ticket, sizeof(request.ticket)));
     lynx_pump_lock(r->pump);
     r->zero = lynx_clock_now();
@@ -297,7 +320,8 @@ static lynx_status begin_remote(lx_run *r, lynx_remote *remote)
 /* Does the failure lie with the remote, so that another one could do better? */
 static bool is_lost(const lx_run *r, lynx_status status)
 {
-    return status != LYNX_OK && r->is_over && status == r->over_status;
+    /* A bad page may come behind another reason. */
+    return status != LYNX_OK && r->is_over && (status == r->over_status || r->has_bad_page);
 }
 
 /* ---- local methods ------------------------------------------------------------------- */
@@ -338,16 +362,16 @@ static lynx_status run_as_stored(lx_run *r)
 static lynx_status run_locally(lx_run *r)
 {
     const lynx_run_options *o = r->options;
+    lynx_logprobs logprobs;
     lynx_token token;
     if (r->cached_tokens < o->prompt_tokens)
         return run_as_stored(r);
     begin(r);
     LX_TRY(prefill(r));
-    LX_TRY(r->engine->ops->sample(r->engine, 0, &o->sampling, r->history, o->prompt_tokens,
-                                  &token));
+    LX_TRY(lx_run_sample(r, 0, o->prompt_tokens, &token, &logprobs));
     r->result->prefill_ns = lynx_clock_now() - r->zero;
     lx_run_note_own_token(r);
-    lx_run_add_token(r, token, lynx_clock_now());
+    lx_run_add_token(r, token, lynx_clock_now(), lx_run_wanted(r, &logprobs));
     if (lx_run_is_answered(r))
         return LYNX_OK;
     if (o->method == LYNX_METHOD_LOCAL_FULL) {
@@ -364,16 +388,16 @@ static lynx_status run_locally(lx_run *r)
 static lynx_status recompute(lx_run *r)
 {
     const lynx_run_options *o = r->options;
+    lynx_logprobs logprobs;
     lynx_token token;
     r->result->is_recomputed = true;
     r->is_finished = true;
     r->pending_count = 0;
     LX_TRY(prefill(r));
     if (!has_start(r)) {
-        LX_TRY(r->engine->ops->sample(r->engine, 0, &o->sampling, r->history, o->prompt_tokens,
-                                      &token));
+        LX_TRY(lx_run_sample(r, 0, o->prompt_tokens, &token, &logprobs));
         lx_run_note_own_token(r);
-        lx_run_add_token(r, token, lynx_clock_now());
+        lx_run_add_token(r, token, lynx_clock_now(), lx_run_wanted(r, &logprobs));
     }
     if (lx_run_is_answered(r))
         return LYNX_OK;
@@ -419,6 +443,8 @@ static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uin
     lynx_status status = LYNX_ERR_ARGUMENT;
     if (count == 0)
         snprintf(r->text, LYNX_TEXT_MAX, "this method needs a prefill node");
+    else
+        LX_TRY(make_allowed(r));
     for (uint32_t i = 0; i < count; i++) {
         status = begin_remote(r, remotes[i]);
         if (status == LYNX_OK)
@@ -480,6 +506,8 @@ static lynx_status check_options(const lx_run *r)
     const uint32_t context = r->model->context_tokens;
     LX_TRY(lynx_sampling_check(&o->sampling));
     LX_TRY(lynx_codec_spec_check(&o->spec));
+    LX_REQUIRE(o->top_logprobs <= (o->wants_logprobs ? (uint32_t)LYNX_TOP_LOGPROBS_MAX : 0u),
+               LYNX_ERR_ARGUMENT);
     if (o->prompt_tokens < 1 || o->answer_tokens_max < 1) {
         snprintf(r->text, LYNX_TEXT_MAX, "prompt and answer need at least one token");
         return LYNX_ERR_ARGUMENT;
@@ -533,6 +561,11 @@ static lynx_status run_init(lx_run *r)
     r->draft_times =
         lx_alloc_zeroed(r->memory, (size_t)o->draft_count_max + 1, sizeof(*r->draft_times));
     LX_REQUIRE(r->history && r->draft_times, LYNX_ERR_MEMORY);
+    if (o->wants_logprobs) {
+        r->row_logprobs =
+            lx_alloc(r->memory, (size_t)o->draft_count_max + 1, sizeof(*r->row_logprobs));
+        LX_REQUIRE(r->row_logprobs, LYNX_ERR_MEMORY);
+    }
     memcpy(r->history, o->prompt, o->prompt_tokens * sizeof(*r->history));
     r->clock = (lynx_token_clock){.times = r->result->times, .capacity = r->result->capacity};
     r->result->cache_bytes = lynx_shape_cache_bytes(&r->model->shape, r->cached_tokens);
@@ -549,6 +582,9 @@ static void run_fini(lx_run *r)
     lx_free(r->memory, r->history, r->history_room, sizeof(*r->history));
     lx_free(r->memory, r->draft_times, (size_t)r->options->draft_count_max + 1,
             sizeof(*r->draft_times));
+    lx_free(r->memory, r->row_logprobs, (size_t)r->options->draft_count_max + 1,
+            sizeof(*r->row_logprobs));
+    lx_free(r->memory, r->allowed, r->allowed_bytes, 1);
 }
 
 void lynx_run_options_init(lynx_run_options *options)
@@ -568,7 +604,8 @@ static void explain(lx_run *r, lynx_status status)
 {
     if (status == LYNX_OK || r->text[0])
         return;
-    const bool is_engine = status == LYNX_ERR_ENGINE;
+    const bool is_engine = status == LYNX_ERR_ENGINE ||
+                           (status == LYNX_ERR_ARGUMENT && r->options->sampling.grammar);
     snprintf(r->text, LYNX_TEXT_MAX, "%s",
              is_engine ? r->engine->ops->error_text(r->engine) : lynx_status_text(status));
 }

@@ -28,6 +28,25 @@ void lx_held_prompt_fini(lx_held_prompt *held, const lynx_allocator *memory)
     *held = (lx_held_prompt){.is_valid = false};
 }
 
+bool lx_request_is_plain(const lynx_request *request)
+{
+    return !request->sampling.bias_count && !request->sampling.allowed &&
+           !request->wants_logprobs;
+}
+
+const char *lx_request_foreign(const lynx_request *request, uint32_t vocabulary)
+{
+    const lynx_sampling *s = &request->sampling;
+    for (uint32_t i = 0; i < request->token_count; i++)
+        if (request->tokens[i] < 0 || (uint32_t)request->tokens[i] >= vocabulary)
+            return "the prompt";
+    /* Those of biases rise. */
+    const bool is_foreign =
+        s->bias_count && (uint32_t)s->biases[s->bias_count - 1].token >= vocabulary;
+    return is_foreign ? "a bias" : NULL;
+}
+
+/* Of two that are plain. */
 static bool sampling_is_equal(const lynx_sampling *a, const lynx_sampling *b)
 {
     return a->temperature == b->temperature && a->top_k == b->top_k && a->top_p == b->top_p &&
@@ -39,7 +58,8 @@ static bool sampling_is_equal(const lynx_sampling *a, const lynx_sampling *b)
 
 bool lx_held_prompt_serves(const lx_held_prompt *held, const lynx_request *request)
 {
-    return held->is_valid && held->count == request->token_count &&
+    return held->is_valid && lx_request_is_plain(request) &&
+           held->count == request->token_count &&
            sampling_is_equal(&held->sampling, &request->sampling) &&
            memcmp(held->tokens, request->tokens, held->count * sizeof(*held->tokens)) == 0;
 }

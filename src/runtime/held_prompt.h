@@ -20,6 +20,13 @@ lynx_status lx_held_prompt_set(lx_held_prompt *held, const lynx_token *tokens, u
                                const lynx_allocator *memory);
 void lx_held_prompt_fini(lx_held_prompt *held, const lynx_allocator *memory);
 
+/* Only the first token of such a request is held: what chose it has nothing that ends with the
+ * request, and nobody asks how likely it was. */
+bool lx_request_is_plain(const lynx_request *request);
+
+/* Where a request has a token that is not below 'vocabulary'; NULL: nowhere. */
+const char *lx_request_foreign(const lynx_request *request, uint32_t vocabulary);
+
 /* Cache and first token are those that 'request' asks for. */
 bool lx_held_prompt_serves(const lx_held_prompt *held, const lynx_request *request);
 

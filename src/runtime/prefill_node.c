@@ -262,19 +262,26 @@ static lynx_status prepare_cache(node *n, uint64_t *prefill_ns)
     const lynx_time_ns start = lynx_clock_now();
     LX_TRY(n->engine->ops->prefill(n->engine, held->tokens, held->count, on_prefill, n));
     LX_TRY(n->engine->ops->sample(n->engine, 0, &request->sampling, held->tokens, held->count,
-                                  &held->first_token));
+                                  held->count, &held->first_token));
     held->sampling = request->sampling;
-    held->is_valid = true;
+    held->is_valid = lx_request_is_plain(request);
     *prefill_ns = lynx_clock_now() - start;
     return LYNX_OK;
 }
 
+/* 'token' was chosen from the logits that the engine has. */
 static lynx_status send_token(void *user, lynx_token token)
 {
     node *n = user;
+    const bool is_told = n->request.wants_logprobs;
+    lynx_logprobs logprobs;
+    if (is_told)
+        lynx_logprobs_of(n->engine->ops->logits(n->engine, 0), n->model->vocabulary, token,
+                         n->request.top_logprobs, &logprobs);
     lynx_pump_lock(n->pump);
     take_events(n);
-    const lynx_status status = lynx_sender_token(n->sender, n->request_id, token);
+    const lynx_status status =
+        lynx_sender_token(n->sender, n->request_id, token, is_told ? &logprobs : NULL);
     lynx_pump_unlock(n->pump);
     LX_REQUIRE(!must_stop(n), LYNX_ERR_CANCELLED);
     return status;
@@ -375,11 +382,11 @@ static lynx_status judge(const node *n, const lynx_request *request, char *text,
                  request->token_count, answer_tokens, context);
         return LYNX_ERR_LIMIT;
     }
-    for (uint32_t i = 0; i < request->token_count; i++)
-        if (request->tokens[i] < 0 || (uint32_t)request->tokens[i] >= n->model->vocabulary) {
-            snprintf(text, text_size, "token %u of the prompt is outside the vocabulary", i);
-            return LYNX_ERR_ARGUMENT;
-        }
+    const char *foreign = lx_request_foreign(request, n->model->vocabulary);
+    if (foreign) {
+        snprintf(text, text_size, "a token of %s is outside the vocabulary", foreign);
+        return LYNX_ERR_ARGUMENT;
+    }
     const uint64_t queued = lynx_sender_counters(n->sender).queued_bytes;
     const uint64_t cache = lynx_shape_cache_bytes(&n->model->shape, request->token_count);
     if (queued > n->options.queue_bytes_max || cache > n->options.queue_bytes_max - queued) {

@@ -46,6 +46,9 @@ typedef struct lx_run {
     lynx_token *history;
     size_t history_room;
     lynx_time_ns *draft_times;
+    lynx_logprobs *row_logprobs; /* of the verified tokens, if they are wanted */
+    uint8_t *allowed; /* what the grammar lets come first, for the prefill node; or NULL */
+    size_t allowed_bytes;
     lynx_token_clock clock;
 
     /* Counted from events, because the map runs ahead of the events that are taken. */
@@ -84,8 +87,18 @@ bool lx_run_is_answered(const lx_run *run);
 uint32_t lx_run_answer_left(const lx_run *run);
 bool lx_run_is_end(const lx_run *run, lynx_token token);
 
-/* A valid token, produced at 'time'. It stands in the history already or is put there. */
-void lx_run_add_token(lx_run *run, lynx_token token, lynx_time_ns time);
+/* A valid token, produced at 'time'. It stands in the history already or is put there.
+ * 'logprobs' may be NULL. */
+void lx_run_add_token(lx_run *run, lynx_token token, lynx_time_ns time,
+                      const lynx_logprobs *logprobs);
+
+/* Choose the token behind the first 'count' of the history from a row of logits. With
+ * 'logprobs' (may be NULL) and if they are wanted, fill them in. */
+lynx_status lx_run_sample(lx_run *run, uint32_t row, uint32_t count, lynx_token *token,
+                          lynx_logprobs *logprobs);
+
+/* 'logprobs' if they are wanted, else NULL. */
+const lynx_logprobs *lx_run_wanted(const lx_run *run, const lynx_logprobs *logprobs);
 
 /* Note that this node has produced a token, if it is the first. */
 void lx_run_note_own_token(lx_run *run);

@@ -61,6 +61,11 @@ static void on_plane_event(lx_run *r, const lynx_event *event)
     on_plane(r, &arrival);
 }
 
+static bool is_allowed(const lx_run *r, lynx_token token)
+{
+    return r->allowed[(uint32_t)token / 8] >> (uint32_t)token % 8 & 1;
+}
+
 static void on_token(lx_run *r, const lynx_event *event)
 {
     if (event->count != r->result->token_count || lx_run_is_answered(r))
@@ -73,9 +78,14 @@ static void on_token(lx_run *r, const lynx_event *event)
                     "the prefill node sent a token outside the vocabulary");
         return;
     }
+    if (r->allowed && event->count == 0 && !is_allowed(r, event->token)) {
+        lx_run_over(r, LYNX_ERR_PROTOCOL,
+                    "the prefill node sent a first token that the grammar does not allow");
+        return;
+    }
     r->has_first = true;
     r->result->carried += event->count > 0 && r->options->method == LYNX_METHOD_CARRY;
-    lx_run_add_token(r, event->token, event->time);
+    lx_run_add_token(r, event->token, event->time, event->logprobs);
 }
 
 static void on_event(lx_run *r, const lynx_event *event)

@@ -19,7 +19,8 @@ bool lx_run_is_answered(const lx_run *r)
 }
 
 /* A valid token, produced at 'time'. It stands in the history already or is put there. */
-void lx_run_add_token(lx_run *r, lynx_token token, lynx_time_ns time)
+void lx_run_add_token(lx_run *r, lynx_token token, lynx_time_ns time,
+                      const lynx_logprobs *logprobs)
 {
     lynx_run_result *result = r->result;
     const uint32_t index = result->token_count;
@@ -32,7 +33,25 @@ void lx_run_add_token(lx_run *r, lynx_token token, lynx_time_ns time)
                                  .time = time,
                                  .count = index,
                                  .total = r->options->answer_tokens_max,
-                                 .token = token});
+                                 .token = token,
+                                 .logprobs = logprobs});
+}
+
+const lynx_logprobs *lx_run_wanted(const lx_run *r, const lynx_logprobs *logprobs)
+{
+    return r->options->wants_logprobs ? logprobs : NULL;
+}
+
+lynx_status lx_run_sample(lx_run *r, uint32_t row, uint32_t count, lynx_token *token,
+                          lynx_logprobs *logprobs)
+{
+    const lynx_engine_ops *ops = r->engine->ops;
+    LX_TRY(ops->sample(r->engine, row, &r->options->sampling, r->history,
+                       r->options->prompt_tokens, count, token));
+    if (logprobs && r->options->wants_logprobs)
+        lynx_logprobs_of(ops->logits(r->engine, row), r->model->vocabulary, *token,
+                         r->options->top_logprobs, logprobs);
+    return LYNX_OK;
 }
 
 void lx_run_note_own_token(lx_run *r)
@@ -56,8 +75,7 @@ static lynx_status check_carried(lx_run *r, uint32_t first, uint32_t count)
 {
     for (uint32_t row = 0; row < count; row++) {
         lynx_token token;
-        LX_TRY(r->engine->ops->sample(r->engine, row, &r->options->sampling, r->history,
-                                      first + row + 1, &token));
+        LX_TRY(lx_run_sample(r, row, first + row + 1, &token, NULL));
         r->result->carried_other += token != r->history[first + row + 1];
     }
     return LYNX_OK;
@@ -82,12 +100,12 @@ lynx_status lx_run_decode(lx_run *r)
     while (!lx_run_is_answered(r)) {
         LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
         const uint32_t count = r->options->prompt_tokens + result->token_count;
+        lynx_logprobs logprobs;
         lynx_token token;
         LX_TRY(r->engine->ops->step(r->engine, r->history[count - 1]));
-        LX_TRY(r->engine->ops->sample(r->engine, 0, &r->options->sampling, r->history, count,
-                                      &token));
+        LX_TRY(lx_run_sample(r, 0, count, &token, &logprobs));
         lx_run_note_own_token(r);
-        lx_run_add_token(r, token, lynx_clock_now());
+        lx_run_add_token(r, token, lynx_clock_now(), lx_run_wanted(r, &logprobs));
     }
     return LYNX_OK;
 }
@@ -98,8 +116,7 @@ lynx_status lx_run_draft_one(lx_run *r)
     const uint32_t count = r->options->prompt_tokens + result->token_count + result->drafted;
     const lynx_time_ns start = lynx_clock_now();
     LX_TRY(r->engine->ops->step(r->engine, r->history[count - 1]));
-    LX_TRY(r->engine->ops->sample(r->engine, 0, &r->options->sampling, r->history, count,
-                                  &r->history[count]));
+    LX_TRY(lx_run_sample(r, 0, count, &r->history[count], NULL));
     lx_run_note_own_token(r);
     r->draft_times[result->drafted] = lynx_clock_now();
     if (r->options->pace)
@@ -130,8 +147,9 @@ static lynx_status check_drafts(lx_run *r, uint32_t rows, uint32_t *accepted,
             const uint32_t index = done + row;
             if (first + 1 + index < prompt)
                 continue; /* what follows is of the prompt */
-            LX_TRY(r->engine->ops->sample(r->engine, row, &r->options->sampling, r->history,
-                                          first + 1 + index, follower));
+            const bool is_told = r->row_logprobs && index >= carried;
+            LX_TRY(lx_run_sample(r, row, first + 1 + index, follower,
+                                 is_told ? &r->row_logprobs[index - carried] : NULL));
             if (index >= carried + drafted)
                 return LYNX_OK; /* all drafts stand, this one is the bonus */
             const bool is_equal =
@@ -185,9 +203,10 @@ lynx_status lx_run_verify(lx_run *r)
                                  .total = drafted});
 
     for (uint32_t i = 0; i < accepted && !lx_run_is_answered(r); i++)
-        lx_run_add_token(r, r->history[valid + i], r->draft_times[i]);
+        lx_run_add_token(r, r->history[valid + i], r->draft_times[i],
+                         r->row_logprobs ? &r->row_logprobs[i] : NULL);
     if (!lx_run_is_answered(r) && (accepted < drafted || has_bonus))
-        lx_run_add_token(r, follower, end);
+        lx_run_add_token(r, follower, end, r->row_logprobs ? &r->row_logprobs[accepted] : NULL);
     /* The cache keeps what is valid and has been input: everything but the last token. */
     const uint32_t kept = r->options->prompt_tokens + result->token_count - 1;
     if (r->engine->ops->length(r->engine) > kept)
@@ -200,5 +219,5 @@ void lx_run_accept_unverified(lx_run *r)
     const uint32_t valid = r->options->prompt_tokens + r->result->token_count;
     r->result->accepted = r->result->drafted;
     for (uint32_t i = 0; i < r->result->drafted && !lx_run_is_answered(r); i++)
-        lx_run_add_token(r, r->history[valid + i], r->draft_times[i]);
+        lx_run_add_token(r, r->history[valid + i], r->draft_times[i], NULL);
 }

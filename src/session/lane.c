@@ -284,10 +284,11 @@ static const message_rule rules[LX_MESSAGE_LAST + 1] = {
     [LX_MESSAGE_REFUSE] = {LX_REASON_FIXED_BYTES, LX_REASON_BYTES_MAX, true, false},
     [LX_MESSAGE_PROGRESS] = {LX_PROGRESS_BYTES, LX_PROGRESS_BYTES, true, false},
     [LX_MESSAGE_READY] = {0, 0, true, false},
-    [LX_MESSAGE_TOKEN] = {LX_TOKEN_BYTES, LX_TOKEN_BYTES, true, false},
+    [LX_MESSAGE_TOKEN] = {LX_TOKEN_BYTES, LX_TOKEN_BYTES_MAX, true, false},
     [LX_MESSAGE_YIELD] = {LX_YIELD_BYTES, LX_YIELD_BYTES, true, false},
     [LX_MESSAGE_PAGE] = {LX_PAGE_FIXED_BYTES, LX_PAGE_FIXED_BYTES + LX_PAGE_CHUNK_BYTES_MAX,
                          true, false},
+    [LX_MESSAGE_OPTIONS] = {LX_OPTIONS_FIXED_BYTES, LX_OPTIONS_BYTES_MAX, false, true},
 };
 
 /* Lanes above 0 carry pages and what answers them alone. */

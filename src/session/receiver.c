@@ -50,7 +50,10 @@ static void free_tokens(lynx_receiver *receiver, lx_receiver_request *request)
 {
     lx_free(receiver->identity.memory, request->tokens, request->request.token_count,
             sizeof(*request->tokens));
+    lx_free(receiver->identity.memory, request->options, request->options_bytes, 1);
     request->tokens = NULL;
+    request->options = NULL;
+    request->options_bytes = 0;
 }
 
 static void drop_request(lynx_receiver *receiver, lx_receiver_request *request)
@@ -64,6 +67,8 @@ static void drop_request(lynx_receiver *receiver, lx_receiver_request *request)
     lx_free(memory, request->planes, request->plane_slots, sizeof(*request->planes));
     lynx_page_map_destroy(request->map);
     free_tokens(receiver, request);
+    lx_free(memory, request->logprobs, request->request.answer_tokens,
+            sizeof(*request->logprobs));
     lx_event_queue_fini(&request->events);
     *request = (lx_receiver_request){.phase = LX_WANT_FREE};
 }
@@ -225,6 +230,32 @@ lynx_session_counters lynx_receiver_counters(const lynx_receiver *receiver)
     return receiver->identity.counters;
 }
 
+/* What REQUEST does not say; biases and the set of tokens are needed for nothing else. */
+static lynx_status make_options(lynx_receiver *receiver, lx_receiver_request *slot,
+                                const lynx_request *request)
+{
+    const lynx_allocator *memory = receiver->identity.memory;
+    const lynx_sampling *sampling = &request->sampling;
+    const lx_options_message options = {.has_logprobs = request->wants_logprobs,
+                                        .top_logprobs = request->top_logprobs};
+    slot->request.sampling.biases = NULL;
+    slot->request.sampling.allowed = NULL;
+    if (request->wants_logprobs) {
+        slot->logprobs = lx_alloc(memory, request->answer_tokens, sizeof(*slot->logprobs));
+        LX_REQUIRE(slot->logprobs, LYNX_ERR_MEMORY);
+    }
+    if (!request->wants_logprobs && !sampling->bias_count && !sampling->allowed)
+        return LYNX_OK;
+    slot->options_bytes = LX_OPTIONS_FIXED_BYTES +
+                          (size_t)sampling->bias_count * LX_OPTIONS_BIAS_BYTES +
+                          (sampling->allowed ? sampling->allowed_bytes : 0);
+    slot->options = lx_alloc(memory, slot->options_bytes, 1);
+    LX_REQUIRE(slot->options, LYNX_ERR_MEMORY);
+    lx_writer writer = lx_writer_of(slot->options, slot->options_bytes);
+    lx_options_encode(&writer, &options, sampling);
+    return LYNX_OK;
+}
+
 static lynx_status request_init(lynx_receiver *receiver, lx_receiver_request *slot,
                                 const lynx_request *request, uint64_t id)
 {
@@ -239,12 +270,25 @@ static lynx_status request_init(lynx_receiver *receiver, lx_receiver_request *sl
     slot->tokens = lx_alloc(memory, request->token_count, sizeof(*slot->tokens));
     LX_REQUIRE(slot->tokens, LYNX_ERR_MEMORY);
     memcpy(slot->tokens, request->tokens, request->token_count * sizeof(*slot->tokens));
+    LX_TRY(make_options(receiver, slot, request));
     LX_TRY(lynx_page_map_create(&slot->map, &receiver->identity.shape, request->token_count,
                                 slot->plane_count, memory));
     slot->plane_slots = lx_page_map_slots(slot->map) * slot->plane_count;
     slot->planes = lx_alloc_zeroed(memory, slot->plane_slots, sizeof(*slot->planes));
     LX_REQUIRE(slot->planes, LYNX_ERR_MEMORY);
     return lx_receiver_send_request(receiver, slot);
+}
+
+/* A grammar does not travel: what it lets come first does. */
+static bool options_are_valid(const lynx_request *request)
+{
+    const lynx_sampling *s = &request->sampling;
+    return request->top_logprobs <=
+               (request->wants_logprobs ? (uint32_t)LYNX_TOP_LOGPROBS_MAX : 0u) &&
+           !s->grammar &&
+           (!s->allowed ||
+            (s->allowed_bytes >= 1 && s->allowed_bytes <= LX_OPTIONS_ALLOWED_BYTES_MAX &&
+             request->answer_tokens == 1));
 }
 
 lynx_status lynx_receiver_request(lynx_receiver *receiver, const lynx_request *request,
@@ -257,6 +301,7 @@ lynx_status lynx_receiver_request(lynx_receiver *receiver, const lynx_request *r
                LYNX_ERR_ARGUMENT);
     LX_TRY(lynx_codec_spec_check(&request->spec));
     LX_TRY(lynx_sampling_check(&request->sampling));
+    LX_REQUIRE(options_are_valid(request), LYNX_ERR_ARGUMENT);
     lx_receiver_request *slot = NULL;
     for (uint32_t i = 0; i < LYNX_REQUESTS_MAX && !slot; i++)
         if (receiver->requests[i].phase == LX_WANT_FREE)

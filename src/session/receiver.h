@@ -52,13 +52,16 @@ typedef struct lx_receiver_request {
     lx_want phase;
     uint64_t id;
     lynx_request request;
-    lynx_token *tokens;  /* behind 'request', until ACCEPT: it may have to be asked again */
-    uint32_t next_token; /* index of the answer's token that comes next */
-    uint64_t marked;     /* planes that are here */
-    bool is_known;       /* the connection of lane 0 told the sender of it */
-    bool is_ready;       /* READY came */
-    bool is_started;     /* START was sent, or need not be */
-    bool has_yielded;    /* YIELD came */
+    lynx_token *tokens; /* behind 'request', until ACCEPT: it may have to be asked again */
+    uint8_t *options;   /* payload of OPTIONS, as long as the tokens; NULL: none are needed */
+    size_t options_bytes;
+    lynx_logprobs *logprobs; /* of each of 'answer_tokens', if they are wanted */
+    uint32_t next_token;     /* index of the answer's token that comes next */
+    uint64_t marked;         /* planes that are here */
+    bool is_known;           /* the connection of lane 0 told the sender of it */
+    bool is_ready;           /* READY came */
+    bool is_started;         /* START was sent, or need not be */
+    bool has_yielded;        /* YIELD came */
     uint32_t plane_count;
     lynx_page_map *map;
     lx_plane_slot *planes; /* [slot][plane] */

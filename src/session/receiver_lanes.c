@@ -32,6 +32,20 @@ static lynx_status on_refuse(lynx_receiver *receiver, lx_receiver_request *reque
     return LYNX_OK;
 }
 
+/* They come exactly if they were asked for, with no more tokens than that. */
+static lynx_status take_logprobs(lx_receiver_request *request, const lx_token_message *token,
+                                 lynx_event *event)
+{
+    LX_REQUIRE(token->has_logprobs == request->request.wants_logprobs &&
+                   token->logprobs.top_count <= request->request.top_logprobs,
+               LYNX_ERR_PROTOCOL);
+    if (!token->has_logprobs)
+        return LYNX_OK;
+    request->logprobs[token->index] = token->logprobs;
+    event->logprobs = &request->logprobs[token->index];
+    return LYNX_OK;
+}
+
 static lynx_status on_active_message(lynx_receiver *receiver, lx_receiver_request *request,
                                      uint8_t type, lynx_event *event, lynx_bytes payload)
 {
@@ -51,6 +65,7 @@ static lynx_status on_active_message(lynx_receiver *receiver, lx_receiver_reques
         event->type = LYNX_EVENT_TOKEN;
         event->count = token.index;
         event->token = token.token;
+        LX_TRY(take_logprobs(request, &token, event));
         break;
     case LX_MESSAGE_READY:
         LX_REQUIRE(request->request.flags & LYNX_REQUEST_HOLD, LYNX_ERR_PROTOCOL);
@@ -146,8 +161,12 @@ lynx_status lx_receiver_send_request(lynx_receiver *receiver, lx_receiver_reques
     lx_request_encode(&writer, &message);
     for (uint32_t i = 0; i < r->token_count; i++)
         lx_write_u32(&writer, (uint32_t)request->tokens[i]);
-    const lynx_status status =
-        lx_lane_send(lane, LX_MESSAGE_REQUEST, request->id, payload, writer.offset);
+    lynx_status status = LYNX_OK;
+    if (request->options)
+        status = lx_lane_send(lane, LX_MESSAGE_OPTIONS, request->id, request->options,
+                              request->options_bytes);
+    if (status == LYNX_OK)
+        status = lx_lane_send(lane, LX_MESSAGE_REQUEST, request->id, payload, writer.offset);
     lx_free(memory, payload, room, 1);
     receiver->lanes[0].must_wake = true;
     request->is_known = status == LYNX_OK;

@@ -92,7 +92,12 @@ void lx_sender_free_request(lynx_sender *sender, lx_sender_request *request)
     const lynx_allocator *memory = sender->identity.memory;
     drop_planes(sender, request);
     lx_free(memory, request->tokens, request->request.token_count, sizeof(*request->tokens));
+    lx_free(memory, request->biases, request->request.sampling.bias_count,
+            sizeof(*request->biases));
+    lx_free(memory, request->allowed, request->request.sampling.allowed_bytes, 1);
     lx_free(memory, request->answer, request->answer_room, sizeof(*request->answer));
+    lx_free(memory, request->answer_logprobs, request->answer_room,
+            sizeof(*request->answer_logprobs));
     sender->last_events -= request->tells_last;
     *request = (lx_sender_request){.phase = LX_FREE};
 }
@@ -175,10 +180,14 @@ lynx_status lx_sender_tell_tokens(lynx_sender *sender, lx_sender_request *reques
     if (!lx_session_control(sender, request->session) || !request->is_started)
         return LYNX_OK;
     for (; request->answer_sent < request->answer_count; request->answer_sent++) {
-        uint8_t payload[LX_TOKEN_BYTES];
+        uint8_t payload[LX_TOKEN_BYTES_MAX];
         lx_writer writer = lx_writer_of(payload, sizeof(payload));
         const uint32_t index = request->answer_sent;
-        lx_token_encode(&writer, &(lx_token_message){index, request->answer[index]});
+        lx_token_message message = {.index = index, .token = request->answer[index]};
+        message.has_logprobs = request->answer_logprobs != NULL;
+        if (message.has_logprobs)
+            message.logprobs = request->answer_logprobs[index];
+        lx_token_encode(&writer, &message);
         LX_TRY(lx_sender_tell(sender, request, LX_MESSAGE_TOKEN, payload, writer.offset));
     }
     return LYNX_OK;
@@ -334,6 +343,7 @@ void lynx_sender_destroy(lynx_sender *sender)
         lx_sender_lane *lane = &sender->lanes[i];
         if (lane->leaving) /* an orphan: its request is gone */
             lx_plane_release(sender, lane->leaving);
+        lx_sender_drop_options(sender, lane);
         lx_lane_fini(&lane->lane);
     }
     lx_free(memory, sender->lanes, sender->options.connections_max, sizeof(*sender->lanes));
@@ -416,6 +426,10 @@ lynx_status lynx_sender_accept(lynx_sender *sender, uint64_t request_id)
         request->answer = lx_alloc(sender->identity.memory, room, sizeof(*request->answer));
     LX_REQUIRE(request->answer, LYNX_ERR_MEMORY);
     request->answer_room = room;
+    if (request->request.wants_logprobs && !request->answer_logprobs)
+        request->answer_logprobs =
+            lx_alloc(sender->identity.memory, room, sizeof(*request->answer_logprobs));
+    LX_REQUIRE(!request->request.wants_logprobs || request->answer_logprobs, LYNX_ERR_MEMORY);
     LX_TRY(lx_sender_tell(sender, request, LX_MESSAGE_ACCEPT, NULL, 0));
     request->phase = LX_ACTIVE;
     return LYNX_OK;
@@ -444,11 +458,16 @@ lynx_status lynx_sender_progress(lynx_sender *sender, uint64_t request_id, uint3
     return lx_sender_tell_progress(sender, request);
 }
 
-lynx_status lynx_sender_token(lynx_sender *sender, uint64_t request_id, lynx_token token)
+lynx_status lynx_sender_token(lynx_sender *sender, uint64_t request_id, lynx_token token,
+                              const lynx_logprobs *logprobs)
 {
     lx_sender_request *request;
     LX_TRY(active(sender, request_id, &request));
-    LX_REQUIRE(request->answer_count < request->answer_room, LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(request->answer_count < request->answer_room &&
+                   (logprobs != NULL) == request->request.wants_logprobs,
+               LYNX_ERR_ARGUMENT);
+    if (logprobs)
+        request->answer_logprobs[request->answer_count] = *logprobs;
     request->answer[request->answer_count++] = token;
     const lynx_status status = lx_sender_tell_tokens(sender, request);
     if (status != LYNX_OK)

@@ -69,13 +69,16 @@ struct lx_sender_request {
     uint64_t id;    /* on the wire */
     lynx_request request;
     lynx_token *tokens;
+    lynx_bias *biases; /* behind 'request', as 'allowed' is */
+    uint8_t *allowed;
     uint32_t plane_count;
     lynx_page_map *added;     /* planes that were queued */
     lx_plane_entry **entries; /* [slot][plane]; NULL: not added, or acknowledged */
     size_t entry_count;
     size_t unacknowledged; /* planes */
     uint32_t progress;
-    lynx_token *answer; /* tokens that were chosen here, of 'answer_tokens' */
+    lynx_token *answer;             /* tokens that were chosen here, of 'answer_tokens' */
+    lynx_logprobs *answer_logprobs; /* of each, if they are wanted */
     uint32_t answer_count, answer_sent, answer_room;
 
     /* CANCEL or DELIVERED has its place here, so that it comes even without memory. */
@@ -117,6 +120,10 @@ typedef struct lx_sender_lane {
     lynx_time_ns look_at; /* gated: when to look again */
     bool is_lost;         /* disconnected; its last event waits */
     bool must_wake;
+
+    uint8_t *options; /* payload of an OPTIONS whose REQUEST comes next; NULL: none */
+    size_t options_bytes;
+    uint64_t options_id;
 
     lx_flow flow;
     uint64_t limits[2], begun[2]; /* plane bytes: anchors, residuals */
@@ -190,6 +197,9 @@ lynx_status lx_sender_on_long_request(void *owner, lx_lane *lane, uint64_t reque
                                       uint32_t token_count);
 lynx_status lx_sender_on_message(void *owner, lx_lane *lane, lynx_time_ns now,
                                  const lx_frame *frame, lynx_bytes payload);
+
+/* Forget an OPTIONS that waits for its REQUEST. */
+void lx_sender_drop_options(lynx_sender *sender, lx_sender_lane *lane);
 
 /* Give a plane back to its owner. */
 void lx_plane_release(lynx_sender *sender, lx_plane_entry *entry);

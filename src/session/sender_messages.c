@@ -48,10 +48,57 @@ static lynx_status start(lynx_sender *sender, lx_sender_request *request)
     return lx_sender_tell_tokens(sender, request);
 }
 
-/* ---- REQUEST ------------------------------------------------------------------------- */
+/* ---- OPTIONS, REQUEST ---------------------------------------------------------------- */
+
+void lx_sender_drop_options(lynx_sender *sender, lx_sender_lane *lane)
+{
+    lx_free(sender->identity.memory, lane->options, lane->options_bytes, 1);
+    lane->options = NULL;
+    lane->options_bytes = 0;
+}
+
+/* It says more of the REQUEST that comes next. */
+static lynx_status on_options(lynx_sender *sender, lx_sender_lane *lane, uint64_t id,
+                              lynx_bytes payload)
+{
+    lx_options_message options;
+    LX_REQUIRE(!lane->options && id >= 1, LYNX_ERR_PROTOCOL);
+    LX_TRY(lx_options_decode(payload, &options));
+    lane->options = lx_alloc(sender->identity.memory, payload.size, 1);
+    LX_REQUIRE(lane->options, LYNX_ERR_MEMORY);
+    memcpy(lane->options, payload.data, payload.size);
+    lane->options_bytes = payload.size;
+    lane->options_id = id;
+    return LYNX_OK;
+}
+
+static lynx_status take_options(lynx_sender *sender, lx_sender_request *slot,
+                                const lx_options_message *options)
+{
+    const lynx_allocator *memory = sender->identity.memory;
+    lynx_sampling *sampling = &slot->request.sampling;
+    slot->request.wants_logprobs = options->has_logprobs;
+    slot->request.top_logprobs = options->top_logprobs;
+    if (options->bias_count) {
+        slot->biases = lx_alloc(memory, options->bias_count, sizeof(*slot->biases));
+        LX_REQUIRE(slot->biases, LYNX_ERR_MEMORY);
+        lx_options_read_biases(options, slot->biases);
+        sampling->biases = slot->biases;
+        sampling->bias_count = options->bias_count;
+    }
+    if (options->allowed.size) {
+        slot->allowed = lx_alloc(memory, options->allowed.size, 1);
+        LX_REQUIRE(slot->allowed, LYNX_ERR_MEMORY);
+        memcpy(slot->allowed, options->allowed.data, options->allowed.size);
+        sampling->allowed = slot->allowed;
+        sampling->allowed_bytes = (uint32_t)options->allowed.size;
+    }
+    return LYNX_OK;
+}
 
 static lynx_status request_init(lynx_sender *sender, lx_sender_request *slot,
-                                const lx_request_message *message)
+                                const lx_request_message *message,
+                                const lx_options_message *options)
 {
     const lynx_allocator *memory = sender->identity.memory;
     slot->request = (lynx_request){
@@ -62,6 +109,7 @@ static lynx_status request_init(lynx_sender *sender, lx_sender_request *slot,
         .token_count = message->token_count,
     };
     memcpy(slot->request.ticket, message->ticket, LYNX_ID_BYTES);
+    LX_TRY(take_options(sender, slot, options));
     slot->is_started = (message->flags & LYNX_REQUEST_HOLD) == 0;
     slot->tokens = lx_alloc(memory, message->token_count, sizeof(*slot->tokens));
     LX_REQUIRE(slot->tokens, LYNX_ERR_MEMORY);
@@ -89,7 +137,10 @@ lynx_status lx_sender_on_long_request(void *owner, lx_lane *lane, uint64_t reque
     lynx_sender *sender = owner;
     lx_session *session = lx_sender_lane_of(lane)->session;
     char text[160];
-    LX_REQUIRE(lx_sender_lane_of(lane)->is_resumed && request_id >= 1, LYNX_ERR_PROTOCOL);
+    lx_sender_lane *own = lx_sender_lane_of(lane);
+    LX_REQUIRE(own->is_resumed && request_id >= 1, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(!own->options || own->options_id == request_id, LYNX_ERR_PROTOCOL);
+    lx_sender_drop_options(sender, own);
     session->last_id = request_id > session->last_id ? request_id : session->last_id;
     snprintf(
         text, sizeof(text),
@@ -111,13 +162,15 @@ static lynx_status foreign_ticket(lynx_sender *sender, lx_lane *lane, uint64_t i
                            (unsigned long long)id);
 }
 
-static lynx_status on_request(lynx_sender *sender, lx_lane *lane, uint64_t id,
-                              lynx_bytes payload)
+/* A request, with the options that were said of it. */
+static lynx_status judge_request(lynx_sender *sender, lx_lane *lane, uint64_t id,
+                                 lynx_bytes payload, const lx_options_message *options)
 {
     lx_session *session = lx_sender_lane_of(lane)->session;
     lx_request_message message;
     const uint32_t context = sender->identity.context_tokens;
     LX_TRY(lx_request_decode(payload, &message));
+    LX_REQUIRE(options->allowed.size == 0 || message.answer_tokens == 1, LYNX_ERR_PROTOCOL);
     LX_REQUIRE(id >= 1 && lynx_codec_spec_check(&message.spec) == LYNX_OK &&
                    lynx_sampling_check(&message.sampling) == LYNX_OK,
                LYNX_ERR_PROTOCOL);
@@ -141,12 +194,26 @@ static lynx_status on_request(lynx_sender *sender, lx_lane *lane, uint64_t id,
     slot->phase = LX_ASKED;
     slot->session = session;
     slot->id = id;
-    const lynx_status status = request_init(sender, slot, &message);
+    const lynx_status status = request_init(sender, slot, &message, options);
     if (status == LYNX_OK)
         return LYNX_OK;
     /* One prompt that is too large for our memory need not end the others. */
     lx_sender_free_request(sender, slot);
     return lx_lane_refuse(lane, id, status, "the prefill node has no memory for this request");
+}
+
+static lynx_status on_request(lynx_sender *sender, lx_lane *lane, uint64_t id,
+                              lynx_bytes payload)
+{
+    lx_sender_lane *own = lx_sender_lane_of(lane);
+    lx_options_message options = {0};
+    if (!own->options)
+        return judge_request(sender, lane, id, payload, &options);
+    LX_REQUIRE(own->options_id == id, LYNX_ERR_PROTOCOL);
+    LX_TRY(lx_options_decode((lynx_bytes){own->options, own->options_bytes}, &options));
+    const lynx_status status = judge_request(sender, lane, id, payload, &options);
+    lx_sender_drop_options(sender, own);
+    return status;
 }
 
 /* ---- RESUME -------------------------------------------------------------------------- */
@@ -306,6 +373,8 @@ lynx_status lx_sender_on_message(void *owner, lx_lane *lane, lynx_time_ns now,
     LX_REQUIRE(own->is_resumed || !lane->is_control, LYNX_ERR_PROTOCOL);
     if (frame->type == LX_MESSAGE_REQUEST)
         return on_request(sender, lane, id, payload);
+    if (frame->type == LX_MESSAGE_OPTIONS)
+        return on_options(sender, own, id, payload);
     LX_REQUIRE(id >= 1 && id <= own->session->last_id, LYNX_ERR_PROTOCOL);
     if (frame->type == LX_MESSAGE_ACK || frame->type == LX_MESSAGE_AGAIN)
         return on_planes(sender, lane, frame->type, id, payload);

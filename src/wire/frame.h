@@ -47,7 +47,8 @@ typedef enum lx_message_type {
     LX_MESSAGE_RESUME = 15,
     LX_MESSAGE_FLOW = 16,
     LX_MESSAGE_YIELD = 17,
-    LX_MESSAGE_LAST = LX_MESSAGE_YIELD
+    LX_MESSAGE_OPTIONS = 18,
+    LX_MESSAGE_LAST = LX_MESSAGE_OPTIONS
 } lx_message_type;
 
 typedef struct lx_frame {

@@ -23,7 +23,17 @@ enum {
     LX_PAGE_FIXED_BYTES = 32,    /* before the plane's bytes */
     LX_PAGE_CHUNK_BYTES_MAX = 1 << 20,
     LX_PROGRESS_BYTES = 4,
-    LX_TOKEN_BYTES = 8,
+    LX_TOKEN_BYTES = 8,          /* without logprobs */
+    LX_TOKEN_LOGPROBS_BYTES = 4, /* behind it, before the tokens at the top */
+    LX_TOKEN_TOP_BYTES = 8,      /* each of them */
+    LX_TOKEN_BYTES_MAX =
+        LX_TOKEN_BYTES + LX_TOKEN_LOGPROBS_BYTES + LX_TOKEN_TOP_BYTES * LYNX_TOP_LOGPROBS_MAX,
+    LX_OPTIONS_FIXED_BYTES = 16, /* before biases and the set of tokens */
+    LX_OPTIONS_BIAS_BYTES = 8,
+    LX_OPTIONS_ALLOWED_BYTES_MAX = 1 << 17,
+    LX_OPTIONS_BYTES_MAX = LX_OPTIONS_FIXED_BYTES + LX_OPTIONS_BIAS_BYTES * LYNX_BIASES_MAX +
+                           LX_OPTIONS_ALLOWED_BYTES_MAX,
+    LX_OPTIONS_LOGPROBS = 1, /* flag: tokens come with their logprobs */
     LX_YIELD_BYTES = 4,
     LX_REASON_FIXED_BYTES = 8, /* before the text */
     LX_REASON_BYTES_MAX = LX_REASON_FIXED_BYTES + LX_TEXT_BYTES_MAX,
@@ -65,6 +75,15 @@ typedef struct lx_request_message {
     lynx_bytes tokens; /* 4 bytes each, little endian; view of the payload */
 } lx_request_message;
 
+/* What a request asks for beyond its REQUEST. */
+typedef struct lx_options_message {
+    bool has_logprobs;
+    uint32_t top_logprobs; /* 0 without logprobs */
+    uint32_t bias_count;
+    lynx_bytes biases;  /* 8 bytes each; view of the payload */
+    lynx_bytes allowed; /* view of the payload; none: all tokens */
+} lx_options_message;
+
 typedef struct lx_reason {
     int32_t status;
     lynx_bytes text;
@@ -73,6 +92,8 @@ typedef struct lx_reason {
 typedef struct lx_token_message {
     uint32_t index;
     int32_t token;
+    bool has_logprobs;
+    lynx_logprobs logprobs;
 } lx_token_message;
 
 typedef struct lx_page_message {
@@ -113,6 +134,14 @@ bool lx_request_flags_agree(uint32_t flags);
 
 void lx_request_encode(lx_writer *writer, const lx_request_message *request);
 lynx_status lx_request_decode(lynx_bytes payload, lx_request_message *request);
+
+/* 'biases' and 'allowed' of the message are not looked at by encode: they are those of
+ * 'sampling'. Biases are told as they are: the sampling's check is the caller's. */
+void lx_options_encode(lx_writer *writer, const lx_options_message *options,
+                       const lynx_sampling *sampling);
+lynx_status lx_options_decode(lynx_bytes payload, lx_options_message *options);
+/* Read the biases of a decoded message into 'biases', 'bias_count' of them. */
+void lx_options_read_biases(const lx_options_message *options, lynx_bias *biases);
 
 /* REFUSE and CLOSE. */
 void lx_reason_encode(lx_writer *writer, const lx_reason *reason);

@@ -56,6 +56,24 @@ void lx_token_encode(lx_writer *writer, const lx_token_message *token)
 {
     lx_write_u32(writer, token->index);
     lx_write_u32(writer, (uint32_t)token->token);
+    if (!token->has_logprobs)
+        return;
+    lx_write_f32(writer, token->logprobs.logprob);
+    for (uint32_t i = 0; i < token->logprobs.top_count; i++) {
+        lx_write_u32(writer, (uint32_t)token->logprobs.top[i].token);
+        lx_write_f32(writer, token->logprobs.top[i].logprob);
+    }
+}
+
+static void read_logprobs(lx_reader *reader, lynx_logprobs *logprobs)
+{
+    logprobs->logprob = lx_read_f32(reader);
+    while (lx_reader_left(reader) >= LX_TOKEN_TOP_BYTES &&
+           logprobs->top_count < LYNX_TOP_LOGPROBS_MAX) {
+        lynx_token_logprob *top = &logprobs->top[logprobs->top_count++];
+        top->token = (lynx_token)lx_read_u32(reader);
+        top->logprob = lx_read_f32(reader);
+    }
 }
 
 lynx_status lx_token_decode(lynx_bytes payload, lx_token_message *token)
@@ -64,6 +82,9 @@ lynx_status lx_token_decode(lynx_bytes payload, lx_token_message *token)
     lx_token_message t = {0};
     t.index = lx_read_u32(&reader);
     t.token = (int32_t)lx_read_u32(&reader);
+    t.has_logprobs = lx_reader_left(&reader) > 0;
+    if (t.has_logprobs)
+        read_logprobs(&reader, &t.logprobs);
     LX_REQUIRE(!reader.ran_out && lx_reader_left(&reader) == 0, LYNX_ERR_PROTOCOL);
     *token = t;
     return LYNX_OK;

@@ -62,8 +62,8 @@ static lynx_token choose(story *s, uint32_t row, uint32_t count)
 {
     lynx_token token;
     add_logits(s, row);
-    CHECK(s->engine->ops->sample(s->engine, row, &s->sampling, s->history, count, &token) ==
-          LYNX_OK);
+    CHECK(s->engine->ops->sample(s->engine, row, &s->sampling, s->history, s->prompt_tokens,
+                                 count, &token) == LYNX_OK);
     return token;
 }
 

@@ -205,7 +205,11 @@ static void tell_more(test_pair *pair, test_request *r, uint32_t index)
             r->progress_told = r->request.token_count;
         status = lynx_sender_progress(pair->sender, r->key, r->progress_told);
     } else {
-        status = lynx_sender_token(pair->sender, r->key, token_of(index, r->tokens_told));
+        static const lynx_logprobs told = {.logprob = -0.5f,
+                                           .top_count = 2,
+                                           .top = {{5, -0.25f}, {6, -0.5f}}};
+        status = lynx_sender_token(pair->sender, r->key, token_of(index, r->tokens_told),
+                                   r->request.wants_logprobs ? &told : NULL);
         r->tokens_told += status == LYNX_OK;
     }
     r->is_failing_there = status == LYNX_ERR_MEMORY;
@@ -359,6 +363,9 @@ void test_decode_event(test_pair *pair, test_request *r, const lynx_event *event
         pair->yields++;
         break;
     case LYNX_EVENT_TOKEN:
+        pair->has_logprobs = event->logprobs != NULL;
+        if (event->logprobs)
+            pair->logprobs = *event->logprobs;
         pair->content_errors +=
             event->count != r->tokens_here ||
             (!pair->is_manual && event->token != token_of(request, r->tokens_here));

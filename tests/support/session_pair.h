@@ -135,6 +135,8 @@ typedef struct test_pair {
     lynx_status sender_status, receiver_status; /* of the last CLOSED or REFUSE */
     char sender_text[LYNX_SESSION_TEXT_MAX + 1], receiver_text[LYNX_SESSION_TEXT_MAX + 1];
     lynx_event last_request;
+    bool has_logprobs; /* of the last token that a decode node heard of */
+    lynx_logprobs logprobs;
 } test_pair;
 
 /* The model of all pairs: 2 layers of 512 and 8 channels, the second with a window of 40, pages

@@ -410,6 +410,7 @@ typedef struct liar {
     lynx_token token; /* the first, which is right */
     uint8_t fill;
     size_t plane_bytes;
+    bool has_no_pages; /* nothing behind the token */
 } liar;
 
 static void keep_plane(void *user, uint8_t *data, size_t size)
@@ -426,9 +427,9 @@ static void send_lies(const liar *l, lynx_sender *sender, const lynx_event *even
     const uint32_t tokens = event->request->token_count;
     memset(data, l->fill, sizeof(data));
     TOY_CHECK(lynx_sender_accept(sender, event->request_id) == LYNX_OK);
-    TOY_CHECK(lynx_sender_token(sender, event->request_id, l->token) == LYNX_OK);
+    TOY_CHECK(lynx_sender_token(sender, event->request_id, l->token, NULL) == LYNX_OK);
     for (uint32_t page = 0; page < lynx_shape_page_count(shape, tokens); page++)
-        for (uint32_t i = 0; i < 2 * shape->layer_count; i++) {
+        for (uint32_t i = 0; i < 2 * shape->layer_count && !l->has_no_pages; i++) {
             const lynx_page_id id = {page, (uint16_t)(i / 2), (uint8_t)(i % 2)};
             if (lynx_page_is_needed(shape, id, tokens))
                 TOY_CHECK(lynx_sender_plane(sender, lynx_clock_now(), event->request_id, id, 0,
@@ -468,6 +469,30 @@ static void *lie(void *user)
     return NULL;
 }
 
+/* 'want' is what a run of 'options' must give; its first token is what the liar says, unless it
+ * has one. */
+static void run_over_liar(liar *l, lynx_run_options *options, toy_answer *got, toy_answer *want)
+{
+    pthread_t thread;
+    toy_decode node;
+    char address[32], text[LYNX_TEXT_MAX];
+    uint16_t port = 0;
+    TOY_CHECK(lynx_tcp_listen("127.0.0.1:0", &l->descriptor, &port, text, sizeof(text)) ==
+              LYNX_OK);
+    snprintf(address, sizeof(address), "127.0.0.1:%u", port);
+    toy_decode_init(&node, address);
+    toy_decode_open(&node);
+    TOY_CHECK(lx_toy_create(&l->engine, &node.toy, NULL) == LYNX_OK);
+    toy_want(want, node.engine, options);
+    l->token = l->token ? l->token : want->tokens[0];
+    TOY_CHECK(pthread_create(&thread, NULL, lie, l) == 0);
+    toy_run(got, node.engine, &node.handle, 1, options);
+    toy_decode_finish(&node);
+    pthread_join(thread, NULL);
+    lynx_engine_destroy(l->engine);
+    close(l->descriptor);
+}
+
 /* Digests are right, pages are not: that is a loss like any other, whatever is asked for. */
 static void pages_that_are_not_legal_are_a_loss(void **state)
 {
@@ -476,26 +501,13 @@ static void pages_that_are_not_legal_are_a_loss(void **state)
                                            LYNX_ON_LOSS_FAIL};
     for (uint32_t i = 0; i < 6; i++) {
         static liar l;
-        pthread_t thread;
-        toy_decode node;
         lynx_token prompt[TOY_PROMPT_MAX];
         lynx_run_options options;
         toy_answer got, want;
-        char address[32], text[LYNX_TEXT_MAX];
-        uint16_t port = 0;
         l = (liar){.fill = 0xff, .plane_bytes = i < 3 ? 64 : 0};
-        TOY_CHECK(lynx_tcp_listen("127.0.0.1:0", &l.descriptor, &port, text, sizeof(text)) ==
-                  LYNX_OK);
-        snprintf(address, sizeof(address), "127.0.0.1:%u", port);
-        toy_decode_init(&node, address);
-        toy_decode_open(&node);
-        TOY_CHECK(lx_toy_create(&l.engine, &node.toy, NULL) == LYNX_OK);
         make_options(&options, prompt, 200, 3);
         options.on_loss = on_loss[i % 3];
-        toy_want(&want, node.engine, &options);
-        l.token = want.tokens[0];
-        TOY_CHECK(pthread_create(&thread, NULL, lie, &l) == 0);
-        toy_run(&got, node.engine, &node.handle, 1, &options);
+        run_over_liar(&l, &options, &got, &want);
         if (options.on_loss == LYNX_ON_LOSS_FAIL) {
             assert_int_equal(got.status, LYNX_ERR_CORRUPT);
         } else {
@@ -504,10 +516,30 @@ static void pages_that_are_not_legal_are_a_loss(void **state)
             assert_false(got.result.is_unverified);
             assert_true(toy_answers_are_equal(&got, &want));
         }
-        toy_decode_finish(&node);
-        pthread_join(thread, NULL);
-        lynx_engine_destroy(l.engine);
-        close(l.descriptor);
+    }
+}
+
+/* F-65: a first token that the grammar does not allow is not taken. */
+static void a_first_token_outside_the_grammar_is_a_loss(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 4; i++) {
+        static liar l;
+        static const char grammar[] = "root ::= [A-Z]*";
+        lynx_token prompt[TOY_PROMPT_MAX];
+        lynx_run_options options;
+        toy_answer got, want;
+        l = (liar){.token = 'a' - '0', .plane_bytes = 64, .has_no_pages = i < 2};
+        make_options(&options, prompt, 200, 3);
+        options.on_loss = i % 2 ? LYNX_ON_LOSS_FAIL : LYNX_ON_LOSS_RECOMPUTE;
+        options.sampling.grammar = grammar;
+        options.sampling.grammar_bytes = sizeof(grammar) - 1;
+        run_over_liar(&l, &options, &got, &want);
+        if (i == 1)
+            assert_int_equal(got.status, LYNX_ERR_PROTOCOL);
+        else /* both reasons are right */
+            assert_true(lynx_failed(got.status) == (i == 3));
+        assert_true(i % 2 || (got.result.is_recomputed && toy_answers_are_equal(&got, &want)));
     }
 }
 
@@ -1011,6 +1043,7 @@ int main(void)
         cmocka_unit_test_teardown(two_decode_nodes_fill_the_link, remove_networks),
         cmocka_unit_test(the_next_prefill_node_is_tried),
         cmocka_unit_test(pages_that_are_not_legal_are_a_loss),
+        cmocka_unit_test(a_first_token_outside_the_grammar_is_a_loss),
         cmocka_unit_test(a_loss_ends_as_the_options_say),
         cmocka_unit_test(a_stop_flag_ends_a_run_soon),
         cmocka_unit_test(sessions_have_a_limit),

@@ -123,7 +123,7 @@ static void make_exchange(char *text)
     const uint64_t key = pair.requests[0].key;
     assert_int_equal(lynx_sender_accept(pair.sender, key), LYNX_OK);
     assert_int_equal(lynx_sender_progress(pair.sender, key, 3), LYNX_OK);
-    assert_int_equal(lynx_sender_token(pair.sender, key, 42), LYNX_OK);
+    assert_int_equal(lynx_sender_token(pair.sender, key, 42, NULL), LYNX_OK);
     add_planes(&pair, key, planes, &releases);
     assert_int_equal(lynx_sender_finish(pair.sender, key), LYNX_OK);
     drain(&pair, text);

@@ -380,8 +380,8 @@ static void test_answer_to_resume(void **state)
         test_pair_cut(&pair, 0, 0);
         assert_int_equal(lynx_sender_accept(pair.sender, key), LYNX_OK);
         assert_int_equal(lynx_sender_progress(pair.sender, key, 40), LYNX_OK);
-        assert_int_equal(lynx_sender_token(pair.sender, key, 8), LYNX_OK);
-        assert_int_equal(lynx_sender_token(pair.sender, key, 9), LYNX_OK);
+        assert_int_equal(lynx_sender_token(pair.sender, key, 8, NULL), LYNX_OK);
+        assert_int_equal(lynx_sender_token(pair.sender, key, 9, NULL), LYNX_OK);
         assert_int_equal(lynx_sender_finish(pair.sender, key), LYNX_OK);
         lx_resume_entry entry = {.request_id = 1,
                                  .next_token = 1,

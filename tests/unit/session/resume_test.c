@@ -544,7 +544,7 @@ static void feed_all(test_pair *pair)
     }
     for (uint32_t i = 0; i < 2; i++) {
         lx_writer writer = lx_writer_of(token, sizeof(token));
-        lx_token_encode(&writer, &(lx_token_message){i, 5});
+        lx_token_encode(&writer, &(lx_token_message){.index = i, .token = 5});
         const lx_frame frame = {.type = LX_MESSAGE_TOKEN,
                                 .request_id = 1,
                                 .payload_bytes = LX_TOKEN_BYTES};
@@ -666,8 +666,8 @@ static void test_calls_without_memory(void **state)
     assert_true(status == LYNX_OK && failures == 2);
     for (uint32_t i = 0; i < 2; i++) {
         pair.memory.fail_at = pair.memory.calls + 1;
-        assert_int_equal(lynx_sender_token(pair.sender, key, 5), LYNX_ERR_MEMORY);
-        assert_int_equal(lynx_sender_token(pair.sender, key, 5), LYNX_OK);
+        assert_int_equal(lynx_sender_token(pair.sender, key, 5, NULL), LYNX_ERR_MEMORY);
+        assert_int_equal(lynx_sender_token(pair.sender, key, 5, NULL), LYNX_OK);
     }
     assert_int_equal(lynx_sender_finish(pair.sender, key), LYNX_OK);
     test_pair_run(&pair, TEST_TURNS);

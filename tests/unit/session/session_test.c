@@ -213,14 +213,14 @@ static void test_sender_states(void **state)
     lynx_sender *s = pair.sender;
     assert_int_equal(lynx_sender_accept(s, id + 1), LYNX_ERR_STATE);
     assert_int_equal(lynx_sender_accept(s, UINT64_MAX), LYNX_ERR_STATE);
-    assert_int_equal(lynx_sender_token(s, id, 1), LYNX_ERR_STATE);
+    assert_int_equal(lynx_sender_token(s, id, 1, NULL), LYNX_ERR_STATE);
     assert_int_equal(lynx_sender_refuse(s, id, LYNX_OK, ""), LYNX_ERR_ARGUMENT);
     assert_int_equal(lynx_sender_accept(s, id), LYNX_OK);
     assert_int_equal(lynx_sender_accept(s, id), LYNX_ERR_STATE);
-    assert_int_equal(lynx_sender_token(s, id, 1), LYNX_OK);
+    assert_int_equal(lynx_sender_token(s, id, 1, NULL), LYNX_OK);
     assert_int_equal(lynx_sender_finish(s, id), LYNX_ERR_STATE); /* a token is missing */
-    assert_int_equal(lynx_sender_token(s, id, 1), LYNX_OK);
-    assert_int_equal(lynx_sender_token(s, id, 1), LYNX_ERR_ARGUMENT);
+    assert_int_equal(lynx_sender_token(s, id, 1, NULL), LYNX_OK);
+    assert_int_equal(lynx_sender_token(s, id, 1, NULL), LYNX_ERR_ARGUMENT);
     assert_int_equal(lynx_sender_finish(s, id), LYNX_ERR_STATE); /* all planes are */
     assert_int_equal(add(&pair, (lynx_page_id){9, 0, 0}, 0, data), LYNX_ERR_ARGUMENT);
     assert_int_equal(add(&pair, first_page, 2, data), LYNX_ERR_ARGUMENT);
@@ -381,8 +381,8 @@ static void test_carry_above_context(void **state)
     assert_int_equal(lynx_sender_accept(pair.sender, key), LYNX_OK);
     assert_true(pair.memory.live_bytes < 1 << 20);
     for (uint32_t i = 0; i < 42; i++)
-        assert_int_equal(lynx_sender_token(pair.sender, key, 1), LYNX_OK);
-    assert_int_equal(lynx_sender_token(pair.sender, key, 1), LYNX_ERR_ARGUMENT);
+        assert_int_equal(lynx_sender_token(pair.sender, key, 1, NULL), LYNX_OK);
+    assert_int_equal(lynx_sender_token(pair.sender, key, 1, NULL), LYNX_ERR_ARGUMENT);
     test_close_pair(&pair);
 }
 
@@ -469,7 +469,7 @@ static void test_end_before_delivered_is_taken(void **state)
     const uint64_t key = open_pair(&pair, LYNX_REQUEST_NO_PAGES, true);
     const lynx_request *shown = pair.last_request.request;
     for (uint32_t i = 0; i < 2; i++)
-        assert_int_equal(lynx_sender_token(pair.sender, key, 3), LYNX_OK);
+        assert_int_equal(lynx_sender_token(pair.sender, key, 3, NULL), LYNX_OK);
     assert_int_equal(lynx_sender_finish(pair.sender, key), LYNX_OK);
     assert_int_equal(lynx_receiver_end(pair.peers[0].receiver, pair.requests[0].id), LYNX_OK);
     read_up(&pair);

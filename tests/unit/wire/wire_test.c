@@ -78,6 +78,7 @@ static lynx_status decode_any(uint32_t kind, lynx_bytes payload)
     lx_token_message token;
     lx_page_message page;
     lx_flow_message flow;
+    lx_options_message options;
     uint32_t done;
     switch (kind) {
     case 0:
@@ -92,6 +93,10 @@ static lynx_status decode_any(uint32_t kind, lynx_bytes payload)
         return lx_progress_decode(payload, &done);
     case 8:
         return lx_yield_decode(payload, &done);
+    case 9:
+        return lx_options_decode(payload, &options);
+    case 10:
+        return lx_token_decode(payload, &token);
     case 6:
         return lx_flow_decode(payload, &flow);
     case 7:
@@ -111,6 +116,30 @@ static void encode_resume(lx_writer *writer)
     lx_resume_encode_entry(writer, &entry);
     entry.held.size = 0;
     lx_resume_encode_entry(writer, &entry);
+}
+
+static void encode_options(lx_writer *writer)
+{
+    static const lynx_bias biases[2] = {{7, -100.0f}, {8, 0.5f}};
+    static const uint8_t allowed[3] = {0x81, 0, 1};
+    lynx_sampling sampling;
+    lynx_sampling_init(&sampling);
+    sampling.biases = biases;
+    sampling.bias_count = 2;
+    sampling.allowed = allowed;
+    sampling.allowed_bytes = 3;
+    lx_options_encode(writer, &(lx_options_message){.has_logprobs = true, .top_logprobs = 20},
+                      &sampling);
+}
+
+static void encode_told_token(lx_writer *writer)
+{
+    lx_token_message message = {.index = 3,
+                                .token = 9,
+                                .has_logprobs = true,
+                                .logprobs = {.logprob = -0.5f, .top_count = 2}};
+    message.logprobs.top[1] = (lynx_token_logprob){9, -0.5f};
+    lx_token_encode(writer, &message);
 }
 
 static size_t encode_any(uint32_t kind, uint8_t bytes[512])
@@ -141,13 +170,17 @@ static size_t encode_any(uint32_t kind, uint8_t bytes[512])
     else if (kind == 2)
         lx_reason_encode(&writer, &reason);
     else if (kind == 3)
-        lx_token_encode(&writer, &(lx_token_message){3, -1});
+        lx_token_encode(&writer, &(lx_token_message){.index = 3, .token = -1});
     else if (kind == 4)
         lx_progress_encode(&writer, 9);
     else if (kind == 8)
         lx_yield_encode(&writer, 9);
     else if (kind == 6)
         lx_flow_encode(&writer, &(lx_flow_message){1, {2, UINT64_MAX}});
+    else if (kind == 9)
+        encode_options(&writer);
+    else if (kind == 10)
+        encode_told_token(&writer);
     else if (kind == 7)
         encode_resume(&writer);
     else
@@ -156,18 +189,25 @@ static size_t encode_any(uint32_t kind, uint8_t bytes[512])
     return writer.offset;
 }
 
+/* TOKEN may have logprobs, of as many tokens as there are bytes for: who asked counts them. */
+static bool is_shorter_token(uint32_t kind, size_t size)
+{
+    return (kind == 3 || kind == 10) && (size == 8 || (size >= 12 && size % 8 == 4));
+}
+
 /* F-12: no message is legal when a byte is missing or left over. */
 static void test_lengths(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {100, 100, 11, 8, 4, 32, 24, 91, 4};
-    for (uint32_t kind = 0; kind < 9; kind++) {
+    static const size_t sizes[] = {100, 100, 11, 8, 4, 32, 24, 91, 4, 35, 28};
+    for (uint32_t kind = 0; kind < 11; kind++) {
         uint8_t bytes[512] = {0};
         const size_t size = encode_any(kind, bytes);
         assert_int_equal(size, sizes[kind]);
         for (size_t cut = 0; cut < size + 8; cut++)
             assert_int_equal(decode_any(kind, (lynx_bytes){bytes, cut}),
-                             cut == size ? LYNX_OK : LYNX_ERR_PROTOCOL);
+                             cut == size || is_shorter_token(kind, cut) ? LYNX_OK
+                                                                        : LYNX_ERR_PROTOCOL);
     }
 }
 
@@ -205,6 +245,44 @@ static void test_illegal_fields(void **state)
     refuses(7, 40, 200);                  /* a bitmap of 200 bytes */
     refuses(7, 43, 0xFF);                 /* a length bomb */
     refuses(7, 44, 1);                    /* zero */
+    refuses(9, 0, 3);                     /* F-64: flags */
+    refuses(9, 0, 0);                     /* likeliest tokens without logprobs */
+    refuses(9, 4, 21);                    /* too many of them */
+    refuses(9, 9, 4);                     /* 1026 biases */
+    refuses(9, 14, 2);                    /* 2^17 and more bytes of tokens */
+    refuses(9, 16, 8);                    /* token 8 twice */
+    refuses(9, 24, 6);                    /* 7, 6 */
+    refuses(9, 19, 0x80);                 /* a negative one */
+    refuses(9, 23, 0xC3);                 /* -200 */
+    refuses(9, 31, 0x7F);                 /* 0.5 becomes huge */
+}
+
+/* F-66 */
+static void test_options_come_back(void **state)
+{
+    (void)state;
+    uint8_t bytes[512];
+    lx_options_message options;
+    lx_token_message token;
+    lynx_bias biases[2];
+    size_t size = encode_any(9, bytes);
+    assert_int_equal(lx_options_decode((lynx_bytes){bytes, size}, &options), LYNX_OK);
+    assert_true(options.has_logprobs && options.top_logprobs == 20 && options.bias_count == 2);
+    assert_true(options.allowed.size == 3 && options.allowed.data[0] == 0x81);
+    lx_options_read_biases(&options, biases);
+    assert_true(biases[0].token == 7 && biases[0].bias == -100.0f && biases[1].token == 8 &&
+                biases[1].bias == 0.5f);
+    size = encode_any(10, bytes);
+    assert_int_equal(lx_token_decode((lynx_bytes){bytes, size}, &token), LYNX_OK);
+    assert_true(token.has_logprobs && token.logprobs.logprob == -0.5f &&
+                token.logprobs.top_count == 2 && token.logprobs.top[1].token == 9);
+    size = encode_any(3, bytes);
+    assert_int_equal(lx_token_decode((lynx_bytes){bytes, size}, &token), LYNX_OK);
+    assert_false(token.has_logprobs);
+    /* 21 tokens are one too many. */
+    memset(bytes, 0, sizeof(bytes));
+    assert_int_equal(lx_token_decode((lynx_bytes){bytes, LX_TOKEN_BYTES_MAX + 8}, &token),
+                     LYNX_ERR_PROTOCOL);
 }
 
 static void test_values_come_back(void **state)
@@ -276,6 +354,7 @@ int main(void)
         cmocka_unit_test(test_frame),
         cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_illegal_fields),
+        cmocka_unit_test(test_options_come_back),
         cmocka_unit_test(test_values_come_back),
         cmocka_unit_test(test_resume_and_flow_come_back),
     };
