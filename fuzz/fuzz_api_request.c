@@ -15,6 +15,8 @@ static void must(bool is_right)
 static void check_taken(const lx_api_request *r)
 {
     must(lynx_sampling_check(&r->sampling) == LYNX_OK || r->kind == LX_API_TOKENIZE);
+    must(!r->sampling.grammar || r->sampling.grammar_bytes == strlen(r->grammar));
+    must(!r->top_logprobs || r->wants_logprobs);
     must(r->stop_count <= LX_API_STOPS_MAX);
     for (uint32_t i = 0; i < r->stop_count; i++)
         must(r->stops[i][0] != '\0' && strlen(r->stops[i]) <= LX_API_STOP_BYTES_MAX);

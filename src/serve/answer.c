@@ -41,11 +41,38 @@ static void explain(lx_answer *a, lynx_status status, const char *text, lx_api_f
 
 /* ---- prompt -------------------------------------------------------------------------- */
 
+/* What the engine's model and the grammar's reader have to say. */
+static lynx_status check_options(lx_answer *a, lx_api_fault *fault)
+{
+    const lx_api_request *r = &a->job->request;
+    const lynx_sampling *s = &r->sampling;
+    const uint32_t vocabulary = a->engine->ops->model(a->engine)->vocabulary;
+    char text[LYNX_GRAMMAR_TEXT_MAX];
+    if (s->bias_count && (uint32_t)s->biases[s->bias_count - 1].token >= vocabulary) {
+        lx_api_fault_set(fault, 400, NULL,
+                         "'logit_bias' has a token id that this model does not have; they are "
+                         "below %u",
+                         vocabulary);
+        snprintf(fault->param, sizeof(fault->param), "logit_bias");
+        return LYNX_ERR_ARGUMENT;
+    }
+    if (!s->grammar)
+        return LYNX_OK;
+    const lynx_status status = lynx_grammar_check(s->grammar, s->grammar_bytes, text);
+    if (status == LYNX_ERR_ARGUMENT) {
+        lx_api_fault_set(fault, 400, NULL, "'%s' cannot be followed: %s", r->grammar_param,
+                         text);
+        snprintf(fault->param, sizeof(fault->param), "%s", r->grammar_param);
+    }
+    return status;
+}
+
 static lynx_status prepare(lx_answer *a, lynx_token **tokens, lx_api_fault *fault)
 {
     const lx_api_request *r = &a->job->request;
     LX_REQUIRE(!__atomic_load_n(&a->job->stop, __ATOMIC_RELAXED), LYNX_ERR_CANCELLED);
     LX_TRY(lx_answer_check_method(a, fault));
+    LX_TRY(check_options(a, fault));
     LX_TRY(lx_prompt_make(a->engine, r, a->options->chat_template, tokens,
                           &a->run.prompt_tokens, fault));
     a->run.prompt = *tokens;
@@ -68,6 +95,8 @@ static void init_run(lx_answer *a, lynx_pace *pace)
     a->run.draft_count_max = a->options->draft_count_max;
     a->run.spec = a->options->spec;
     a->run.sampling = a->job->request.sampling;
+    a->run.wants_logprobs = a->job->request.wants_logprobs;
+    a->run.top_logprobs = a->job->request.top_logprobs;
     a->run.on_moment = lx_answer_moment;
     a->run.user = a;
     a->run.stop = &a->job->stop;
@@ -103,14 +132,17 @@ static void say_end(lx_answer *a)
     const bool is_stopped = a->result.has_ended || a->filter.is_hit;
     const char *finish = is_stopped ? "stop" : "length";
     const lx_api_meta meta = meta_of(a, lynx_clock_now());
+    const size_t end = a->filter.is_hit ? a->released : SIZE_MAX;
     lx_stop_filter_end(&a->filter, &a->text);
     char *last = NULL;
     if (!a->job->request.is_stream) {
-        last = lx_api_whole(&a->head, a->text.data ? a->text.data : "", finish, a->token_count,
-                            &meta);
+        last =
+            lx_api_whole(&a->head, a->text.data ? a->text.data : "",
+                         lx_logprob_log_take(&a->logprobs, end), finish, a->token_count, &meta);
     } else {
         lx_answer_flush(a);
-        last = lx_api_chunk(&a->head, false, NULL, finish, &meta);
+        last = lx_api_chunk(&a->head, false, NULL, lx_logprob_log_take(&a->logprobs, end),
+                            finish, &meta);
         if (a->head.includes_usage) {
             lx_job_say_event(a->job, last);
             last = lx_api_usage(&a->head, a->run.prompt_tokens, a->token_count);
@@ -163,12 +195,12 @@ static lynx_status run(lx_answer *a, lx_api_fault *fault)
     char text[LYNX_TEXT_MAX] = "";
     if (a->job->request.is_stream) {
         lx_job_begin(a->job);
-        lx_job_say_event(a->job, lx_api_chunk(&a->head, true, NULL, NULL, NULL));
+        lx_job_say_event(a->job, lx_api_chunk(&a->head, true, NULL, NULL, NULL, NULL));
     }
     lynx_status status = lynx_run(a->remotes, a->choice.count, &a->run, &a->result, text);
     if (status == LYNX_ERR_CANCELLED && a->filter.is_hit)
         status = LYNX_OK;
-    if (status == LYNX_OK && a->text.has_failed)
+    if (status == LYNX_OK && (a->text.has_failed || a->logprobs.has_failed))
         status = LYNX_ERR_MEMORY;
     count(a);
     if (status != LYNX_OK)
@@ -218,6 +250,7 @@ void lx_answer_job(lx_service *service, lynx_engine *engine, lynx_pace *pace, lx
                  .model = service->options.model_id,
                  .created = job->created,
                  .includes_usage = job->request.includes_usage},
+        .logprobs = {.kind = job->request.kind},
         .filter = {.stops = job->request.stops, .count = job->request.stop_count},
     };
     init_run(&a, pace);
@@ -231,6 +264,7 @@ void lx_answer_job(lx_service *service, lynx_engine *engine, lynx_pace *pace, lx
     free(a.result.tokens);
     free(a.result.times);
     json_decref(a.planes);
+    lx_logprob_log_fini(&a.logprobs);
     lx_stop_filter_fini(&a.filter);
     lx_buffer_fini(&a.text);
 }

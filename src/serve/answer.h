@@ -11,6 +11,7 @@
 
 #include "serve/api_answer.h"
 #include "serve/job.h"
+#include "serve/logprobs.h"
 #include "serve/service.h"
 #include "serve/text_stream.h"
 
@@ -42,7 +43,9 @@ typedef struct lx_answer {
     lx_utf8 valid, draft;
     lx_stop_filter filter;
     lx_buffer text;       /* what may leave and has not */
+    size_t released;      /* bytes that ever came into 'text' */
     uint32_t token_count; /* valid tokens up to a stop string */
+    lx_logprob_log logprobs;
 
     /* Events. */
     json_t *planes; /* that came since they were told last; NULL: none */

@@ -20,7 +20,9 @@ void lx_answer_flush(lx_answer *a)
 {
     if (!a->job->request.is_stream || a->text.size == 0)
         return;
-    lx_job_say_event(a->job, lx_api_chunk(&a->head, false, a->text.data, NULL, NULL));
+    lx_job_say_event(a->job,
+                     lx_api_chunk(&a->head, false, a->text.data,
+                                  lx_logprob_log_take(&a->logprobs, a->released), NULL, NULL));
     lx_buffer_drop(&a->text, a->text.size);
 }
 
@@ -156,7 +158,12 @@ static void on_token(lx_answer *a, const lynx_moment *m)
     put_token_text(a, m->token, &a->valid, &piece);
     if (a->job->request.is_optimistic)
         say_text(a, m, "token", piece.data);
+    if (m->logprobs && !a->engine->ops->token_is_end(a->engine, m->token))
+        lx_logprob_log_add(&a->logprobs, a->engine, m->token, m->logprobs, piece.data,
+                           piece.size);
+    const size_t before = a->text.size;
     lx_stop_filter_push(&a->filter, piece.data, piece.size, &a->text);
+    a->released += a->text.size - before;
     lx_answer_flush(a);
     lx_buffer_fini(&piece);
     if (a->filter.is_hit)

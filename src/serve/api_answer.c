@@ -79,23 +79,24 @@ static json_t *delta(bool is_first, const char *text)
     return object;
 }
 
-/* One choice; 'is_whole': of an answer in one piece. */
+/* One choice; 'is_whole': of an answer in one piece. Takes 'part' and 'logprobs'. */
 static json_t *choice(const lx_api_head *head, bool is_whole, json_t *part, const char *text,
-                      const char *finish)
+                      json_t *logprobs, const char *finish)
 {
     if (head->kind == LX_API_COMPLETION) {
         json_decref(part);
-        return json_pack("[{s:i, s:s, s:n, s:s?}]", "index", 0, "text", text ? text : "",
-                         "logprobs", "finish_reason", finish);
+        return json_pack("[{s:i, s:s, s:o?, s:s?}]", "index", 0, "text", text ? text : "",
+                         "logprobs", logprobs, "finish_reason", finish);
     }
-    return json_pack("[{s:i, s:o, s:n, s:s?}]", "index", 0, is_whole ? "message" : "delta",
-                     part, "logprobs", "finish_reason", finish);
+    return json_pack("[{s:i, s:o, s:o?, s:s?}]", "index", 0, is_whole ? "message" : "delta",
+                     part, "logprobs", logprobs, "finish_reason", finish);
 }
 
-char *lx_api_chunk(const lx_api_head *head, bool is_first, const char *text, const char *finish,
-                   const lx_api_meta *meta)
+char *lx_api_chunk(const lx_api_head *head, bool is_first, const char *text, json_t *logprobs,
+                   const char *finish, const lx_api_meta *meta)
 {
-    json_t *chunk = begin_chunk(head, choice(head, false, delta(is_first, text), text, finish));
+    json_t *chunk =
+        begin_chunk(head, choice(head, false, delta(is_first, text), text, logprobs, finish));
     if (meta)
         json_object_set_new(chunk, "lynx", meta_object(meta));
     return dump(chunk);
@@ -115,10 +116,11 @@ char *lx_api_usage(const lx_api_head *head, uint32_t prompt_tokens, uint32_t ans
     return dump(chunk);
 }
 
-char *lx_api_whole(const lx_api_head *head, const char *text, const char *finish,
-                   uint32_t answer_tokens, const lx_api_meta *meta)
+char *lx_api_whole(const lx_api_head *head, const char *text, json_t *logprobs,
+                   const char *finish, uint32_t answer_tokens, const lx_api_meta *meta)
 {
-    json_t *answer = begin(head, false, choice(head, true, delta(true, text), text, finish));
+    json_t *answer =
+        begin(head, false, choice(head, true, delta(true, text), text, logprobs, finish));
     json_object_set_new(answer, "usage", usage(meta->prompt_tokens, answer_tokens));
     json_object_set_new(answer, "lynx", meta_object(meta));
     return dump(answer);

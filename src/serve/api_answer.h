@@ -31,16 +31,17 @@ typedef struct lx_api_meta {
 } lx_api_meta;
 
 /* A chunk of a stream: the role (is_first), text (may be NULL), the end ('finish' and 'meta'
- * are not NULL). 'text' is valid UTF-8 everywhere here. */
-char *lx_api_chunk(const lx_api_head *head, bool is_first, const char *text, const char *finish,
-                   const lx_api_meta *meta);
+ * are not NULL). 'text' is valid UTF-8 everywhere here. Takes 'logprobs' (serve/logprobs.h; may
+ * be NULL). */
+char *lx_api_chunk(const lx_api_head *head, bool is_first, const char *text, json_t *logprobs,
+                   const char *finish, const lx_api_meta *meta);
 /* A chunk with an event of ours and no choice. Takes 'event'. */
 char *lx_api_event(const lx_api_head *head, json_t *event);
 char *lx_api_usage(const lx_api_head *head, uint32_t prompt_tokens, uint32_t answer_tokens);
 
-/* The answer in one piece. */
-char *lx_api_whole(const lx_api_head *head, const char *text, const char *finish,
-                   uint32_t answer_tokens, const lx_api_meta *meta);
+/* The answer in one piece. Takes 'logprobs' (may be NULL). */
+char *lx_api_whole(const lx_api_head *head, const char *text, json_t *logprobs,
+                   const char *finish, uint32_t answer_tokens, const lx_api_meta *meta);
 
 /* Texts of a fault may hold any bytes. */
 char *lx_api_error(const lx_api_fault *fault);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "serve/api_members.h"
+#include "serve/api_options.h"
 #include "serve/api_prompt.h"
 
 /* ---- what Lynx does not do ----------------------------------------------------------- */
@@ -19,11 +20,10 @@ static bool is_empty(const json_t *value)
 /* Members that would change the answer; empty ones and those that are false ask for nothing. */
 static bool refuse_unsupported(const lx_members *body)
 {
-    static const char *const names[] = {"logprobs",    "top_logprobs", "logit_bias",
-                                        "tools",       "functions",    "audio",
-                                        "suffix",      "echo",         "web_search_options",
-                                        "prediction",  "grammar",      "json_schema",
-                                        "guided_json", "guided_regex"};
+    static const char *const names[] = {"tools",       "functions",   "audio",
+                                        "suffix",      "echo",        "web_search_options",
+                                        "prediction",  "json_schema", "guided_json",
+                                        "guided_regex"};
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         const json_t *value = lx_members_get(body, names[i]);
         const bool asks_nothing = !value || json_is_false(value) || is_empty(value) ||
@@ -42,19 +42,6 @@ static bool must_be(const lx_members *members, const char *name, const char *onl
         return false;
     return strcmp(value, only) == 0 ||
            lx_members_refuse(members, name, "must be \"%s\"; others are not supported", only);
-}
-
-static bool check_response_format(const lx_members *body)
-{
-    const json_t *format = lx_members_get(body, "response_format");
-    if (!format)
-        return true;
-    const lx_members members = {format, "response_format.", body->fault};
-    if (!json_is_object(format))
-        return lx_members_refuse(body, "response_format", "must be an object");
-    if (!lx_members_get(&members, "type"))
-        return lx_members_refuse(&members, "type", "is missing");
-    return must_be(&members, "type", "text");
 }
 
 static bool check_modalities(const lx_members *body)
@@ -220,9 +207,10 @@ static bool take_names(const lx_members *body, lx_api_request *r)
 
 static bool take_answer(const lx_members *body, lx_api_request *r)
 {
-    return take_names(body, r) && refuse_unsupported(body) && check_response_format(body) &&
-           check_modalities(body) && check_single(body) && check_tool_choice(body) &&
-           take_sampling(body, r) && take_limit(body, r) && take_stops(body, r) &&
+    return take_names(body, r) && refuse_unsupported(body) && check_modalities(body) &&
+           check_single(body) && check_tool_choice(body) && take_sampling(body, r) &&
+           lx_api_take_bias(body, r) && lx_api_take_logprobs(body, r) &&
+           lx_api_take_format(body, r) && take_limit(body, r) && take_stops(body, r) &&
            take_stream(body, r) && take_lynx(body, r);
 }
 
@@ -287,5 +275,7 @@ void lx_api_request_fini(lx_api_request *request)
     free(request->tokens);
     free(request->model);
     free(request->template_name);
+    free(request->biases);
+    free(request->grammar);
     *request = (lx_api_request){0};
 }

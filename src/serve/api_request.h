@@ -45,9 +45,14 @@ typedef struct lx_api_request {
     uint32_t token_count;
     char *template_name; /* of the chat; NULL: not said */
 
-    uint32_t max_tokens; /* 0: as many as fit */
-    lynx_sampling sampling;
+    uint32_t max_tokens;    /* 0: as many as fit */
+    lynx_sampling sampling; /* points to biases and grammar below */
     bool has_seed;
+    lynx_bias *biases;
+    char *grammar;             /* NULL: none */
+    const char *grammar_param; /* the member that it comes from */
+    bool wants_logprobs;
+    uint32_t top_logprobs;
     char *stops[LX_API_STOPS_MAX]; /* not empty */
     uint32_t stop_count;
 

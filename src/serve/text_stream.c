@@ -54,6 +54,21 @@ void lx_utf8_push(lx_utf8 *state, const char *bytes, size_t size, lx_buffer *out
     }
 }
 
+bool lx_utf8_escape(const char *bytes, size_t size, lx_buffer *out)
+{
+    bool is_text = true;
+    for (size_t at = 0; at < size;) {
+        const int length = character((const uint8_t *)bytes + at, size - at);
+        is_text &= length > 0;
+        if (length > 0)
+            lx_buffer_put(out, bytes + at, (size_t)length);
+        else
+            lx_buffer_format(out, "\\x%02x", (unsigned)(uint8_t)bytes[at]);
+        at += length > 0 ? (size_t)length : 1;
+    }
+    return is_text;
+}
+
 /* ---- stop strings -------------------------------------------------------------------- */
 
 /* Where the first stop string begins in what is held; its size if there is none. */

@@ -23,6 +23,10 @@ typedef struct lx_utf8 {
  * U+FFFD. What is held at the end of a text is dropped by not asking for it. */
 void lx_utf8_push(lx_utf8 *state, const char *bytes, size_t size, lx_buffer *out);
 
+/* The bytes of one token as text: what is no whole character is written as \xHH. False: some
+ * of it was. */
+bool lx_utf8_escape(const char *bytes, size_t size, lx_buffer *out);
+
 /* ---- stop strings -------------------------------------------------------------------- */
 
 typedef struct lx_stop_filter {

@@ -228,7 +228,7 @@ class Mistakes(Pair):
                 ({**good, "max_tokens": -1}, "max_tokens", "whole number"),
                 ({**good, "temperature": "warm"}, "temperature", "number"),
                 ({**good, "tools": [{}]}, "tools", "not supported"),
-                ({**good, "logprobs": True}, "logprobs", "not supported"),
+                ({**good, "logprobs": 1}, "logprobs", "true or false"),
                 ({**good, "chat_template": "no such"}, "chat_template", "no template"),
                 ({**good, "lynx": {"method": "x"}}, "lynx.method", "speculate")):
             with self.subTest(body=str(body)[:60]):

@@ -43,20 +43,21 @@ static const lx_api_meta meta = {.method = "speculate",
 static void chunks_have_openais_shape(void **state)
 {
     (void)state;
-    check(lx_api_chunk(&chat, true, NULL, NULL, NULL), "choices/0/delta",
+    check(lx_api_chunk(&chat, true, NULL, NULL, NULL, NULL), "choices/0/delta",
           "{\"role\":\"assistant\",\"content\":\"\"}");
-    check(lx_api_chunk(&chat, false, "a\"\n\xC3\xA9", NULL, NULL), "choices/0",
+    check(lx_api_chunk(&chat, false, "a\"\n\xC3\xA9", NULL, NULL, NULL), "choices/0",
           "{\"index\":0,\"delta\":{\"content\":\"a\\\"\\n\xC3\xA9\"},\"logprobs\":null,"
           "\"finish_reason\":null}");
-    check(lx_api_chunk(&chat, false, NULL, "stop", &meta), "choices/0",
+    check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "choices/0",
           "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}");
-    check(lx_api_chunk(&chat, false, NULL, "stop", &meta), "lynx/bytes", "1099511627776");
-    check(lx_api_chunk(&chat, false, NULL, "stop", &meta), "lynx/seed", "4294967295");
-    check(lx_api_chunk(&chat, false, "x", NULL, NULL), "object", "\"chat.completion.chunk\"");
-    check(lx_api_chunk(&text, false, "x", NULL, NULL), "object", "\"text_completion\"");
-    check(lx_api_chunk(&text, false, "x", NULL, NULL), "choices/0",
+    check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/bytes", "1099511627776");
+    check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/seed", "4294967295");
+    check(lx_api_chunk(&chat, false, "x", NULL, NULL, NULL), "object",
+          "\"chat.completion.chunk\"");
+    check(lx_api_chunk(&text, false, "x", NULL, NULL, NULL), "object", "\"text_completion\"");
+    check(lx_api_chunk(&text, false, "x", NULL, NULL, NULL), "choices/0",
           "{\"index\":0,\"text\":\"x\",\"logprobs\":null,\"finish_reason\":null}");
-    check(lx_api_chunk(&text, false, "x", NULL, NULL), "usage", "null");
+    check(lx_api_chunk(&text, false, "x", NULL, NULL, NULL), "usage", "null");
     check(lx_api_usage(&text, 5, 6), "usage",
           "{\"prompt_tokens\":5,\"completion_tokens\":6,\"total_tokens\":11}");
     check(lx_api_usage(&text, 5, 6), "choices", "[]");
@@ -68,15 +69,15 @@ static void chunks_have_openais_shape(void **state)
 static void whole_answers_have_openais_shape(void **state)
 {
     (void)state;
-    check(lx_api_whole(&chat, "hi", "length", 6, &meta), "choices/0/message",
+    check(lx_api_whole(&chat, "hi", NULL, "length", 6, &meta), "choices/0/message",
           "{\"role\":\"assistant\",\"content\":\"hi\"}");
-    check(lx_api_whole(&chat, "hi", "length", 6, &meta), "choices/0/finish_reason",
+    check(lx_api_whole(&chat, "hi", NULL, "length", 6, &meta), "choices/0/finish_reason",
           "\"length\"");
-    check(lx_api_whole(&chat, "hi", "length", 6, &meta), "object", "\"chat.completion\"");
-    check(lx_api_whole(&chat, "hi", "length", 6, &meta), "usage/total_tokens", "11");
-    check(lx_api_whole(&chat, "hi", "length", 6, &meta), "lynx/is_recomputed", "true");
-    check(lx_api_whole(&chat, "hi", "length", 6, &meta), "created", "7");
-    check(lx_api_whole(&text, "hi", "stop", 6, &meta), "choices/0/text", "\"hi\"");
+    check(lx_api_whole(&chat, "hi", NULL, "length", 6, &meta), "object", "\"chat.completion\"");
+    check(lx_api_whole(&chat, "hi", NULL, "length", 6, &meta), "usage/total_tokens", "11");
+    check(lx_api_whole(&chat, "hi", NULL, "length", 6, &meta), "lynx/is_recomputed", "true");
+    check(lx_api_whole(&chat, "hi", NULL, "length", 6, &meta), "created", "7");
+    check(lx_api_whole(&text, "hi", NULL, "stop", 6, &meta), "choices/0/text", "\"hi\"");
 }
 
 static void names_and_reasons_may_hold_any_bytes(void **state)
@@ -86,10 +87,10 @@ static void names_and_reasons_may_hold_any_bytes(void **state)
     lx_api_meta other = meta;
     other.reason = "cut \xC3";
     other.prefill_node = NULL;
-    check(lx_api_whole(&head, "hi", "stop", 6, &other), "model", "\"m\xEF\xBF\xBD\"");
-    check(lx_api_whole(&head, "hi", "stop", 6, &other), "lynx/reason", "\"cut \"");
-    check(lx_api_whole(&head, "hi", "stop", 6, &other), "lynx/prefill_node", "null");
-    check(lx_api_chunk(&head, false, NULL, "stop", &other), "lynx/reason", "\"cut \"");
+    check(lx_api_whole(&head, "hi", NULL, "stop", 6, &other), "model", "\"m\xEF\xBF\xBD\"");
+    check(lx_api_whole(&head, "hi", NULL, "stop", 6, &other), "lynx/reason", "\"cut \"");
+    check(lx_api_whole(&head, "hi", NULL, "stop", 6, &other), "lynx/prefill_node", "null");
+    check(lx_api_chunk(&head, false, NULL, NULL, "stop", &other), "lynx/reason", "\"cut \"");
 }
 
 static void errors_are_valid_whatever_they_quote(void **state)
@@ -142,9 +143,9 @@ static void json_without_memory_is_no_accident(void **state)
         assert_true(status == LYNX_OK || status == LYNX_ERR_MEMORY ||
                     (status == LYNX_ERR_ARGUMENT && strstr(fault.message, "not JSON")));
         allocations_left = n;
-        char *texts[3] = {lx_api_whole(&chat, "hi", "stop", 6, &meta), NULL, NULL};
+        char *texts[3] = {lx_api_whole(&chat, "hi", NULL, "stop", 6, &meta), NULL, NULL};
         allocations_left = n;
-        texts[1] = lx_api_chunk(&text, false, NULL, "stop", &meta);
+        texts[1] = lx_api_chunk(&text, false, NULL, NULL, "stop", &meta);
         allocations_left = n;
         texts[2] = lx_api_error(&(lx_api_fault){.type = "t", .message = "x", .param = "p"});
         json_set_alloc_funcs(malloc, free);

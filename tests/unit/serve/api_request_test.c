@@ -61,6 +61,63 @@ static void every_member_is_taken(void **state)
     lx_api_request_fini(&r);
 }
 
+static void options_are_taken(void **state)
+{
+    (void)state;
+    lx_api_request r;
+    lx_api_fault fault;
+    assert_int_equal(parse(&r, LX_API_CHAT,
+                           CHAT(",\"logit_bias\":{\"70\":-100,\"5\":1.5},\"logprobs\":true,"
+                                "\"top_logprobs\":20,\"grammar\":\"root ::= [a-z]\""),
+                           &fault),
+                     LYNX_OK);
+    assert_int_equal(r.sampling.bias_count, 2);
+    assert_true(r.sampling.biases[0].token == 5 && r.sampling.biases[0].bias == 1.5f);
+    assert_true(r.sampling.biases[1].token == 70 && r.sampling.biases[1].bias == -100.0f);
+    assert_true(r.wants_logprobs && r.top_logprobs == 20);
+    assert_string_equal(r.sampling.grammar, "root ::= [a-z]");
+    assert_int_equal(r.sampling.grammar_bytes, 14);
+    assert_string_equal(r.grammar_param, "grammar");
+    lx_api_request_fini(&r);
+    assert_int_equal(parse(&r, LX_API_COMPLETION,
+                           TEXT(",\"logprobs\":0,\"response_format\":{\"type\":"
+                                "\"json_object\"}"),
+                           &fault),
+                     LYNX_OK);
+    assert_true(r.wants_logprobs && r.top_logprobs == 0);
+    assert_int_equal(memcmp(r.sampling.grammar, "root ::= ", 9), 0);
+    assert_string_equal(r.grammar_param, "response_format");
+    lx_api_request_fini(&r);
+}
+
+/* More tokens, or more bytes, than may be. */
+static void options_are_bounded(void **state)
+{
+    (void)state;
+    lx_api_request r;
+    lx_api_fault fault;
+    char *body = malloc(LYNX_GRAMMAR_BYTES_MAX + 256);
+    assert_non_null(body);
+    for (uint32_t count = LYNX_BIASES_MAX; count <= LYNX_BIASES_MAX + 1; count++) {
+        size_t at = (size_t)sprintf(body, "{\"prompt\":\"x\",\"logit_bias\":{");
+        for (uint32_t i = 0; i < count; i++)
+            at += (size_t)sprintf(body + at, "%s\"%u\":1", i ? "," : "", i);
+        strcpy(body + at, "}}");
+        assert_int_equal(parse(&r, LX_API_COMPLETION, body, &fault),
+                         count == LYNX_BIASES_MAX ? LYNX_OK : LYNX_ERR_ARGUMENT);
+        lx_api_request_fini(&r);
+    }
+    for (size_t size = LYNX_GRAMMAR_BYTES_MAX; size <= LYNX_GRAMMAR_BYTES_MAX + 1; size++) {
+        const size_t at = (size_t)sprintf(body, "{\"prompt\":\"x\",\"grammar\":\"");
+        memset(body + at, 'x', size);
+        strcpy(body + at + size, "\"}");
+        assert_int_equal(parse(&r, LX_API_COMPLETION, body, &fault),
+                         size == LYNX_GRAMMAR_BYTES_MAX ? LYNX_OK : LYNX_ERR_ARGUMENT);
+        lx_api_request_fini(&r);
+    }
+    free(body);
+}
+
 static void parts_of_a_content_are_joined(void **state)
 {
     (void)state;
@@ -175,13 +232,33 @@ static const bad_row bad_rows[] = {
     {LX_API_CHAT, CHAT(",\"n\":2"), "n", "must be 1"},
     {LX_API_CHAT, CHAT(",\"n\":0"), "n", "whole number"},
     {LX_API_COMPLETION, TEXT(",\"best_of\":3"), "best_of", "must be 1"},
-    {LX_API_CHAT, CHAT(",\"logprobs\":true"), "logprobs", "not supported"},
-    {LX_API_COMPLETION, TEXT(",\"logprobs\":1"), "logprobs", "not supported"},
-    {LX_API_CHAT, CHAT(",\"logit_bias\":{\"5\":1}"), "logit_bias", "not supported"},
+    {LX_API_CHAT, CHAT(",\"logprobs\":1"), "logprobs", "true or false"},
+    {LX_API_CHAT, CHAT(",\"logprobs\":true,\"top_logprobs\":21"), "top_logprobs",
+     "from 0 to 20"},
+    {LX_API_CHAT, CHAT(",\"top_logprobs\":2"), "top_logprobs", "goes with"},
+    {LX_API_COMPLETION, TEXT(",\"logprobs\":6"), "logprobs", "from 0 to 5"},
+    {LX_API_COMPLETION, TEXT(",\"logprobs\":true"), "logprobs", "whole number"},
+    {LX_API_CHAT, CHAT(",\"logit_bias\":[5]"), "logit_bias", "an object"},
+    {LX_API_CHAT, CHAT(",\"logit_bias\":{\"x\":1}"), "logit_bias", "no token id: 'x'"},
+    {LX_API_CHAT, CHAT(",\"logit_bias\":{\"-1\":1}"), "logit_bias", "no token id"},
+    {LX_API_CHAT, CHAT(",\"logit_bias\":{\"05\":1}"), "logit_bias", "no token id"},
+    {LX_API_CHAT, CHAT(",\"logit_bias\":{\"2147483648\":1}"), "logit_bias", "no token id"},
+    {LX_API_CHAT, CHAT(",\"logit_bias\":{\"5\":100.5}"), "logit_bias", "from -100 to 100"},
+    {LX_API_CHAT, CHAT(",\"logit_bias\":{\"5\":null}"), "logit_bias", "from -100 to 100"},
+    {LX_API_CHAT, CHAT(",\"grammar\":7"), "grammar", "string"},
+    {LX_API_CHAT,
+     CHAT(",\"grammar\":\"root ::= a\",\"response_format\":{\"type\":\"json_object\"}"),
+     "grammar", "does not go with"},
+    {LX_API_CHAT, CHAT(",\"response_format\":{\"type\":\"xml\"}"), "response_format.type",
+     "json_schema"},
+    {LX_API_CHAT, CHAT(",\"response_format\":{\"type\":\"json_schema\"}"),
+     "response_format.json_schema", "the object"},
+    {LX_API_CHAT,
+     CHAT(",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":"
+          "{\"type\":\"object\",\"properties\":{\"a\":{\"pattern\":\"x\"}}}}}"),
+     "response_format.json_schema", "/a: 'pattern' is not supported"},
     {LX_API_CHAT, CHAT(",\"tools\":[{}]"), "tools", "not supported"},
     {LX_API_CHAT, CHAT(",\"tool_choice\":\"auto\""), "tool_choice", "\"none\""},
-    {LX_API_CHAT, CHAT(",\"response_format\":{\"type\":\"json_object\"}"),
-     "response_format.type", "not supported"},
     {LX_API_CHAT, CHAT(",\"response_format\":\"text\""), "response_format", "object"},
     {LX_API_CHAT, CHAT(",\"response_format\":{}"), "response_format.type", "missing"},
     {LX_API_CHAT, CHAT(",\"modalities\":[\"audio\"]"), "modalities", "not supported"},
@@ -296,6 +373,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_absent_has_openais_defaults),
         cmocka_unit_test(every_member_is_taken),
+        cmocka_unit_test(options_are_taken),
+        cmocka_unit_test(options_are_bounded),
         cmocka_unit_test(parts_of_a_content_are_joined),
         cmocka_unit_test(prompts_are_texts_or_tokens),
         cmocka_unit_test(texts_are_tokenized_with_options),
