@@ -11,7 +11,7 @@ enum {
     UNKNOWN = -1,
     STATES_MAX = 16384,   /* kept */
     STATES_FULL = 8192,   /* should be dropped */
-    CALLS_MAX = 65536,    /* kept; a power of two */
+    CALLS_MAX = 16384,    /* kept; a power of two */
     PLACES_MAX = 1 << 20, /* of all states together */
     CLOSURE_MAX = 4096,   /* places that are looked at for one state; a power of two */
     HASH_MAX = 32768      /* a power of two above STATES_MAX */
@@ -43,8 +43,8 @@ struct lx_grammar {
     int32_t *next; /* [state][class]; UNKNOWN */
     size_t next_room;
     uint32_t state_count;
-    place *places; /* PLACES_MAX */
-    uint32_t place_count;
+    place *places; /* 'place_room' of them */
+    uint32_t place_count, place_room;
     call *calls; /* CALLS_MAX */
     uint32_t call_count;
     uint32_t *state_hash; /* HASH_MAX; 0: free */
@@ -176,6 +176,22 @@ static lynx_status make_next(lx_grammar *g)
     return LYNX_OK;
 }
 
+static lynx_status make_places(lx_grammar *g)
+{
+    const uint32_t needed = g->place_count + g->found_count;
+    LX_REQUIRE(needed <= PLACES_MAX, LYNX_ERR_LIMIT);
+    if (needed <= g->place_room)
+        return LYNX_OK;
+    place *grown = lx_alloc(g->memory, 2 * (size_t)needed, sizeof(*grown));
+    LX_REQUIRE(grown, LYNX_ERR_MEMORY);
+    if (g->place_count)
+        memcpy(grown, g->places, g->place_count * sizeof(*grown));
+    lx_free(g->memory, g->places, g->place_room, sizeof(*grown));
+    g->places = grown;
+    g->place_room = 2 * needed;
+    return LYNX_OK;
+}
+
 /* The number of the state in work: of one that is known, or a new one. */
 static lynx_status end_state(lx_grammar *g, uint32_t *number)
 {
@@ -191,8 +207,8 @@ static lynx_status end_state(lx_grammar *g, uint32_t *number)
             *number = g->state_hash[at] - 1;
             return LYNX_OK;
         }
-    LX_REQUIRE(g->state_count < STATES_MAX && g->found_count <= PLACES_MAX - g->place_count,
-               LYNX_ERR_LIMIT);
+    LX_REQUIRE(g->state_count < STATES_MAX, LYNX_ERR_LIMIT);
+    LX_TRY(make_places(g));
     LX_TRY(make_next(g));
     g->states[g->state_count] = (state){g->place_count, g->found_count, g->reaches_end};
     if (g->found_count)
@@ -286,11 +302,10 @@ static lynx_status make(lx_grammar *g, const char *text, size_t size, char *erro
     p->room = LX_CODE_MAX;
     p->code = lx_alloc(g->memory, p->room, sizeof(*p->code));
     g->states = lx_alloc(g->memory, STATES_MAX, sizeof(*g->states));
-    g->places = lx_alloc(g->memory, PLACES_MAX, sizeof(*g->places));
     g->calls = lx_alloc(g->memory, CALLS_MAX, sizeof(*g->calls));
     g->state_hash = lx_alloc(g->memory, HASH_MAX, sizeof(*g->state_hash));
     g->call_hash = lx_alloc(g->memory, 2 * CALLS_MAX, sizeof(*g->call_hash));
-    LX_REQUIRE(p->code && g->states && g->places && g->calls && g->state_hash && g->call_hash,
+    LX_REQUIRE(p->code && g->states && g->calls && g->state_hash && g->call_hash,
                LYNX_ERR_MEMORY);
     LX_TRY(lx_program_read(p, text, size, g->memory, error));
     LX_TRY(lx_program_check_recursion(p, g->memory, error));
@@ -332,7 +347,7 @@ void lx_grammar_destroy(lx_grammar *g)
     lx_free(memory, g->program.code, g->program.room, sizeof(*g->program.code));
     lx_free(memory, g->states, STATES_MAX, sizeof(*g->states));
     lx_free(memory, g->next, g->next_room, sizeof(*g->next));
-    lx_free(memory, g->places, PLACES_MAX, sizeof(*g->places));
+    lx_free(memory, g->places, g->place_room, sizeof(*g->places));
     lx_free(memory, g->calls, CALLS_MAX, sizeof(*g->calls));
     lx_free(memory, g->state_hash, HASH_MAX, sizeof(*g->state_hash));
     lx_free(memory, g->call_hash, 2 * CALLS_MAX, sizeof(*g->call_hash));

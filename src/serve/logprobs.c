@@ -92,6 +92,10 @@ static json_t *chat_shape(const json_t *waiting, size_t count)
     json_t *content = json_array();
     for (size_t i = 0; i < count; i++)
         json_array_append(content, json_array_get(json_array_get(waiting, i), 2));
+    if (json_array_size(content) != count) { /* no memory */
+        json_decref(content);
+        return NULL;
+    }
     return json_pack("{s:o, s:n}", "content", content, "refusal");
 }
 
@@ -120,8 +124,15 @@ static json_t *completion_shape(const json_t *waiting, size_t count)
         json_array_append_new(tops, completion_top(value));
         json_array_append(offsets, json_array_get(row, 1));
     }
-    return json_pack("{s:o, s:o, s:o, s:o}", "tokens", tokens, "token_logprobs", logprobs,
-                     "top_logprobs", tops, "text_offset", offsets);
+    const bool is_whole = json_array_size(tokens) == count &&
+                          json_array_size(logprobs) == count &&
+                          json_array_size(tops) == count && json_array_size(offsets) == count;
+    json_t *shape = json_pack("{s:o, s:o, s:o, s:o}", "tokens", tokens, "token_logprobs",
+                              logprobs, "top_logprobs", tops, "text_offset", offsets);
+    if (is_whole)
+        return shape;
+    json_decref(shape); /* no memory */
+    return NULL;
 }
 
 json_t *lx_logprob_log_take(lx_logprob_log *log, size_t end)

@@ -61,7 +61,7 @@ class Grammars(Options):
                 ask = LICENSE[:600] + "\nDescribe a person as a JSON object, in few words."
                 members = {"max_tokens": 60, "response_format": form, **heat}
                 with self.subTest(members=members):
-                    events = self.node.stream(ask, **members)
+                    events = self.node.stream(ask, lynx={"method": "speculate"}, **members)
                     plain = self.node.ask(ask, lynx={"method": "local"}, **members)
                     choice = plain["choices"][0]
                     self.assertEqual(text_of(events), choice["message"]["content"])
@@ -138,8 +138,8 @@ class Biases(Options):
         for text in (tokens[0], next(t for t in tokens[3:] if re.fullmatch(" ?[A-Za-z]+", t))):
             members = {"max_tokens": 24, "logprobs": 0, "logit_bias": {self.token(text): -100}}
             with self.subTest(banned=text):
-                events = self.node.stream(prompt, COMPLETIONS, lynx={"stream": "optimistic"},
-                                          **members)
+                events = self.node.stream(prompt, COMPLETIONS, lynx={
+                    "stream": "optimistic", "method": "speculate"}, **members)
                 drafts = [e["lynx"]["text"] for e in events
                           if e.get("lynx", {}).get("event") == "draft"]
                 self.assertGreater(len(drafts), 0)

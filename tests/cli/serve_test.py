@@ -162,21 +162,33 @@ class Answers(Pair):
         seeds = {self.node.ask("x", max_tokens=1, temperature=1)["lynx"]["seed"] for _ in range(4)}
         self.assertGreater(len(seeds), 1)
 
-    def test_sixteen_at_once_are_as_each_alone(self):
+    def sixteen_at_once(self, node):
+        """Greedy and seeded, some with what bounds the choice: as each alone. That anchors of all
+        go before residuals is what tests/unit/session/gate_test.c and the simulations hold."""
         bodies = [question(f"{LICENSE[60 * i:60 * i + 200]} Number {i}?", max_tokens=12,
-                           temperature=0.8 * (i % 2), seed=i,
+                           temperature=0.8 * (i % 2), seed=i, logprobs=i % 4 == 0,
+                           response_format={"type": "json_object" if i % 4 == 3 else "text"},
+                           logit_bias={"28": -100} if i % 4 == 1 else {},
                            lynx={"method": "auto" if i % 4 == 3 else "speculate"})
                   for i in range(16)]
+
         def ask(body):
-            status, _, data = self.node.request("POST", CHAT, body, timeout=600)
+            status, _, data = node.request("POST", CHAT, body, timeout=600)
             self.assertEqual(status, 200, data)
             return data["choices"]
         alone = [ask(body) for body in bodies]
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             together = list(pool.map(ask, bodies))
         self.assertEqual(together, alone)
-        metrics = self.node.metrics()
+        metrics = node.metrics()
         self.assertEqual((metrics["lynx_queue_requests"], metrics["lynx_slots_busy"]), (0, 0))
+        self.assertEqual(metrics["lynx_recomputed_total"], 0)
+        return alone
+
+    def test_sixteen_at_once_are_as_each_alone(self):
+        with Node(self.model, "--link-mbps", 500, *self.psk) as prefill, \
+                DecodeNode(self.model, "--prefill", prefill.address, *self.psk) as fast:
+            self.assertEqual(self.sixteen_at_once(self.node), self.sixteen_at_once(fast))
 
     def test_what_else_is_there(self):
         status, _, told = self.node.request("GET", "/v1/models")

@@ -5,6 +5,7 @@
 
 #include "grammar/grammar.h"
 #include "support/cmocka_all.h"
+#include "support/failing_allocator.h"
 
 /* -1: does not fit, 0: fits so far, 1: may end. */
 static int try_text(lx_grammar *g, const char *text)
@@ -245,6 +246,36 @@ static void ambiguous_grammars_are_bounded(void **state)
     lx_grammar_destroy(g);
 }
 
+/* Each allocation fails once, while the grammar is read and while it is followed. */
+static void without_memory_nothing_is_lost(void **state)
+{
+    (void)state;
+    static const char text[] = "root ::= (\"a\"{2,3} [b-d]+ | \"(\" root \")\")+";
+    bool has_done_all = false;
+    for (uint64_t n = 1; !has_done_all; n++) {
+        test_allocator memory;
+        test_allocator_init(&memory);
+        memory.fail_at = n;
+        lx_grammar *g = NULL;
+        char error[LX_GRAMMAR_ERROR_BYTES];
+        lynx_status status =
+            lx_grammar_create(&g, text, strlen(text), &memory.allocator, error);
+        if (status == LYNX_OK) {
+            uint32_t at = LX_GRAMMAR_START;
+            for (int i = 0; i < 3000 && status == LYNX_OK; i++)
+                status = lx_grammar_step(g, at, "(", 1, &at);
+            has_done_all = status == LYNX_OK;
+            /* It can go on when there is memory again. */
+            assert_int_equal(lx_grammar_reset(g), LYNX_OK);
+            assert_int_equal(try_text(g, "(aab)"), 1);
+            lx_grammar_destroy(g);
+        }
+        assert_true(has_done_all || status == LYNX_ERR_MEMORY);
+        assert_int_equal(memory.live_bytes, 0);
+        assert_true(n < 1000);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +288,7 @@ int main(void)
         cmocka_unit_test(mistakes_are_named_with_their_place),
         cmocka_unit_test(hostile_grammars_are_refused),
         cmocka_unit_test(ambiguous_grammars_are_bounded),
+        cmocka_unit_test(without_memory_nothing_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

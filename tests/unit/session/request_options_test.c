@@ -118,6 +118,34 @@ static void what_cannot_travel_is_refused(void **state)
     test_close_pair(&pair);
 }
 
+/* Each allocation of either end fails once: the request is not made, or refused, or made. */
+static void without_memory_nothing_is_lost(void **state)
+{
+    (void)state;
+    for (uint32_t side = 0; side < 2; side++) {
+        bool has_done_all = false;
+        for (uint64_t n = 1; !has_done_all; n++) {
+            test_pair pair;
+            uint32_t index = 0;
+            const lynx_request full = full_request();
+            greet(&pair);
+            test_allocator *memory = side ? &pair.peers[0].memory : &pair.memory;
+            const uint64_t before = memory->calls;
+            memory->fail_at = before + n;
+            if (test_pair_ask(&pair, 0, &full, &index) == LYNX_OK) {
+                test_pair_run(&pair, TEST_TURNS);
+                const uint64_t key = pair.requests[0].key;
+                if (key && lynx_sender_accept(pair.sender, key) == LYNX_OK)
+                    (void)!lynx_sender_token(pair.sender, key, 4, &told);
+                test_pair_run(&pair, TEST_TURNS);
+            }
+            has_done_all = memory->calls < memory->fail_at;
+            test_close_pair(&pair);
+            assert_true(n < 1000);
+        }
+    }
+}
+
 /* ---- a peer that breaks the rules ---------------------------------------------------- */
 
 static lynx_status feed_options(test_pair *pair, uint64_t id, bool has_set)
@@ -211,6 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_asked_for_travels),
         cmocka_unit_test(what_cannot_travel_is_refused),
+        cmocka_unit_test(without_memory_nothing_is_lost),
         cmocka_unit_test(a_sender_refuses_what_does_not_belong_together),
         cmocka_unit_test(a_receiver_gets_the_logprobs_that_it_asked_for),
     };
