@@ -116,7 +116,7 @@ static bool take_escape(reader *r, uint32_t *character)
     static const char names[] = "nrt\\\"[]-^", values[] = "\n\r\t\\\"[]-^";
     const char c = r->at < r->end ? *r->at : '\0';
     const char *found = c ? strchr(names, c) : NULL;
-    r->at++;
+    r->at += r->at < r->end;
     if (found)
         *character = (uint8_t)values[found - names];
     else if (c == 'x' || c == 'u' || c == 'U')

@@ -179,6 +179,8 @@ static void mistakes_are_named_with_their_place(void **state)
     refuse("root ::= [z-a]", "backwards");
     refuse("root ::= []", "empty class");
     refuse("root ::= \"\\q\"", "unknown escape");
+    refuse("root ::= \"\\", "unknown escape");
+    refuse("root ::= [\\", "unknown escape");
     refuse("root ::= \"\\u12\"", "4 hexadecimal digits");
     refuse("root ::= \"\\U00110000\"", "no such character");
     refuse("root ::= \"a\"{3,1}", "backwards");
