@@ -52,9 +52,10 @@ class Options(Case):
 
 class Grammars(Options):
     def test_json_whatever_is_withdrawn(self):
-        """Greedy and seeded answers parse, and are those of plain decoding, although drafts were
-        withdrawn: the grammar's state follows the valid tokens."""
-        drafted = accepted = whole = 0
+        """Greedy and seeded answers parse, and are those of plain decoding, whether drafts stood or
+        were withdrawn: the grammar's state follows the valid tokens. (How many fall depends on the
+        pace of the machine; tests/unit/runtime/choices_test.c sees to it that some do.)"""
+        drafted = whole = 0
         for form, seeds in (({"type": "json_object"}, (None, 1)), (schema(PERSON), (None, 3, 4))):
             for seed in seeds:
                 heat = {} if seed is None else {"temperature": 1, "seed": seed}
@@ -68,13 +69,11 @@ class Grammars(Options):
                     self.assertTrue(text_of(events).startswith("{"))
                     end = end_of(events)
                     drafted += end["lynx"]["drafted"]
-                    accepted += end["lynx"]["accepted"]
                     if end["choices"][0]["finish_reason"] == "stop":
                         whole += 1
                         self.check(json.loads(text_of(events)), form)
         self.assertGreaterEqual(whole, 3)
-        self.assertGreater(accepted, 0)
-        self.assertGreater(drafted, accepted)
+        self.assertGreater(drafted, 0)
 
     def check(self, value, form):
         self.assertIsInstance(value, dict)
