@@ -106,6 +106,7 @@ typedef struct excerpt {
     uint32_t text, prompt;
     const lynx_token *tokens;
     uint32_t count;
+    uint64_t digest;
 } excerpt;
 
 /* Called with the logits of each position behind a prompt. */
@@ -201,7 +202,7 @@ static lynx_status evaluate_method(evaluation *v, const excerpt *x, const eval_m
                                    eval_sample *sample)
 {
     eval_damage damage = {0};
-    comparison c = {.sample = {.text = x->text, .prompt = x->prompt},
+    comparison c = {.sample = {.text = x->text, .prompt = x->prompt, .digest = x->digest},
                     .text = x->tokens + x->count,
                     .is_prefix = true};
     lynx_status status = eval_cache_load(&v->cache, m, &damage);
@@ -230,7 +231,7 @@ static int evaluate_excerpt(evaluation *v, const excerpt *x)
     bool has_reference = false;
     for (uint32_t i = 0; i < v->row_count; i++) {
         eval_sample sample;
-        if (eval_row_has(&v->rows[i], x->text, x->prompt))
+        if (eval_row_has(&v->rows[i], x->text, x->prompt, x->digest))
             continue;
         lynx_status status = has_reference ? LYNX_OK : make_reference(v, x);
         has_reference = true;
@@ -266,6 +267,15 @@ static lynx_status has_start_token(evaluation *v, bool *has)
     return LYNX_OK;
 }
 
+/* FNV-1a, in 63 bits: a number of JSON has a sign. */
+static uint64_t digest_of(const lynx_token *tokens, uint32_t count)
+{
+    uint64_t digest = 14695981039346656037u;
+    for (uint32_t i = 0; i < count; i++)
+        digest = (digest ^ (uint32_t)tokens[i]) * 1099511628211u;
+    return digest >> 1;
+}
+
 /* Prompts of equal length, evenly spaced, each with the start token before it. */
 static int evaluate_tokens(evaluation *v, uint32_t text, const lynx_token *tokens,
                            uint32_t count, bool has_start)
@@ -282,7 +292,8 @@ static int evaluate_tokens(evaluation *v, uint32_t text, const lynx_token *token
         memcpy(part, tokens + begin, (size_t)(length + behind) * sizeof(*part));
         if (has_start)
             part[0] = tokens[0];
-        code = evaluate_excerpt(v, &(excerpt){text, i, part, length});
+        code = evaluate_excerpt(v, &(excerpt){text, i, part, length,
+                                              digest_of(part, length + behind)});
     }
     free(part);
     return code;

@@ -125,6 +125,7 @@ double eval_attention_vnmse(const eval_attention *a);
 typedef struct eval_sample {
     uint32_t text; /* index of its document */
     uint32_t prompt;
+    uint64_t digest; /* of the prompt's tokens and those behind it */
     uint32_t positions, top1;
     double bits, kl, loss, loss_f16; /* the last three are sums over positions, in nats */
     uint32_t accepted;               /* of EVAL_DRAFT */
@@ -138,7 +139,8 @@ typedef struct eval_row {
 } eval_row;
 
 lynx_status eval_row_add(eval_row *row, const eval_sample *sample);
-bool eval_row_has(const eval_row *row, uint32_t text, uint32_t prompt);
+/* Whether there is a sample of the prompt; one of other tokens (the text has changed) goes. */
+bool eval_row_has(eval_row *row, uint32_t text, uint32_t prompt, uint64_t digest);
 
 /* A figure and its 95 % interval (bootstrap over documents). */
 typedef struct eval_figure {

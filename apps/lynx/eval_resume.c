@@ -20,26 +20,29 @@ static json_t *setting_json(const eval_setting *s)
 
 static json_t *sample_json(const char *text, const eval_method *m, const eval_sample *s)
 {
-    return json_pack("{s:s,s:i,s:s,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "text", text,
-                     "prompt", (int)s->prompt, "codec", m->name, "planes", (int)m->planes,
-                     "positions", (int)s->positions, "top1", (int)s->top1, "accepted",
-                     (int)s->accepted, "bits", s->bits, "kl", s->kl, "loss", s->loss,
-                     "loss_f16", s->loss_f16, "vnmse_k", s->vnmse_k, "vnmse_v", s->vnmse_v,
-                     "vnmse_attention", s->vnmse_attention);
+    return json_pack("{s:s,s:i,s:I,s:s,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "text",
+                     text, "prompt", (int)s->prompt, "digest", (json_int_t)s->digest, "codec",
+                     m->name, "planes", (int)m->planes, "positions", (int)s->positions, "top1",
+                     (int)s->top1, "accepted", (int)s->accepted, "bits", s->bits, "kl", s->kl,
+                     "loss", s->loss, "loss_f16", s->loss_f16, "vnmse_k", s->vnmse_k, "vnmse_v",
+                     s->vnmse_v, "vnmse_attention", s->vnmse_attention);
 }
 
 static bool read_sample(json_t *object, const char **text, const char **codec, int *planes,
                         eval_sample *s)
 {
     int prompt, positions, top1, accepted;
-    if (json_unpack(object, "{s:s,s:i,s:s,s:i,s:i,s:i,s:i,s:F,s:F,s:F,s:F,s:F,s:F,s:F}", "text",
-                    text, "prompt", &prompt, "codec", codec, "planes", planes, "positions",
-                    &positions, "top1", &top1, "accepted", &accepted, "bits", &s->bits, "kl",
-                    &s->kl, "loss", &s->loss, "loss_f16", &s->loss_f16, "vnmse_k", &s->vnmse_k,
-                    "vnmse_v", &s->vnmse_v, "vnmse_attention", &s->vnmse_attention) != 0 ||
+    json_int_t digest;
+    if (json_unpack(object, "{s:s,s:i,s:I,s:s,s:i,s:i,s:i,s:i,s:F,s:F,s:F,s:F,s:F,s:F,s:F}",
+                    "text", text, "prompt", &prompt, "digest", &digest, "codec", codec,
+                    "planes", planes, "positions", &positions, "top1", &top1, "accepted",
+                    &accepted, "bits", &s->bits, "kl", &s->kl, "loss", &s->loss, "loss_f16",
+                    &s->loss_f16, "vnmse_k", &s->vnmse_k, "vnmse_v", &s->vnmse_v,
+                    "vnmse_attention", &s->vnmse_attention) != 0 ||
         prompt < 0 || positions <= 0 || top1 < 0 || accepted < 0)
         return false;
     s->prompt = (uint32_t)prompt;
+    s->digest = (uint64_t)digest;
     s->positions = (uint32_t)positions;
     s->top1 = (uint32_t)top1;
     s->accepted = (uint32_t)accepted;
@@ -60,7 +63,7 @@ static lynx_status take_sample(json_t *object, char *const texts[], uint32_t tex
     for (uint32_t i = 0; i < count && sample.text < text_count; i++)
         if (strcmp(rows[i].method->name, codec) == 0 &&
             rows[i].method->planes == (uint32_t)planes &&
-            !eval_row_has(&rows[i], sample.text, sample.prompt))
+            !eval_row_has(&rows[i], sample.text, sample.prompt, sample.digest))
             return eval_row_add(&rows[i], &sample);
     return LYNX_OK;
 }

@@ -22,12 +22,20 @@ lynx_status eval_row_add(eval_row *row, const eval_sample *sample)
     return LYNX_OK;
 }
 
-bool eval_row_has(const eval_row *row, uint32_t text, uint32_t prompt)
+bool eval_row_has(eval_row *row, uint32_t text, uint32_t prompt, uint64_t digest)
 {
-    for (uint32_t i = 0; i < row->count; i++)
-        if (row->samples[i].text == text && row->samples[i].prompt == prompt)
-            return true;
-    return false;
+    bool has = false;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < row->count; i++) {
+        const eval_sample one = row->samples[i];
+        const bool is_same = one.text == text && one.prompt == prompt;
+        if (is_same && one.digest != digest)
+            continue;
+        has = has || is_same;
+        row->samples[kept++] = one;
+    }
+    row->count = kept;
+    return has;
 }
 
 /* ---- intervals ----------------------------------------------------------------------- */

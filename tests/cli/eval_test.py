@@ -91,6 +91,15 @@ class Eval(Case):
             path.write_text("\n".join(changed) + "\n")
             for row in self.rows(*options, "--codec", "int4,int8", TEXT):
                 self.assertEqual(row["accepted_mean"], 7)
+            # A text that has changed is measured, whatever is kept of the old one.
+            other = pathlib.Path(folder) / "text"
+            other.write_text(TEXT.read_text())
+            old = self.rows("--resume", path.with_name("more"), "--codec", "int8", other)
+            other.write_text(TEXT.read_text()[200:] + TEXT.read_text()[:200])
+            new = self.rows("--resume", path.with_name("more"), "--codec", "int8", other)
+            self.assertEqual((new[0]["prompts"], old[0]["prompts"]), (1, 1))
+            self.assertNotEqual(new[0]["perplexity_f16"], old[0]["perplexity_f16"])
+            self.assertEqual(len(path.with_name("more").read_text().splitlines()), 3)
             done = run("lynx eval", *self.small, *options, "--positions", 9, TEXT)
             self.assert_usage(done, "lynx eval", "samples", "--positions", "another file")
             path.write_text("nonsense\n")
