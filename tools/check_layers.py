@@ -18,10 +18,11 @@ PUBLIC = ROOT / "include"
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 SUFFIXES = {".c", ".h", ".cu", ".cuh", ".inc"}
 PUBLIC_OF_BASE = {"export", "limits", "memory", "status", "version"}
-PUBLIC_OF = {"keys": "link", "tls": "link", "source": "store"}
+PUBLIC_OF = {"keys": "link", "tls": "link", "place": "store", "source": "store",
+             "keep": "runtime"}
 
 # What only some modules may know.
-KNOWS_SYSTEM = {"link", "runtime", "cuda", "llama", "serve", "slots"}
+KNOWS_SYSTEM = {"link", "runtime", "cuda", "llama", "serve", "slots", "store"}
 FOREIGN = {"llama.h": {"llama"}, "gguf.h": {"llama"}, "uv.h": {"runtime"},
            "xxhash.h": {"base", "llama"}, "xxh_x86dispatch.h": {"base"},
            "immintrin.h": {"codec"}, "microhttpd.h": {"serve"}, "jansson.h": {"serve"}}
@@ -71,7 +72,7 @@ def check_private(path, here, name):
 
 def check_system(path, here, name):
     if name.startswith("openssl/"):
-        if here != "link":
+        if here not in {"link", "store"}:
             complain(path, f"{here} may not include <{name}>")
     elif name in FOREIGN:
         if here not in FOREIGN[name]:
