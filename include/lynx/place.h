@@ -8,7 +8,7 @@
  * was opened stays as it was. What a place cannot do it leaves NULL.
  *
  * Threads: all operations may be called from several threads at once; one object is used by
- * one thread at a time. They may block until cancel().
+ * one thread at a time, but for cancel. They may block.
  *
  * Errors: 'text' (>= LYNX_PLACE_TEXT_MAX bytes) gets one sentence that says what to do. It
  * names no secret: no password, key, or query of a URL.
@@ -51,7 +51,7 @@ typedef struct lynx_range {
 typedef struct lynx_place_entry {
     const char *name;
     uint64_t size;
-    int64_t used_at; /* seconds since 1970: last use, or when it was written */
+    int64_t used_ns; /* since 1970: last use, or when it was written */
 } lynx_place_entry;
 
 /* False ends the list. May not call the place. */
@@ -92,8 +92,9 @@ typedef struct lynx_place_ops {
     /* Remove what writers that died left behind. */
     lynx_status (*sweep)(lynx_place *place, char *text, size_t text_size);
 
-    /* Operations under way and later ones return LYNX_ERR_CANCELLED soon. */
-    void (*cancel)(lynx_place *place);
+    /* From any thread: reads of 'object', under way and later, return LYNX_ERR_CANCELLED soon.
+     * NULL: every operation of the place does. */
+    void (*cancel)(lynx_place *place, lynx_object *object);
 } lynx_place_ops;
 
 /* First member of every place. */
@@ -116,6 +117,11 @@ LYNX_API bool lynx_place_name_is_legal(const char *name);
  */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_place_folder(lynx_place **place, const char *path,
                                                        const lynx_allocator *memory);
+
+/* Files of this machine: names are their paths, whatever stands in them. For cache files that
+ * people gave names to; it has no lists and no locks. Returns LYNX_OK or LYNX_ERR_MEMORY. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_place_files(lynx_place **place,
+                                                      const lynx_allocator *memory);
 
 #ifdef __cplusplus
 }

@@ -134,7 +134,7 @@ typedef struct lynx_segment_options {
     size_t struct_size;
     const lynx_model *model; /* borrowed until destroy */
     lynx_codec_spec spec;
-    const lynx_token *tokens; /* all tokens of the prompt up to 'end_token'; borrowed */
+    const lynx_token *tokens; /* all of the prompt up to 'end_token'; borrowed until destroy */
     uint32_t first_token;     /* on a page boundary */
     uint32_t end_token;
     const uint8_t *key; /* LYNX_STORE_KEY_BYTES, read in create; NULL: not encrypted */
@@ -255,7 +255,7 @@ typedef struct lynx_store_entry {
     uint32_t tokens_here; /* of its prefix; tokens_here == token_count: all of it */
     uint64_t bytes;       /* of its segments, shared ones included */
     uint32_t segment_count;
-    int64_t used_at;
+    int64_t used_ns; /* since 1970 */
 } lynx_store_entry;
 
 /* False ends the list. */
@@ -290,9 +290,9 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_store_remove(lynx_store *store, const 
                                                        lynx_store_removed *removed, char *text,
                                                        size_t text_size);
 
-/* Remove what writers that died left behind, what cannot be read, and the least recently used
- * segments until 'limit_bytes' (0: the store's limit) hold; with 'only_documents' also segments
- * that no document needs. */
+/* Remove what writers that died left behind, and the least recently used segments until
+ * 'limit_bytes' (0: the store's limit) hold; with 'only_documents' also segments that no
+ * document needs. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_store_collect(lynx_store *store, uint64_t limit_bytes,
                                                         bool only_documents,
                                                         lynx_store_removed *removed, char *text,

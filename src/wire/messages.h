@@ -46,6 +46,7 @@ enum {
     LX_ACK_ENTRY_BYTES = 8,     /* of ACK and AGAIN */
     LX_ACK_ENTRIES_MAX = 256,
     LX_SHAPE_BYTES = 52, /* of one layer, in the digest of HELLO */
+    LX_SPEC_BYTES = 28,  /* of a codec's specification */
     /* The LYNX_REQUEST_... of lynx/session.h; checked there. */
     LX_REQUEST_FLAGS_KNOWN = 31,
     LX_REQUEST_CARRY_ON = 16,
@@ -125,6 +126,14 @@ typedef struct lx_flow_message {
 
 /* Bytes that stand for a layer in the digest of HELLO. */
 void lx_shape_encode(const lynx_shape *shape, uint32_t layer, uint8_t bytes[LX_SHAPE_BYTES]);
+
+/* The inverse. Whether the fields fit together is lynx_shape_check()'s affair. */
+lynx_status lx_shape_decode(lx_reader *reader, lynx_layer_shape *layer);
+
+/* The 28 bytes of a codec's specification, in REQUEST and in stored headers. Whether the fields
+ * fit together is lynx_codec_spec_check()'s affair. */
+void lx_spec_encode(lx_writer *writer, const lynx_codec_spec *spec);
+lynx_status lx_spec_decode(lx_reader *reader, lynx_codec_spec *spec);
 
 void lx_hello_encode(lx_writer *writer, const lx_hello *hello);
 lynx_status lx_hello_decode(lynx_bytes payload, lx_hello *hello);

@@ -18,6 +18,23 @@ void lx_shape_encode(const lynx_shape *shape, uint32_t layer, uint8_t bytes[LX_S
     }
 }
 
+lynx_status lx_shape_decode(lx_reader *reader, lynx_layer_shape *layer)
+{
+    layer->window_tokens = lx_read_u32(reader);
+    for (uint32_t side = 0; side < 2; side++) {
+        lynx_side_shape *s = &layer->sides[side];
+        s->channels = lx_read_u32(reader);
+        s->head_channels = lx_read_u32(reader);
+        const uint32_t pairing = lx_read_u32(reader);
+        s->rope.dims = lx_read_u32(reader);
+        s->rope.base = lx_read_f32(reader);
+        s->rope.scale = lx_read_f32(reader);
+        LX_REQUIRE(pairing <= LYNX_ROPE_HALVES, LYNX_ERR_PROTOCOL);
+        s->rope.pairing = (lynx_rope_pairing)pairing;
+    }
+    return reader->ran_out ? LYNX_ERR_PROTOCOL : LYNX_OK;
+}
+
 void lx_hello_encode(lx_writer *writer, const lx_hello *hello)
 {
     lx_write_u8(writer, hello->role);

@@ -5,7 +5,7 @@
 /* Bits of a specification's third byte. */
 enum { SPEC_WIDE = 1, SPEC_SPREAD = 2 };
 
-static void encode_spec(lx_writer *writer, const lynx_codec_spec *spec)
+void lx_spec_encode(lx_writer *writer, const lynx_codec_spec *spec)
 {
     lx_write_u8(writer, (uint8_t)spec->profile);
     lx_write_u8(writer, spec->chunk_tokens);
@@ -18,7 +18,7 @@ static void encode_spec(lx_writer *writer, const lynx_codec_spec *spec)
     lx_write_bytes(writer, spec->plane_bits, sizeof(spec->plane_bits));
 }
 
-static lynx_status decode_spec(lx_reader *reader, lynx_codec_spec *spec)
+lynx_status lx_spec_decode(lx_reader *reader, lynx_codec_spec *spec)
 {
     const uint8_t profile = lx_read_u8(reader);
     spec->chunk_tokens = lx_read_u8(reader);
@@ -73,7 +73,7 @@ bool lx_request_flags_agree(uint32_t flags)
 
 void lx_request_encode(lx_writer *writer, const lx_request_message *request)
 {
-    encode_spec(writer, &request->spec);
+    lx_spec_encode(writer, &request->spec);
     encode_sampling(writer, &request->sampling);
     lx_write_u32(writer, request->flags);
     lx_write_u32(writer, request->answer_tokens);
@@ -86,7 +86,7 @@ lynx_status lx_request_decode(lynx_bytes payload, lx_request_message *request)
 {
     lx_reader reader = lx_reader_of(payload.data, payload.size);
     lx_request_message r = {0};
-    LX_TRY(decode_spec(&reader, &r.spec));
+    LX_TRY(lx_spec_decode(&reader, &r.spec));
     decode_sampling(&reader, &r.sampling);
     r.flags = lx_read_u32(&reader);
     r.answer_tokens = lx_read_u32(&reader);

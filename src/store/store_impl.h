@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store_impl.h - a store, and what its files share.
+ *
+ *     store.c            the longest stored prefix; putting segments away
+ *     store_documents.c  texts under names, lists
+ *     store_collect.c    eviction, removal, the check of everything
+ */
+#ifndef LX_STORE_STORE_IMPL_H
+#define LX_STORE_STORE_IMPL_H
+
+#include "store/part.h"
+#include "store/store_names.h"
+
+struct lynx_store {
+    const lynx_allocator *memory;
+    lynx_place *place;
+    uint64_t limit_bytes;
+    const uint8_t *key; /* 'key_bytes', or NULL */
+    uint8_t key_bytes[LX_KEY_BYTES];
+};
+
+/* Segments of one prompt, from its beginning, open. */
+typedef struct lx_chain {
+    lx_part *parts;
+    size_t count, room;
+    uint32_t tokens; /* that they cover */
+    uint64_t bytes;
+} lx_chain;
+
+/* The longest chain of segments that are here and right. On failure nothing is to be closed. */
+lynx_status lx_store_chain(lynx_store *store, const lynx_stored_model *model,
+                           const lynx_token *tokens, uint32_t count, lx_chain *chain,
+                           lx_text text);
+void lx_chain_close(const lynx_store *store, lx_chain *chain);
+
+/* Remove the least recently used segments until 'limit_bytes' hold. */
+lynx_status lx_store_evict(lynx_store *store, uint64_t limit_bytes, lynx_store_removed *removed,
+                           lx_text text);
+
+/* lx_explain with the text of a status that nobody has explained yet. */
+lynx_status lx_explain_plainly(lx_text text, lynx_status status);
+
+#endif
