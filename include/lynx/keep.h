@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * keep.h - put the cache of a prompt into a store or a file while an engine computes it.
+ * keep.h - put the cache of a prompt into a store or a file.
  *
  * Threads: the calling thread, which is the engine's.
  */
@@ -21,10 +21,15 @@ typedef struct lynx_keep_options {
     lynx_codec_spec spec; /* no raw tokens at the end. Default "range" */
     const char *kernels;  /* of the codec; NULL = the fastest */
     const lynx_token *tokens;
-    uint32_t token_count;            /* at most the engine's context */
-    lynx_store *store;               /* exactly one of 'store' and 'path' */
-    const char *path;                /* of a cache file, which is made or replaced */
-    const uint8_t *key;              /* for 'path'; a store has its own */
+    uint32_t token_count;
+    /* The engine's cache holds these tokens, and perhaps more behind them: nothing is computed.
+     * Default false */
+    bool is_computed;
+    /* Exactly one of them: a store, or the path of a cache file, which is made or replaced when
+     * the cache is whole. */
+    lynx_store *store;
+    const char *path;
+    const uint8_t *key; /* for 'path', LYNX_STORE_KEY_BYTES or NULL; a store has its own */
     lynx_prefill_progress *progress; /* may be NULL */
     void *user;
     const lynx_allocator *memory;
@@ -33,20 +38,23 @@ typedef struct lynx_keep_options {
 LYNX_API void lynx_keep_options_init(lynx_keep_options *options);
 
 typedef struct lynx_keep_result {
-    uint32_t loaded_tokens;    /* came from the store */
-    uint32_t prefilled_tokens; /* were computed */
+    uint32_t stored_tokens;   /* were in the store already */
+    uint32_t computed_tokens; /* went through the model */
     uint32_t segments_written;
     uint64_t bytes_written;
-    uint64_t prefill_ns, encode_ns, write_ns;
+    uint64_t compute_ns, load_ns, write_ns; /* write_ns: encoding, too */
 } lynx_keep_result;
 
 /*
- * Compute what is missing of the prompt, encode its pages and store them. What the store has of
- * the prompt is put into the engine's cache in full precision and not computed; where that
- * cannot be read the whole prompt is computed. The engine holds the whole prompt afterwards.
+ * Compute what is missing of the prompt, encode its pages and store them, segment by segment
+ * while the engine computes. What the store has of the prompt is loaded in full precision and
+ * not computed; when it cannot be read, the whole prompt is computed. Memory: one segment,
+ * which in a file is the whole prompt.
  *
- * LYNX_ERR_ARGUMENT, LYNX_ERR_CANCELLED (progress said so), LYNX_ERR_ENGINE, LYNX_ERR_LIMIT,
- * LYNX_ERR_SYSTEM, LYNX_ERR_MEMORY; 'text' (LYNX_TEXT_MAX bytes) gets one sentence.
+ * LYNX_ERR_ARGUMENT, LYNX_ERR_CANCELLED (progress said so), LYNX_ERR_ENGINE, LYNX_ERR_LIMIT (no
+ * room, or longer than the engine's context), LYNX_ERR_SYSTEM, LYNX_ERR_DENIED or
+ * LYNX_ERR_MEMORY; 'text' (LYNX_TEXT_MAX bytes) gets one sentence. Segments that are whole stay
+ * in the store. The engine's cache is undefined then.
  */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_keep(const lynx_keep_options *options,
                                                lynx_keep_result *result, char *text);

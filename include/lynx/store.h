@@ -195,6 +195,9 @@ LYNX_API void lynx_store_destroy(lynx_store *store);
 /* The place of the store. */
 LYNX_API lynx_place *lynx_store_place(const lynx_store *store);
 
+/* Its key, LYNX_STORE_KEY_BYTES, or NULL; borrowed. */
+LYNX_API const uint8_t *lynx_store_key(const lynx_store *store);
+
 /* Where segments of a store end: the first of 1, 2, 4, 8, 12, 16 ... page columns that lies
  * above 'token', cut at 'count' tokens. */
 LYNX_API uint32_t lynx_store_cut(uint32_t page_tokens, uint32_t token, uint32_t count);

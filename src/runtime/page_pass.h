@@ -9,6 +9,7 @@
 #include "lynx/codec.h"
 #include "lynx/engine.h"
 #include "lynx/memory.h"
+#include "lynx/source.h"
 
 /* A codec fitted to a model, and room for the planes of its largest page. */
 typedef struct lx_page_pass {
@@ -35,6 +36,11 @@ lynx_status lx_page_encode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_
 /* Decode 'planes' into page 'id' of the engine's cache. */
 lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
                            const lynx_bytes *planes, uint32_t plane_count);
+
+/* Decode every page that 'source' gives, in full precision, into the engine's cache, which has
+ * room for its prefix (reserve). commit_pages is the caller's. Takes memory for the planes of
+ * the prefix but the last. */
+lynx_status lx_page_load(lx_page_pass *pass, lynx_source *source);
 
 /* Called before a page; false ends the pass with LYNX_ERR_CANCELLED. */
 typedef bool lx_page_pass_goes_on(void *user);

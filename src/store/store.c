@@ -67,6 +67,11 @@ lynx_place *lynx_store_place(const lynx_store *store)
     return store->place;
 }
 
+const uint8_t *lynx_store_key(const lynx_store *store)
+{
+    return store->key;
+}
+
 /* ---- chains -------------------------------------------------------------------------- */
 
 void lx_chain_close(const lynx_store *s, lx_chain *chain)
