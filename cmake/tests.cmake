@@ -52,7 +52,7 @@ target_compile_definitions(
   test_support PUBLIC _GNU_SOURCE LYNX_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
                       LYNX_BINARY_DIR="${CMAKE_BINARY_DIR}")
 set(TOOL_SUPPORT ${PURE_SUPPORT}) # without cmocka
-list(FILTER TOOL_SUPPORT EXCLUDE REGEX "test_keys")
+list(FILTER TOOL_SUPPORT EXCLUDE REGEX "test_keys|store_bed")
 
 file(GLOB_RECURSE TEST_SOURCES CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} tests/*_test.c)
 foreach(source ${TEST_SOURCES})

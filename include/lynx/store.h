@@ -108,10 +108,10 @@ LYNX_API lynx_segment_info lynx_cache_file_segment(const lynx_cache_file *file, 
 LYNX_API uint64_t lynx_cache_file_tail(const lynx_cache_file *file);
 
 /*
- * A source for the longest prefix of 'tokens' that the file has, at a page boundary or at the
- * end of one of its segments. LYNX_OK with '*source' NULL: nothing in common, or too little.
- * LYNX_ERR_MODEL: the file is of another model than 'model'. Where the file is cut off, next()
- * says so after all planes that are there.
+ * A source for the longest prefix of 'tokens', but not all of them, that the file has, at a
+ * page boundary or at the end of one of its segments. LYNX_OK with '*source' NULL: nothing in
+ * common, or too little. LYNX_ERR_MODEL: the file is of another model than 'model'. Where the
+ * file is cut off, next() says so after all planes that are there.
  */
 LYNX_API LYNX_MUST_CHECK lynx_status
 lynx_cache_file_source(lynx_cache_file *file, const lynx_model *model, const lynx_token *tokens,
@@ -203,8 +203,8 @@ LYNX_API const uint8_t *lynx_store_key(const lynx_store *store);
 LYNX_API uint32_t lynx_store_cut(uint32_t page_tokens, uint32_t token, uint32_t count);
 
 /*
- * A source for the longest stored prefix of 'tokens', and note its use. LYNX_OK with '*source'
- * NULL: nothing of it is here. Broken segments count as missing.
+ * A source for the longest stored prefix of 'tokens', but not all of them, and note its use.
+ * LYNX_OK with '*source' NULL: nothing of it is here. Broken segments count as missing.
  */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_store_find(lynx_store *store, const lynx_model *model,
                                                      const lynx_codec_spec *spec,

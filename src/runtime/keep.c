@@ -199,7 +199,7 @@ static lynx_status load_prefix(keep *k, uint32_t *tokens)
     if (!source)
         return LYNX_OK;
     const uint32_t found = source->ops->prefix(source)->token_count;
-    const lynx_status status = found < o->token_count ? load(k, source, found) : LYNX_OK;
+    const lynx_status status = load(k, source, found);
     lynx_source_destroy(source);
     k->result->load_ns = lynx_clock_now() - start;
     if (status == LYNX_ERR_MEMORY || status == LYNX_ERR_ENGINE)
@@ -221,16 +221,15 @@ static lynx_status keep_prompt(keep *k)
 {
     const lynx_keep_options *o = k->options;
     uint32_t stored = 0;
-    if (o->is_computed) {
-        if (o->store)
-            LX_TRY(lynx_store_length(o->store, k->model, &o->spec, o->tokens, o->token_count,
-                                     &stored, k->text, LYNX_TEXT_MAX));
-    } else if (o->store) {
-        LX_TRY(load_prefix(k, &stored));
-    }
+    if (o->store)
+        LX_TRY(lynx_store_length(o->store, k->model, &o->spec, o->tokens, o->token_count,
+                                 &stored, k->text, LYNX_TEXT_MAX));
     k->result->stored_tokens = stored;
     if (stored == o->token_count)
         return LYNX_OK;
+    if (!o->is_computed && stored > 0)
+        LX_TRY(load_prefix(k, &stored));
+    k->result->stored_tokens = stored;
     k->written = cut_before(k, stored);
     if (o->is_computed)
         return write_segments(k, o->token_count);

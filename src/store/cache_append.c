@@ -33,7 +33,7 @@ static lynx_status explain(const append *a, const char *what)
                                    ? LYNX_ERR_LIMIT
                                : error == EACCES ? LYNX_ERR_DENIED
                                                  : LYNX_ERR_SYSTEM;
-    return lx_explain(a->text, status, "cannot %s '%s': %s", what, a->path, strerror(error));
+    return lx_tell(a->text, status, "cannot %s '%s': %s", what, a->path, strerror(error));
 }
 
 static bool put(int descriptor, lynx_bytes bytes, uint64_t offset)
@@ -79,18 +79,18 @@ static lynx_status find_end(append *a, lynx_place *place, const lynx_segment *se
     LX_TRY(lynx_cache_file_open(&file, place, a->path, lx_segment_key(segment), next->memory,
                                 a->text.data, a->text.size));
     if (!file)
-        return lx_explain(a->text, LYNX_ERR_STATE, "'%s' went away meanwhile", a->path);
+        return lx_tell(a->text, LYNX_ERR_STATE, "'%s' went away meanwhile", a->path);
     const lynx_stored_model *model = lynx_cache_file_model(file);
     lynx_status status = LYNX_OK;
     if (!lx_models_agree(model, &next->model))
-        status = lx_explain(a->text, LYNX_ERR_MODEL, "'%s' is of another model or codec (%s)",
-                            a->path, model->name);
+        status = lx_tell(a->text, LYNX_ERR_MODEL, "'%s' is of another model or codec (%s)",
+                         a->path, model->name);
     else if (file->parts[0].object->size < file->end)
-        status = lx_explain(a->text, LYNX_ERR_STATE,
-                            "'%s' is cut off: nothing can be appended to it", a->path);
+        status = lx_tell(a->text, LYNX_ERR_STATE,
+                         "'%s' is cut off: nothing can be appended to it", a->path);
     else if (!lx_cache_file_goes_on(file, next))
-        status = lx_explain(a->text, LYNX_ERR_STATE,
-                            "the tokens do not go on from those of '%s'", a->path);
+        status = lx_tell(a->text, LYNX_ERR_STATE, "the tokens do not go on from those of '%s'",
+                         a->path);
     a->end = file->end;
     a->old_size = file->object->size;
     lynx_cache_file_close(file);
@@ -118,8 +118,7 @@ lynx_status lynx_cache_file_append(const char *path, lynx_segment *segment, char
     if (status == LYNX_OK)
         status = lynx_place_files(&place, lx_segment_header(segment)->memory);
     if (status != LYNX_OK)
-        return lx_explain(a.text, status, "cannot write '%s': %s", path,
-                          lynx_status_text(status));
+        return lx_tell(a.text, status, "cannot write '%s': %s", path, lynx_status_text(status));
     a.descriptor = open(path, O_RDWR | O_CLOEXEC);
     if (a.descriptor >= 0)
         status = append_to_file(&a, place, segment, parts, count);

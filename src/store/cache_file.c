@@ -80,7 +80,7 @@ static lynx_status read_first(lynx_cache_file *f, const char *name, lx_text text
         lx_part_read(&part, f->place, f->object, name, 0, f->key, f->memory, text);
     if (status != LYNX_OK) {
         const char *why = lx_front_why(status);
-        return why ? lx_explain(text, status, "cannot use '%s': %s", name, why) : status;
+        return why ? lx_tell(text, status, "cannot use '%s': %s", name, why) : status;
     }
     return take_part(f, &part);
 }
@@ -97,8 +97,8 @@ static lynx_status read_further(lynx_cache_file *f, const char *name, bool *is_l
         return LYNX_OK;
     if (status != LYNX_OK) {
         const char *why = lx_front_why(status);
-        return why ? lx_explain(text, status, "cannot use '%s' from byte %" PRIu64 " on: %s",
-                                name, f->end, why)
+        return why ? lx_tell(text, status, "cannot use '%s' from byte %" PRIu64 " on: %s", name,
+                             f->end, why)
                    : status;
     }
     if (lx_part_missing(&part) > 0) {
@@ -108,10 +108,10 @@ static lynx_status read_further(lynx_cache_file *f, const char *name, bool *is_l
     }
     if (!lx_cache_file_goes_on(f, &part.front.header)) {
         lx_part_fini(&part);
-        return lx_explain(text, LYNX_ERR_PROTOCOL,
-                          "cannot use '%s': the segment at byte %" PRIu64
-                          " does not go on from the one before it",
-                          name, f->end);
+        return lx_tell(text, LYNX_ERR_PROTOCOL,
+                       "cannot use '%s': the segment at byte %" PRIu64
+                       " does not go on from the one before it",
+                       name, f->end);
     }
     return take_part(f, &part);
 }
@@ -132,8 +132,8 @@ static lynx_status check_names(const lynx_cache_file *f, const char *name, lx_te
         lx_prefix_fini(&prefix);
         LX_TRY(status);
         if (memcmp(right, h->name, sizeof(right)) != 0)
-            return lx_explain(text, LYNX_ERR_PROTOCOL,
-                              "cannot use '%s': a segment is named for other tokens", name);
+            return lx_tell(text, LYNX_ERR_PROTOCOL,
+                           "cannot use '%s': a segment is named for other tokens", name);
     }
     return LYNX_OK;
 }
@@ -161,7 +161,7 @@ lynx_status lynx_cache_file_open(lynx_cache_file **file, lynx_place *place, cons
     lynx_cache_file *f = lx_alloc_zeroed(memory, 1, sizeof(*f));
     if (!f) {
         place->ops->close(place, object);
-        return lx_explain(said, LYNX_ERR_MEMORY, "%s", lynx_status_text(LYNX_ERR_MEMORY));
+        return lx_tell(said, LYNX_ERR_MEMORY, "%s", lynx_status_text(LYNX_ERR_MEMORY));
     }
     f->memory = memory;
     f->place = place;
@@ -236,13 +236,14 @@ lynx_status lynx_cache_file_source(lynx_cache_file *f, const lynx_model *model,
     uint32_t same = 0;
     *source = NULL;
     if (!is_of_model(lynx_cache_file_model(f), model))
-        return lx_explain(said, LYNX_ERR_MODEL,
-                          "'%s' is the cache of another model: of %s, not of %s",
-                          f->parts[0].name, lynx_cache_file_model(f)->name, model->name);
+        return lx_tell(said, LYNX_ERR_MODEL,
+                       "'%s' is the cache of another model: of %s, not of %s", f->parts[0].name,
+                       lynx_cache_file_model(f)->name, model->name);
     if (lx_cache_file_first(f) != 0)
         return LYNX_OK;
     while (same < count && same < f->token_count && tokens[same] == f->tokens[same])
         same++;
+    same = same == count && same > 0 ? same - 1 : same; /* the last one's logits are needed */
     const uint32_t prefix = lx_part_source_prefix(f->parts, f->part_count, same);
     if (prefix == 0)
         return LYNX_OK;
@@ -254,8 +255,7 @@ lynx_status lynx_cache_file_source(lynx_cache_file *f, const lynx_model *model,
         .memory = f->memory,
     };
     const lynx_status status = lx_part_source_create(source, prefix, &options);
-    return status == LYNX_OK ? status
-                             : lx_explain(said, status, "%s", lynx_status_text(status));
+    return status == LYNX_OK ? status : lx_tell(said, status, "%s", lynx_status_text(status));
 }
 
 /* ---- verify -------------------------------------------------------------------------- */
@@ -302,7 +302,7 @@ lynx_status lx_part_verify(const lx_part *part, lynx_place *place, const lynx_al
         most = h->entries[i].bytes > most ? h->entries[i].bytes : most;
     uint8_t *buffer = lx_alloc(memory, most, 1);
     if (!buffer)
-        return lx_explain(text, LYNX_ERR_MEMORY, "%s", lynx_status_text(LYNX_ERR_MEMORY));
+        return lx_tell(text, LYNX_ERR_MEMORY, "%s", lynx_status_text(LYNX_ERR_MEMORY));
     if (missing > 0) {
         snprintf(what, sizeof(what),
                  "it is cut off at byte %" PRIu64 ": %" PRIu64 " of %zu planes are missing",

@@ -67,17 +67,17 @@ static lynx_status read_line(const char *path, char line[FILE_MAX], lx_text text
     struct stat found;
     const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0)
-        return lx_explain(text, LYNX_ERR_SYSTEM, "cannot read the key file '%s': %s", path,
-                          strerror(errno));
+        return lx_tell(text, LYNX_ERR_SYSTEM, "cannot read the key file '%s': %s", path,
+                       strerror(errno));
     const ssize_t size = fstat(descriptor, &found) == 0 && S_ISREG(found.st_mode)
                              ? read(descriptor, line, FILE_MAX - 1)
                              : -1;
     close(descriptor);
     if (size < 0)
-        return lx_explain(text, LYNX_ERR_SYSTEM, "cannot read the key file '%s'", path);
+        return lx_tell(text, LYNX_ERR_SYSTEM, "cannot read the key file '%s'", path);
     if (found.st_mode & (S_IRWXG | S_IRWXO))
-        return lx_explain(text, LYNX_ERR_DENIED,
-                          "others may read or write the key file '%s': chmod 600 it", path);
+        return lx_tell(text, LYNX_ERR_DENIED,
+                       "others may read or write the key file '%s': chmod 600 it", path);
     line[size] = '\0';
     line[strcspn(line, "\r\n")] = '\0';
     return LYNX_OK;
@@ -94,10 +94,10 @@ lynx_status lynx_store_read_key(const char *path, uint8_t key[LYNX_STORE_KEY_BYT
     const size_t size = strlen(line);
     if (!(size == HEX_DIGITS && take_hex(line, key)) &&
         !(size == BASE64_DIGITS && take_base64(line, key)))
-        status = lx_explain(said, LYNX_ERR_ARGUMENT,
-                            "'%s' is no key file: 64 hexadecimal digits or 44 of base64 in one "
-                            "line; 'openssl rand -hex 32' makes one",
-                            path);
+        status = lx_tell(said, LYNX_ERR_ARGUMENT,
+                         "'%s' is no key file: 64 hexadecimal digits or 44 of base64 in one "
+                         "line; 'openssl rand -hex 32' makes one",
+                         path);
     memset(line, 0, sizeof(line));
     return status;
 }

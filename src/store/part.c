@@ -13,7 +13,7 @@
 /* The first read of an object: enough for most headers. */
 enum { FIRST_READ_BYTES = 65536 };
 
-lynx_status lx_explain(lx_text text, lynx_status status, const char *format, ...)
+lynx_status lx_tell(lx_text text, lynx_status status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);

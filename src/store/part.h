@@ -13,7 +13,7 @@ typedef struct lx_text {
 } lx_text;
 
 /* Set the sentence; returns 'status'. */
-lynx_status lx_explain(lx_text text, lynx_status status, const char *format, ...)
+lynx_status lx_tell(lx_text text, lynx_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* The header of any object. */

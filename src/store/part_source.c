@@ -284,10 +284,10 @@ static lynx_status at_end(part_source *s)
     if (s->missing == 0)
         return LYNX_ERR_CLOSED;
     const lx_text text = {s->text, sizeof(s->text)};
-    return lx_explain(text, LYNX_ERR_CORRUPT,
-                      "'%s' is cut off at byte %" PRIu64 ": %" PRIu64
-                      " planes are missing; get the file again",
-                      part->name, part->object->size, s->missing);
+    return lx_tell(text, LYNX_ERR_CORRUPT,
+                   "'%s' is cut off at byte %" PRIu64 ": %" PRIu64
+                   " planes are missing; get the file again",
+                   part->name, part->object->size, s->missing);
 }
 
 static lynx_status give_plane(part_source *s, lynx_source_plane *plane)
@@ -301,10 +301,10 @@ static lynx_status give_plane(part_source *s, lynx_source_plane *plane)
     const lynx_status status = lx_part_open_plane(part, i->entry, data, &size);
     const lynx_page_id id = h->pages[i->entry % h->page_count];
     if (status == LYNX_ERR_CORRUPT || status == LYNX_ERR_DENIED)
-        return lx_explain(text, LYNX_ERR_CORRUPT,
-                          "'%s' is broken: plane %u of page %u of layer %u does not match its "
-                          "digest; remove it, or get it again",
-                          part->name, i->entry / h->page_count, id.page, id.layer);
+        return lx_tell(text, LYNX_ERR_CORRUPT,
+                       "'%s' is broken: plane %u of page %u of layer %u does not match its "
+                       "digest; remove it, or get it again",
+                       part->name, i->entry / h->page_count, id.page, id.layer);
     LX_TRY(status);
     atomic_fetch_add(&s->current->holders, 1);
     *plane = (lynx_source_plane){id, i->entry / h->page_count, {data, size}, s->current};

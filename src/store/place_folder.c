@@ -88,7 +88,7 @@ static lynx_status explain_errno(lx_text text, int error, const char *what, cons
     } else if (error == EROFS) {
         hint = "; choose another folder by --store";
     }
-    return lx_explain(text, status, "cannot %s '%s': %s%s", what, path, strerror(error), hint);
+    return lx_tell(text, status, "cannot %s '%s': %s%s", what, path, strerror(error), hint);
 }
 
 static bool is_stopped(const folder *f)
@@ -117,7 +117,7 @@ static lynx_status folder_open(lynx_place *place, const char *name, lynx_object 
     if (!opened || fstat(descriptor, &found) != 0 || !S_ISREG(found.st_mode)) {
         close(descriptor);
         lx_free(f->memory, opened, 1, sizeof(*opened));
-        return opened ? lx_explain(said, LYNX_ERR_SYSTEM, "'%s' is not a file", path)
+        return opened ? lx_tell(said, LYNX_ERR_SYSTEM, "'%s' is not a file", path)
                       : LYNX_ERR_MEMORY;
     }
     opened->base.size = (uint64_t)found.st_size;
@@ -147,9 +147,8 @@ static lynx_status folder_read(lynx_place *place, lynx_object *object, uint64_t 
         if (got < 0 && errno != EINTR)
             return explain_errno(said, errno, "read a file of", of(place)->path);
         if (got == 0)
-            return lx_explain(said, LYNX_ERR_CORRUPT,
-                              "a file of '%s' became shorter while it was read",
-                              of(place)->path);
+            return lx_tell(said, LYNX_ERR_CORRUPT,
+                           "a file of '%s' became shorter while it was read", of(place)->path);
         done += got > 0 ? (size_t)got : 0;
     }
     return LYNX_OK;
@@ -207,7 +206,7 @@ static int open_draft(const char *path, char draft[PATH_ROOM])
 {
     uint64_t random = 0;
     const char *slash = strrchr(path, '/');
-    if (lx_random(&random, sizeof(random)) != LYNX_OK) {
+    if (lx_seal_random(&random, sizeof(random)) != LYNX_OK) {
         errno = EIO;
         return -1;
     }

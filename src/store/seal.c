@@ -99,7 +99,7 @@ lynx_status lx_seal_name(const uint8_t key[LX_KEY_BYTES], const uint8_t digest[L
     return is_done ? LYNX_OK : LYNX_ERR_MEMORY;
 }
 
-lynx_status lx_random(void *target, size_t size)
+lynx_status lx_seal_random(void *target, size_t size)
 {
     return RAND_bytes(target, (int)size) == 1 ? LYNX_OK : LYNX_ERR_SYSTEM;
 }

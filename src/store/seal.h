@@ -35,7 +35,7 @@ lynx_status lx_hash_get(const lx_hash *hash, uint8_t digest[LX_NAME_BYTES]);
 lynx_status lx_seal_name(const uint8_t key[LX_KEY_BYTES], const uint8_t digest[LX_NAME_BYTES],
                          uint8_t name[LX_NAME_BYTES]);
 
-lynx_status lx_random(void *target, size_t size);
+lynx_status lx_seal_random(void *target, size_t size);
 
 /* The key of one segment. */
 typedef struct lx_seal {

@@ -116,7 +116,7 @@ static lynx_status build(lynx_segment *s, const lynx_segment_options *o)
     LX_TRY(name_prefixes(&s->header, o));
     if (o->key) {
         memcpy(s->key, o->key, sizeof(s->key));
-        LX_TRY(lx_random(s->salt, sizeof(s->salt)));
+        LX_TRY(lx_seal_random(s->salt, sizeof(s->salt)));
         LX_TRY(lx_seal_init(&s->seal, o->key, s->salt));
     }
     return make_tables(s);

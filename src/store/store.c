@@ -11,11 +11,11 @@
 #include "store/prefix.h"
 #include "store/segment.h"
 
-lynx_status lx_explain_plainly(lx_text text, lynx_status status)
+lynx_status lx_tell_plainly(lx_text text, lynx_status status)
 {
     return status == LYNX_ERR_MEMORY || status == LYNX_ERR_ARGUMENT ||
                    status == LYNX_ERR_CANCELLED || status == LYNX_ERR_STATE
-               ? lx_explain(text, status, "%s", lynx_status_text(status))
+               ? lx_tell(text, status, "%s", lynx_status_text(status))
                : status;
 }
 
@@ -238,7 +238,7 @@ lynx_status lx_store_chain(lynx_store *store, const lynx_stored_model *model,
     }
     if (status != LYNX_OK)
         lx_chain_close(store, chain);
-    return lx_explain_plainly(text, status);
+    return lx_tell_plainly(text, status);
 }
 
 /* ---- finding ------------------------------------------------------------------------- */
@@ -259,7 +259,8 @@ static lynx_status check_prompt(const lynx_codec_spec *spec, const lynx_token *t
                                 uint32_t count)
 {
     LX_TRY(lynx_codec_spec_check(spec));
-    LX_REQUIRE(spec->tail_raw_tokens == 0 && count <= LYNX_PROMPT_TOKENS_MAX && tokens,
+    LX_REQUIRE(spec->tail_raw_tokens == 0 && count >= 1 && count <= LYNX_PROMPT_TOKENS_MAX &&
+                   tokens,
                LYNX_ERR_ARGUMENT);
     return LYNX_OK;
 }
@@ -274,9 +275,11 @@ lynx_status lynx_store_find(lynx_store *store, const lynx_model *model,
     *source = NULL;
     const lynx_status checked = check_prompt(spec, tokens, count);
     if (checked != LYNX_OK)
-        return lx_explain_plainly(said, checked);
+        return lx_tell_plainly(said, checked);
     LX_TRY(lx_store_chain(store, &stored, tokens, count, &chain, said));
-    const uint32_t prefix = lx_part_source_prefix(chain.parts, chain.count, chain.tokens);
+    /* The logits of the last token are not stored. */
+    const uint32_t most = chain.tokens < count ? chain.tokens : count - 1;
+    const uint32_t prefix = lx_part_source_prefix(chain.parts, chain.count, most);
     if (prefix == 0) {
         lx_chain_close(store, &chain);
         return LYNX_OK;
@@ -291,7 +294,7 @@ lynx_status lynx_store_find(lynx_store *store, const lynx_model *model,
         .description = store->place->ops->description(store->place),
         .memory = store->memory,
     };
-    return lx_explain_plainly(said, lx_part_source_create(source, prefix, &options));
+    return lx_tell_plainly(said, lx_part_source_create(source, prefix, &options));
 }
 
 lynx_status lynx_store_length(lynx_store *store, const lynx_model *model,
@@ -304,7 +307,7 @@ lynx_status lynx_store_length(lynx_store *store, const lynx_model *model,
     *length = 0;
     const lynx_status checked = check_prompt(spec, tokens, count);
     if (checked != LYNX_OK)
-        return lx_explain_plainly(said, checked);
+        return lx_tell_plainly(said, checked);
     LX_TRY(lx_store_chain(store, &stored, tokens, count, &chain, said));
     *length = lx_part_source_prefix(chain.parts, chain.count, chain.tokens);
     lx_chain_close(store, &chain);
@@ -360,18 +363,18 @@ lynx_status lynx_store_put(lynx_store *store, lynx_segment *segment, char *text,
     lynx_store_removed removed = {0};
     char object[LX_OBJECT_NAME_MAX];
     if (!place->ops->write)
-        return lx_explain(said, LYNX_ERR_DENIED, "'%s' cannot be written",
-                          place->ops->description(place));
+        return lx_tell(said, LYNX_ERR_DENIED, "'%s' cannot be written",
+                       place->ops->description(place));
     memcpy(name.parent, h->parent, LX_NAME_BYTES);
     memcpy(name.name, h->name, LX_NAME_BYTES);
     lynx_status status = lynx_segment_finish(segment, &parts, &count);
     if (status != LYNX_OK)
-        return lx_explain_plainly(said, status);
+        return lx_tell_plainly(said, status);
     lx_segment_name_put(&name, object);
     status = place->ops->write(place, object, parts, count, text, text_size);
     if (status == LYNX_OK)
         status = use_before(store, segment);
     if (status == LYNX_OK && store->limit_bytes > 0)
         status = lx_store_evict(store, store->limit_bytes, &removed, said);
-    return lx_explain_plainly(said, status);
+    return lx_tell_plainly(said, status);
 }

@@ -62,8 +62,8 @@ static lynx_status list_all(lynx_store *s, stored_list *list, lx_text text)
     lynx_place *place = s->place;
     *list = (stored_list){.memory = s->memory};
     if (!place->ops->list)
-        return lx_explain(text, LYNX_ERR_UNSUPPORTED, "'%s' cannot list what it holds",
-                          place->ops->description(place));
+        return lx_tell(text, LYNX_ERR_UNSUPPORTED, "'%s' cannot list what it holds",
+                       place->ops->description(place));
     LX_TRY(place->ops->list(place, "", list_segment, list, text.data, text.size));
     return list->has_failed ? LYNX_ERR_MEMORY : LYNX_OK;
 }
@@ -79,8 +79,8 @@ static lynx_status remove_stored(lynx_store *s, const stored *item, lynx_store_r
     char object[LX_OBJECT_NAME_MAX];
     lx_segment_name_put(&item->name, object);
     if (!s->place->ops->remove)
-        return lx_explain(text, LYNX_ERR_DENIED, "nothing can be removed from '%s'",
-                          s->place->ops->description(s->place));
+        return lx_tell(text, LYNX_ERR_DENIED, "nothing can be removed from '%s'",
+                       s->place->ops->description(s->place));
     LX_TRY(s->place->ops->remove(s->place, object, text.data, text.size));
     removed->objects++;
     removed->bytes += item->bytes;
@@ -197,8 +197,8 @@ static lynx_status remove_document_object(lynx_store *s, const char *name, lx_te
     char object[LX_OBJECT_NAME_MAX];
     LX_TRY(lx_document_name_put(name, s->key, object));
     if (!s->place->ops->remove)
-        return lx_explain(text, LYNX_ERR_DENIED, "nothing can be removed from '%s'",
-                          s->place->ops->description(s->place));
+        return lx_tell(text, LYNX_ERR_DENIED, "nothing can be removed from '%s'",
+                       s->place->ops->description(s->place));
     return s->place->ops->remove(s->place, object, text.data, text.size);
 }
 
@@ -251,11 +251,11 @@ lynx_status lynx_store_remove(lynx_store *store, const char *name, lynx_store_re
     const lx_text said = {text, text_size};
     *removed = (lynx_store_removed){0};
     if (!lynx_document_name_is_legal(name))
-        return lx_explain(said, LYNX_ERR_ARGUMENT, "'%s' is no name of a document", name);
+        return lx_tell(said, LYNX_ERR_ARGUMENT, "'%s' is no name of a document", name);
     LX_TRY(lock(store, said));
     const lynx_status status = remove_locked(store, name, removed, said);
     unlock(store);
-    return lx_explain_plainly(said, status);
+    return lx_tell_plainly(said, status);
 }
 
 /* ---- collecting ---------------------------------------------------------------------- */
@@ -302,5 +302,5 @@ lynx_status lynx_store_collect(lynx_store *store, uint64_t limit_bytes, bool onl
         collect_locked(store, limit_bytes ? limit_bytes : store->limit_bytes, only_documents,
                        removed, said);
     unlock(store);
-    return lx_explain_plainly(said, status);
+    return lx_tell_plainly(said, status);
 }

@@ -63,7 +63,7 @@ static lynx_status read_document(lynx_store *s, const char *name, lynx_document 
     if (status != LYNX_OK) {
         const char *why = lx_front_why(status);
         lx_free(s->memory, b, 1, sizeof(*b));
-        return why ? lx_explain(text, status, "cannot use '%s': %s", name, why) : status;
+        return why ? lx_tell(text, status, "cannot use '%s': %s", name, why) : status;
     }
     fill_document(b);
     *document = &b->document;
@@ -77,13 +77,13 @@ lynx_status lynx_store_get_document(lynx_store *store, const char *name,
     char object[LX_OBJECT_NAME_MAX];
     *document = NULL;
     if (!lynx_document_name_is_legal(name))
-        return lx_explain(said, LYNX_ERR_ARGUMENT,
-                          "'%s' is no name of a document: letters, digits, '.', '_' and '-'",
-                          name);
+        return lx_tell(said, LYNX_ERR_ARGUMENT,
+                       "'%s' is no name of a document: letters, digits, '.', '_' and '-'",
+                       name);
     const lynx_status status = lx_document_name_put(name, store->key, object);
     if (status != LYNX_OK)
-        return lx_explain_plainly(said, status);
-    return lx_explain_plainly(said, read_document(store, object, document, said));
+        return lx_tell_plainly(said, status);
+    return lx_tell_plainly(said, read_document(store, object, document, said));
 }
 
 /* ---- writing ------------------------------------------------------------------------- */
@@ -105,7 +105,7 @@ static lynx_status write_header(lynx_store *s, const lx_header *h, lx_text text)
     lx_seal seal = {0};
     char object[LX_OBJECT_NAME_MAX];
     if (s->key) {
-        LX_TRY(lx_random(p.salt, sizeof(p.salt)));
+        LX_TRY(lx_seal_random(p.salt, sizeof(p.salt)));
         LX_TRY(lx_seal_init(&seal, s->key, p.salt));
     }
     const size_t block = lx_sealed_bytes(&seal, lx_header_bytes(h, LX_OBJECT_DOCUMENT));
@@ -135,10 +135,10 @@ static lynx_status check_old(lynx_store *s, const lynx_document *document, lx_te
                                         sizeof(lynx_fingerprint)) == 0;
     const lynx_status checked =
         is_same ? LYNX_OK
-                : lx_explain(text, LYNX_ERR_STATE,
-                             "the document '%s' is there already, for another model (%s): "
-                             "choose another name by --name, or remove it by 'lynx cache rm'",
-                             document->name, old->model.name);
+                : lx_tell(text, LYNX_ERR_STATE,
+                          "the document '%s' is there already, for another model (%s): "
+                          "choose another name by --name, or remove it by 'lynx cache rm'",
+                          document->name, old->model.name);
     lynx_document_destroy(old);
     return checked;
 }
@@ -149,16 +149,16 @@ lynx_status lynx_store_put_document(lynx_store *store, const lynx_document *docu
     const lx_text said = {text, text_size};
     lx_header header;
     if (!store->place->ops->write)
-        return lx_explain(said, LYNX_ERR_DENIED, "'%s' cannot be written",
-                          store->place->ops->description(store->place));
+        return lx_tell(said, LYNX_ERR_DENIED, "'%s' cannot be written",
+                       store->place->ops->description(store->place));
     if (document->token_count == 0 || document->token_count > LYNX_PROMPT_TOKENS_MAX)
-        return lx_explain_plainly(said, LYNX_ERR_ARGUMENT);
+        return lx_tell_plainly(said, LYNX_ERR_ARGUMENT);
     LX_TRY(check_old(store, document, said));
     lynx_status status =
         lx_header_init(&header, LX_OBJECT_DOCUMENT, &document->model, document->tokens, 0,
                        document->token_count, store->memory);
     if (status != LYNX_OK)
-        return lx_explain_plainly(said, status);
+        return lx_tell_plainly(said, status);
     memcpy(header.document, document->name, sizeof(header.document));
     memcpy(header.text_digest, document->text_digest, sizeof(header.text_digest));
     header.text_bytes = document->text_bytes;
@@ -167,7 +167,7 @@ lynx_status lynx_store_put_document(lynx_store *store, const lynx_document *docu
     if (status == LYNX_OK)
         status = write_header(store, &header, said);
     lx_header_fini(&header);
-    return lx_explain_plainly(said, status);
+    return lx_tell_plainly(said, status);
 }
 
 /* ---- every document ------------------------------------------------------------------ */
@@ -223,8 +223,8 @@ lynx_status lx_store_documents(lynx_store *store, lx_document_visit *visit, void
     walk w = {.store = store};
     bool goes_on = true;
     if (!place->ops->list)
-        return lx_explain(text, LYNX_ERR_UNSUPPORTED, "'%s' cannot list what it holds",
-                          place->ops->description(place));
+        return lx_tell(text, LYNX_ERR_UNSUPPORTED, "'%s' cannot list what it holds",
+                       place->ops->description(place));
     lynx_status status =
         place->ops->list(place, LX_DOCUMENTS, keep_entry, &w, text.data, text.size);
     if (status == LYNX_OK && w.has_failed)
@@ -295,7 +295,7 @@ lynx_status lynx_store_list(lynx_store *store, lynx_store_visit *visit, void *us
 {
     list_call call = {store, visit, user, {text, text_size}, LYNX_OK};
     const lynx_status status = lx_store_documents(store, list_document, &call, call.text);
-    return lx_explain_plainly(call.text, status == LYNX_OK ? call.status : status);
+    return lx_tell_plainly(call.text, status == LYNX_OK ? call.status : status);
 }
 
 lynx_status lynx_store_show(lynx_store *store, const char *name, lynx_store_visit *visit,
@@ -313,7 +313,7 @@ lynx_status lynx_store_show(lynx_store *store, const char *name, lynx_store_visi
         status = call.status;
     }
     lynx_document_destroy(document);
-    return lx_explain_plainly(call.text, status);
+    return lx_tell_plainly(call.text, status);
 }
 
 lynx_status lynx_store_segments(lynx_store *store, const lynx_document *document,

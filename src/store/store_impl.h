@@ -38,7 +38,7 @@ void lx_chain_close(const lynx_store *store, lx_chain *chain);
 lynx_status lx_store_evict(lynx_store *store, uint64_t limit_bytes, lynx_store_removed *removed,
                            lx_text text);
 
-/* lx_explain with the text of a status that nobody has explained yet. */
-lynx_status lx_explain_plainly(lx_text text, lynx_status status);
+/* lx_tell with the text of a status that nobody has explained yet. */
+lynx_status lx_tell_plainly(lx_text text, lynx_status status);
 
 #endif

@@ -120,8 +120,8 @@ static lynx_status repair(const check *c, const char *name)
 {
     lynx_place *place = c->store->place;
     if (!place->ops->remove)
-        return lx_explain(c->text, LYNX_ERR_DENIED, "nothing can be removed from '%s'",
-                          place->ops->description(place));
+        return lx_tell(c->text, LYNX_ERR_DENIED, "nothing can be removed from '%s'",
+                       place->ops->description(place));
     return place->ops->remove(place, name, c->text.data, c->text.size);
 }
 
@@ -162,8 +162,8 @@ lynx_status lynx_store_verify(lynx_store *store, bool must_repair, lynx_store_fa
                .goes_on = true};
     repair_call call = {&c, LYNX_OK};
     if (!place->ops->list)
-        return lx_explain(c.text, LYNX_ERR_UNSUPPORTED, "'%s' cannot list what it holds",
-                          place->ops->description(place));
+        return lx_tell(c.text, LYNX_ERR_UNSUPPORTED, "'%s' cannot list what it holds",
+                       place->ops->description(place));
     lynx_status status = place->ops->list(place, LX_SEGMENTS, keep_entry, &c, text, text_size);
     if (status == LYNX_OK && c.has_failed)
         status = LYNX_ERR_MEMORY;
@@ -173,5 +173,5 @@ lynx_status lynx_store_verify(lynx_store *store, bool must_repair, lynx_store_fa
         status = must_repair ? lx_store_documents(store, repair_document, &call, c.text)
                              : lx_store_documents(store, check_document, &c, c.text);
     lx_free(store->memory, c.names, c.room, sizeof(*c.names));
-    return lx_explain_plainly(c.text, status == LYNX_OK ? call.status : status);
+    return lx_tell_plainly(c.text, status == LYNX_OK ? call.status : status);
 }
