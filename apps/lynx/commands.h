@@ -4,6 +4,7 @@
 #define LYNX_COMMANDS_H
 
 int lx_command_run(int argc, char **argv);
+int lx_command_cache(int argc, char **argv);
 int lx_command_demo(int argc, char **argv);
 int lx_command_eval(int argc, char **argv);
 int lx_command_inspect(int argc, char **argv);

@@ -50,6 +50,7 @@ static const struct {
     const char *summary;
 } commands[] = {
     {"run", lx_command_run, "answer one prompt, with the cache from a prefill node"},
+    {"cache", lx_command_cache, "keep caches of documents, list, check and remove them"},
     {"demo", lx_command_demo, "measure every way to move a cache, side by side"},
     {"eval", lx_command_eval, "tell what a codec costs: KL, top-1, accepted drafts"},
     {"bench", command_bench, "measure speed (codec, e2e, engine, link)"},

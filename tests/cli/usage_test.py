@@ -15,6 +15,12 @@ from programs import ESCAPE, Case, run
 COMMANDS = {
     # command: exit codes that its --help must name
     "lynx run": [0, 1, 2, 3, 4, 5, 6, 130],
+    "lynx cache add": [0, 1, 2, 5, 6, 130],
+    "lynx cache gc": [0, 1, 2, 6],
+    "lynx cache ls": [0, 1, 2, 6],
+    "lynx cache rm": [0, 1, 2, 6],
+    "lynx cache show": [0, 1, 2, 4, 5, 6],
+    "lynx cache verify": [0, 1, 2, 4, 5, 6],
     "lynx demo": [0, 1, 2, 3, 130],
     "lynx eval": [0, 1, 2],
     "lynx bench codec": [0, 1, 2],
@@ -25,7 +31,7 @@ COMMANDS = {
     "lynxd prefill": [0, 1, 2, 3, 4, 5, 6],
     "lynxd decode": [0, 1, 2, 3, 6],
 }
-GROUPS = ["lynx", "lynx bench", "lynxd"]
+GROUPS = ["lynx", "lynx bench", "lynx cache", "lynxd"]
 
 
 class Help(Case):

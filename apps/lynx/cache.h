@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cache.h - 'lynx cache': what its commands share.
+ *
+ *     cache.c        the group; options and sentences
+ *     cache_add.c    add
+ *     cache_list.c   ls, show
+ *     cache_clean.c  verify, rm, gc
+ */
+#ifndef LYNX_CACHE_H
+#define LYNX_CACHE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cli.h"
+#include "lynx/store.h"
+
+enum {
+    CACHE_OPT_STORE = CLI_OPT_OWN,
+    CACHE_OPT_KEY,
+    CACHE_OPT_JSON,
+    CACHE_OPT_OWN /* first number of a command's own options */
+};
+
+#define CACHE_OPTIONS                                                                          \
+    {"store", required_argument, NULL, CACHE_OPT_STORE},                                       \
+        {"key", required_argument, NULL, CACHE_OPT_KEY},                                       \
+        {"json", no_argument, NULL, CACHE_OPT_JSON},                                           \
+    {                                                                                          \
+        "help", no_argument, NULL, 'h'                                                         \
+    }
+
+#define CACHE_OPTIONS_HELP                                                                     \
+    "      --store DIR    the folder of the store (${XDG_CACHE_HOME:-~/.cache}/lynx/store)\n"  \
+    "      --key FILE     key file of an encrypted store: 32 bytes in hexadecimal or base64\n" \
+    "      --json         one JSON object on stdout\n"
+
+typedef struct cache_options {
+    const char *command; /* for messages */
+    char folder[2048];
+    const char *key_file;
+    bool is_json;
+    uint8_t key[LYNX_STORE_KEY_BYTES];
+} cache_options;
+
+void cache_options_init(cache_options *options, const char *command);
+
+/* 1: taken, 0: wrong value (said so), -1: not one of CACHE_OPTIONS. */
+int cache_take_option(cache_options *options, int option, const char *value);
+
+/* Read the key, if one was named. CLI_OK or an exit code after the message. */
+int cache_read_key(cache_options *options);
+const uint8_t *cache_key(const cache_options *options);
+
+/* The store; CLI_OK or an exit code after the message. */
+int cache_open(cache_options *options, uint64_t limit_bytes, lynx_store **store);
+
+/* As cli_fail; a disk that is full or broken is no matter of usage or connections. */
+int cache_fail(const cache_options *options, lynx_status status, const char *text);
+
+/* "20G", "512M", "0" */
+bool cache_parse_size(const char *text, uint64_t *bytes);
+/* "12.3 MB" */
+void cache_put_size(uint64_t bytes, char text[16]);
+
+/* True when 'name' is the path of a cache file: it has a '/' or ends in ".lynx". */
+bool cache_is_path(const char *name);
+
+/* A JSON object on stdout; takes it. */
+void cache_print(json_t *object);
+
+int lx_cache_add(int argc, char **argv);
+int lx_cache_ls(int argc, char **argv);
+int lx_cache_show(int argc, char **argv);
+int lx_cache_verify(int argc, char **argv);
+int lx_cache_rm(int argc, char **argv);
+int lx_cache_gc(int argc, char **argv);
+
+#endif
