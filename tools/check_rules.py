@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Every rule of the format documents is cited by a test, and every citation names a rule.
 
-Rules are the items "- F-1. ..." of docs/format.md and "- P-1. ..." of docs/format-codec.md,
-numbered from 1 without a gap. Comments of files under tests/ and fuzz/ cite them as F-1; so do
+Rules are the items "- F-1. ..." of docs/format.md, "- P-1. ..." of docs/format-codec.md and
+"- S-1. ..." of docs/format-store.md, numbered from 1 without a gap. Comments of files under tests/ and fuzz/ cite them as F-1; so do
 comments and texts of Python tests. Prints what is wrong; exit 1 when anything is. With a folder
 as argument, checks that tree.
 """
@@ -13,11 +13,11 @@ import sys
 
 ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent)
 ROOT = ROOT.resolve()
-DOCUMENTS = {"F": "docs/format.md", "P": "docs/format-codec.md"}
+DOCUMENTS = {"F": "docs/format.md", "P": "docs/format-codec.md", "S": "docs/format-store.md"}
 FOLDERS = ["tests", "fuzz"]
 SUFFIXES = {".c", ".h", ".py"}
-RULE = re.compile(r"^- ([FP])-(\d{1,2})\b\. (.*)$", re.M)
-NAME = re.compile(r"\b([FP])-(\d{1,2})\b\b")
+RULE = re.compile(r"^- ([FPS])-(\d{1,2})\b\. (.*)$", re.M)
+NAME = re.compile(r"\b([FPS])-(\d{1,2})\b\b")
 # A comment, or a string or character, which hides what looks like one.
 C_TOKEN = re.compile(r'(/\*.*?\*/|//[^\n]*)|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
 bad = []

@@ -127,7 +127,7 @@ static lynx_status write_segments(keep *k, uint32_t done)
            end_after(k, k->written) <= done)
         status = write_segment(k, end_after(k, k->written));
     k->result->write_ns += lynx_clock_now() - start;
-    return status == LYNX_OK ? status : fail(k, status, k->text[0] ? k->text : NULL);
+    return status == LYNX_OK || k->text[0] ? status : fail(k, status, NULL);
 }
 
 /* ---- computing ----------------------------------------------------------------------- */

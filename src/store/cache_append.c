@@ -71,6 +71,14 @@ static lynx_status append_locked(append *a, const lynx_bytes *parts, size_t coun
     return explain(a, "write");
 }
 
+/* The prompt of the segment begins as the file does. */
+static bool has_same_beginning(const lynx_cache_file *file, const lynx_segment *segment)
+{
+    const uint32_t count = lx_segment_header(segment)->first_token;
+    return lx_cache_file_first(file) == 0 &&
+           memcmp(file->tokens, lx_segment_tokens(segment), count * sizeof(lynx_token)) == 0;
+}
+
 /* Where the content of the file ends, once it is known that the segment goes on from it. */
 static lynx_status find_end(append *a, lynx_place *place, const lynx_segment *segment)
 {
@@ -88,7 +96,7 @@ static lynx_status find_end(append *a, lynx_place *place, const lynx_segment *se
     else if (file->parts[0].object->size < file->end)
         status = lx_tell(a->text, LYNX_ERR_STATE,
                          "'%s' is cut off: nothing can be appended to it", a->path);
-    else if (!lx_cache_file_goes_on(file, next))
+    else if (!lx_cache_file_goes_on(file, next) || !has_same_beginning(file, segment))
         status = lx_tell(a->text, LYNX_ERR_STATE, "the tokens do not go on from those of '%s'",
                          a->path);
     a->end = file->end;

@@ -109,7 +109,7 @@ static void test_beginnings_are_shared(void **state)
     store_bed_end(&bed);
 }
 
-/* Without a list, whole segments and the exact end are found by name alone. */
+/* S-8: where segments of a store end. */
 static void test_cuts(void **state)
 {
     (void)state;
