@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * damage_test.c - segments, documents and cache files of which any byte was changed, or any
- * number of bytes is missing: what is read is right or an error with words, and the check of
+ * damage_test.c - segments and documents of a store of which any byte was changed, or any
+ * number of bytes is missing: what is found is right or an error with words, and the check of
  * everything finds the fault.
  */
 #include <fcntl.h>
@@ -12,10 +12,9 @@
 #include "base/digest.h"
 #include "lynx/keep.h"
 #include "support/cmocka_all.h"
-#include "support/rng.h"
 #include "support/store_bed.h"
 
-enum { PLANES_MAX = 512, TOKENS = 75, MORE_TOKENS = 110 };
+enum { PLANES_MAX = 512, TOKENS = 75 };
 
 /* ---- planes that are right ----------------------------------------------------------- */
 
@@ -229,187 +228,12 @@ static void test_a_document(void **state)
     damage_store("documents", NULL);
 }
 
-/* ---- a cache file -------------------------------------------------------------------- */
-
-static bool count_fault(void *user, const char *object, const char *what)
-{
-    assert_true(object[0] && what[0]);
-    ++*(uint32_t *)user;
-    return true;
-}
-
-/* Open the file; false after an error with words. What is read is right. */
-static bool look_at_file(store_bed *bed, const char *path, const record *whole, record *r,
-                         uint32_t *faults)
-{
-    char text[LYNX_PLACE_TEXT_MAX] = "";
-    lynx_place *place = NULL;
-    lynx_cache_file *file = NULL;
-    lynx_source *source = NULL;
-    *faults = 0;
-    *r = (record){.end = LYNX_ERR_STATE};
-    assert_int_equal(lynx_place_files(&place, NULL), LYNX_OK);
-    const lynx_status status =
-        lynx_cache_file_open(&file, place, path, NULL, NULL, text, sizeof(text));
-    if (status == LYNX_OK) {
-        assert_int_equal(lynx_cache_file_verify(file, count_fault, faults, text, sizeof(text)),
-                         LYNX_OK);
-        const lynx_status found =
-            lynx_cache_file_source(file, bed->engine->ops->model(bed->engine), bed->tokens,
-                                   MORE_TOKENS + 1, &source, text, sizeof(text));
-        assert_true(found == LYNX_OK || text[0]);
-        if (source) {
-            drain(source, r);
-            if (whole)
-                assert_all_right(r, whole);
-        }
-        lynx_cache_file_close(file);
-    } else {
-        assert_true(text[0] != '\0');
-    }
-    lynx_place_destroy(place);
-    return status == LYNX_OK;
-}
-
-/* Keep TOKENS in 'path'; its size. */
-static size_t make_file(store_bed *bed, const char *path)
-{
-    char text[LYNX_TEXT_MAX];
-    lynx_keep_options options;
-    lynx_keep_result result;
-    struct stat found;
-    lynx_keep_options_init(&options);
-    options.engine = bed->engine;
-    options.spec = bed->spec;
-    options.tokens = bed->tokens;
-    options.token_count = TOKENS;
-    options.path = path;
-    assert_int_equal(lynx_keep(&options, &result, text), LYNX_OK);
-    assert_int_equal(stat(path, &found), 0);
-    return (size_t)found.st_size;
-}
-
-/* Append what MORE_TOKENS has beyond: planes that stand for those of the engine. */
-static void append_to_file(store_bed *bed, const char *path)
-{
-    char text[LYNX_TEXT_MAX];
-    lynx_segment_options more;
-    lynx_segment *segment = NULL;
-    lynx_segment_options_init(&more);
-    more.model = bed->engine->ops->model(bed->engine);
-    more.spec = bed->spec;
-    more.tokens = bed->tokens;
-    more.first_token = TOKENS / 32 * 32;
-    more.end_token = MORE_TOKENS;
-    assert_int_equal(lynx_segment_create(&segment, &more), LYNX_OK);
-    for (uint32_t page = 0; page < 4; page++)
-        for (uint32_t i = 0; i < 4; i++) {
-            const lynx_page_id id = {page, (uint16_t)(i / 2), (uint8_t)(i % 2)};
-            const uint8_t bytes[3] = {(uint8_t)page, (uint8_t)i, 3};
-            const lynx_bytes planes[2] = {{bytes, 3}, {bytes, 2}};
-            if (lynx_segment_wants(segment, id))
-                assert_int_equal(lynx_segment_add(segment, id, planes, 2), LYNX_OK);
-        }
-    assert_int_equal(lynx_cache_file_append(path, segment, text, sizeof(text)), LYNX_OK);
-    lynx_segment_destroy(segment);
-}
-
-static void test_a_cache_file(void **state)
-{
-    (void)state;
-    lx_toy_options toy;
-    store_bed bed;
-    record whole, either, r;
-    content c;
-    uint32_t faults = 0;
-    char path[128];
-    tiny_toy(&toy);
-    store_bed_begin(&bed, &toy, "range", NULL);
-    snprintf(path, sizeof(path), "%s/a.lynx", bed.folder);
-    (void)make_file(&bed, path);
-    assert_true(look_at_file(&bed, path, NULL, &either, &faults));
-    assert_int_equal(either.end, LYNX_ERR_CLOSED);
-    assert_int_equal(faults, 0);
-    append_to_file(&bed, path);
-    assert_true(look_at_file(&bed, path, NULL, &whole, &faults));
-    assert_int_equal(whole.end, LYNX_ERR_CLOSED);
-    assert_int_equal(whole.count, 4 * 2 * 2 * 2);
-    assert_int_equal(faults, 0);
-
-    /* Of the page that was replaced the old planes are right, too: the prefix is shorter then.
-     */
-    for (size_t i = 0; i < whole.count; i++)
-        either.planes[either.count++] = whole.planes[i];
-    read_file(&c, path);
-    for (size_t at = 0; at < c.size; at++) {
-        const uint8_t was = c.data[at];
-        c.data[at] ^= (uint8_t)(1u << (at % 8));
-        write_byte(&c, at);
-        if (look_at_file(&bed, path, &either, &r, &faults) && faults == 0)
-            fail_msg("byte %zu was not found", at);
-        c.data[at] = was;
-        write_byte(&c, at);
-    }
-    free(c.data);
-    store_bed_end(&bed);
-}
-
-/* A file that ends anywhere: all planes in front of the end are given, then words; a torn
- * appended segment leaves what was before. */
-static void test_a_cut_cache_file(void **state)
-{
-    (void)state;
-    lx_toy_options toy;
-    store_bed bed;
-    record first, whole, r;
-    content c;
-    uint32_t faults = 0;
-    size_t least;
-    char path[128];
-    tiny_toy(&toy);
-    store_bed_begin(&bed, &toy, "range", NULL);
-    snprintf(path, sizeof(path), "%s/a.lynx", bed.folder);
-    const size_t end_of_first = make_file(&bed, path);
-    assert_true(look_at_file(&bed, path, NULL, &first, &faults));
-    append_to_file(&bed, path);
-    assert_true(look_at_file(&bed, path, NULL, &whole, &faults));
-    read_file(&c, path);
-    least = first.count;
-    for (size_t size = c.size; size-- > 0;) {
-        assert_int_equal(truncate(path, (off_t)size), 0);
-        const bool is_open = look_at_file(&bed, path, &first, &r, &faults);
-        assert_true(!is_open || faults > 0 || size == end_of_first);
-        if (!is_open)
-            continue;
-        if (size >= end_of_first) {
-            assert_int_equal(r.count, first.count);
-            assert_int_equal(r.end, LYNX_ERR_CLOSED);
-        } else {
-            assert_true(r.count <= least && r.count + 1 >= least && r.count < first.count);
-            assert_int_equal(r.end, LYNX_ERR_CORRUPT);
-            least = r.count;
-        }
-    }
-    assert_int_equal(least, 0);
-
-    /* The next append takes the place of a torn tail, whatever is left of it. */
-    for (size_t size = end_of_first; size < c.size; size += 97) {
-        write_file(&c, size);
-        append_to_file(&bed, path);
-        assert_true(look_at_file(&bed, path, &whole, &r, &faults));
-        assert_int_equal(r.count, whole.count);
-        assert_int_equal(faults, 0);
-    }
-    free(c.data);
-    store_bed_end(&bed);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_segment),        cmocka_unit_test(test_a_sealed_segment),
-        cmocka_unit_test(test_a_document),       cmocka_unit_test(test_a_cache_file),
-        cmocka_unit_test(test_a_cut_cache_file),
+        cmocka_unit_test(test_a_segment),
+        cmocka_unit_test(test_a_sealed_segment),
+        cmocka_unit_test(test_a_document),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
