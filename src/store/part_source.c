@@ -96,10 +96,11 @@ static bool has_column(const lx_part *parts, size_t count, uint32_t column, uint
     return true;
 }
 
+/* From the end on: what a window reaches, and may not be here, lies there. */
 static bool has_prefix(const lx_part *parts, size_t count, uint32_t prefix)
 {
     const lynx_shape *shape = &parts[0].front.header.model.shape;
-    for (uint32_t column = 0; column < lynx_shape_page_count(shape, prefix); column++)
+    for (uint32_t column = lynx_shape_page_count(shape, prefix); column-- > 0;)
         if (!has_column(parts, count, column, prefix))
             return false;
     return true;
