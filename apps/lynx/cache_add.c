@@ -10,7 +10,7 @@
 #include "cli_document.h"
 #include "lynx/keep.h"
 
-enum { OPT_CODEC = CACHE_OPT_OWN, OPT_NAME, OPT_RAW, OPT_TEMPLATE, OPT_LIMIT };
+enum { OPT_CODEC = CACHE_OPT_OWN, OPT_NAME, OPT_RAW, OPT_TEMPLATE, OPT_LIMIT, OPT_FRESH };
 
 static const char command[] = "lynx cache add";
 
@@ -27,6 +27,7 @@ static const char help[] =
     "      --codec NAME   as of 'lynx run', without raw tokens at the end (range)\n"
     "      --raw-prompt   the text as it is, without the model's chat template\n"
     "      --chat-template NAME name of a template that llama.cpp knows\n"
+    "      --fresh        compute and write all of it, in one prefill\n"
     "      --limit SIZE   remove what was used longest ago until the store holds at most SIZE, "
     "such\n"
     "                     as 20G (no limit)\n" CACHE_OPTIONS_HELP "\n";
@@ -59,6 +60,7 @@ static const struct option long_options[] = {
     {"raw-prompt", no_argument, NULL, OPT_RAW},
     {"chat-template", required_argument, NULL, OPT_TEMPLATE},
     {"limit", required_argument, NULL, OPT_LIMIT},
+    {"fresh", no_argument, NULL, OPT_FRESH},
     CACHE_OPTIONS,
     {NULL, 0, NULL, 0},
 };
@@ -92,6 +94,7 @@ static int take(add *a, int option, const char *value)
     else if (option == OPT_TEMPLATE)
         a->how.template_name = value;
     a->how.is_raw |= option == OPT_RAW;
+    a->keep.is_fresh |= option == OPT_FRESH;
     return CLI_OK;
 }
 

@@ -25,6 +25,10 @@ typedef struct lynx_keep_options {
     /* The engine's cache holds these tokens, and perhaps more behind them: nothing is computed.
      * Default false */
     bool is_computed;
+    /* Compute and write all of it, whatever the store has: one prefill, so that what is kept
+     * does not depend on what was kept before. Otherwise pages behind a stored beginning are
+     * computed on its pages, which went through the codec. Default false */
+    bool is_fresh;
     /* Exactly one of them: a store, or the path of a cache file, which is made or replaced when
      * the cache is whole. */
     lynx_store *store;
@@ -48,8 +52,8 @@ typedef struct lynx_keep_result {
 /*
  * Compute what is missing of the prompt, encode its pages and store them, segment by segment
  * while the engine computes. What the store has of the prompt is loaded in full precision and
- * not computed; when it cannot be read, the whole prompt is computed. Memory: one segment,
- * which in a file is the whole prompt.
+ * not computed (but with 'is_fresh'); when it cannot be read, the whole prompt is computed.
+ * Memory: one segment, which in a file is the whole prompt.
  *
  * LYNX_ERR_ARGUMENT, LYNX_ERR_CANCELLED (progress said so), LYNX_ERR_ENGINE, LYNX_ERR_LIMIT (no
  * room, or longer than the engine's context), LYNX_ERR_SYSTEM, LYNX_ERR_DENIED or

@@ -221,7 +221,7 @@ static lynx_status keep_prompt(keep *k)
 {
     const lynx_keep_options *o = k->options;
     uint32_t stored = 0;
-    if (o->store)
+    if (o->store && !o->is_fresh)
         LX_TRY(lynx_store_length(o->store, k->model, &o->spec, o->tokens, o->token_count,
                                  &stored, k->text, LYNX_TEXT_MAX));
     k->result->stored_tokens = stored;

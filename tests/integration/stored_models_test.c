@@ -115,7 +115,7 @@ static void answer(bed *b, uint32_t from, lynx_token tokens[ANSWER])
     }
 }
 
-static void keep(bed *b, lynx_keep_result *result)
+static void keep(bed *b, uint32_t count, bool is_fresh, lynx_keep_result *result)
 {
     char text[LYNX_TEXT_MAX];
     lynx_keep_options options;
@@ -123,7 +123,8 @@ static void keep(bed *b, lynx_keep_result *result)
     options.engine = b->engine;
     options.spec = b->spec;
     options.tokens = b->tokens;
-    options.token_count = b->document;
+    options.token_count = count;
+    options.is_fresh = is_fresh;
     options.store = b->store;
     if (lynx_keep(&options, result, text) != LYNX_OK)
         fail_msg("%s", text);
@@ -157,7 +158,9 @@ static void check_model(const char *model)
     if (!load(&b, model))
         skip();
     begin(&b);
-    keep(&b, &result);
+    /* A beginning that is there does not change what is kept. */
+    keep(&b, b.document / 2, false, &result);
+    keep(&b, b.document, true, &result);
     assert_int_equal(result.computed_tokens, b.document);
 
     /* What it has to be: one prefill of the document, its pages through the codec. */
