@@ -226,7 +226,7 @@ static bool sync_folder_of(const char *path)
     snprintf(folder_path, sizeof(folder_path), "%.*s", (int)(slash - path), path);
     const int descriptor = open(folder_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0)
-        return false;
+        return errno == ENOENT; /* somebody has removed the file already, and the folder */
     /* Some file systems cannot: the name is there all the same. */
     const bool is_done = fsync(descriptor) == 0 || errno == EINVAL;
     close(descriptor);
@@ -245,9 +245,10 @@ static lynx_status folder_write(lynx_place *place, const char *name, const lynx_
     int descriptor = -1;
     errno = ENOENT;
     for (int i = 0; i < WRITE_TRIES && descriptor < 0 && errno == ENOENT; i++) {
-        if (f->path[0] && !make_folders(path))
+        if (!f->path[0] || make_folders(path))
+            descriptor = open_draft(path, draft);
+        else if (errno != ENOENT)
             return explain_errno(said, errno, "make the folder of", path);
-        descriptor = open_draft(path, draft);
     }
     if (descriptor < 0)
         return explain_errno(said, errno, "write", path);

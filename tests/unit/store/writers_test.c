@@ -134,8 +134,8 @@ static uint32_t tokens_of_file(const char *path)
 
 /* ---- kills --------------------------------------------------------------------------- */
 
-/* Write without end; for a child, which is killed. */
-static void write_for_ever(store_bed *bed, const char *path, uint32_t tokens)
+/* Write without end, and tell when the first turn is over; for a child, which is killed. */
+static void write_for_ever(store_bed *bed, const char *path, uint32_t tokens, int begun)
 {
     lynx_keep_result result;
     for (uint32_t turn = 0;; turn++) {
@@ -154,6 +154,8 @@ static void write_for_ever(store_bed *bed, const char *path, uint32_t tokens)
         if (append_page(bed, path, tokens) != LYNX_OK)
             _exit(2);
         tokens += PAGE_TOKENS;
+        if (turn == 0 && write(begun, "", 1) != 1)
+            _exit(3);
     }
 }
 
@@ -178,17 +180,23 @@ static void test_kills(void **state)
     snprintf(path, sizeof(path), "%s/grows.lynx", bed.folder);
     for (uint32_t i = 0; i < KILLS; i++) {
         const uint32_t tokens = tokens_of_file(path);
+        int begun[2];
+        uint8_t byte;
+        assert_int_equal(pipe(begun), 0);
         const pid_t child = fork();
         assert_true(child >= 0);
         if (child == 0)
-            write_for_ever(&bed, path, tokens);
-        const struct timespec pause = {.tv_nsec = (long)test_rng_below(&rng, 20000000)};
+            write_for_ever(&bed, path, tokens, begun[1]);
+        close(begun[1]);
+        assert_int_equal(read(begun[0], &byte, 1), 1); /* not before it has written something */
+        close(begun[0]);
+        const struct timespec pause = {.tv_nsec = (long)test_rng_below(&rng, 10000000)};
         nanosleep(&pause, NULL);
         kill(child, SIGKILL);
         assert_true(was_killed(child));
 
         assert_int_equal(store_bed_verify(&bed), 0);
-        choose_prompt(&bed, (uint32_t)test_rng_below(&rng, PROMPTS));
+        choose_prompt(&bed, 0);
         const uint32_t here = store_bed_read(&bed, TOKENS);
         if (here)
             store_bed_compare(&bed, here);
@@ -196,7 +204,6 @@ static void test_kills(void **state)
         choose_prompt(&bed, 0);
         appended += tokens_of_file(path) > tokens;
     }
-    /* The kills came while something was written, not before. */
     assert_true(found > 0 && appended > 0);
     sweep(&bed);
     lynx_keep_result result;
