@@ -8,6 +8,7 @@
 #include "cli_remotes.h"
 #include "commands.h"
 #include "record.h"
+#include "run_cache.h"
 #include "run_report.h"
 
 enum {
@@ -26,6 +27,9 @@ enum {
     OPT_TOKENS,
     OPT_DIGEST,
     OPT_CACHED_TOKENS,
+    OPT_CACHE,
+    OPT_STORE,
+    OPT_KEY,
     OPT_RECORD,
     OPT_ON_LOSS,
     OPT_ANCHOR_DEADLINE,
@@ -37,8 +41,8 @@ enum {
 static const char command[] = "lynx run";
 
 static const char help[] =
-    "Usage: lynx run -m model.gguf (--prefill HOST:PORT | --local | --plain) [-p TEXT | -f "
-    "FILE]\n"
+    "Usage: lynx run -m model.gguf (--prefill HOST:PORT | --cache NAME | --local | --plain)\n"
+    "                [-p TEXT | -f FILE]\n"
     "\n"
     "Answer one prompt. The prompt is -p, or -f, or standard input; with both -f and -p the "
     "text\n"
@@ -56,6 +60,16 @@ static const char help[] =
     "      --anchor-deadline S  the anchor must be here after S seconds, else the node is "
     "lost\n"
     "      --deadline S         the same for the whole cache\n"
+    "      --cache NAME         the prompt asks about a document whose cache is stored: its "
+    "name "
+    "in\n"
+    "                           the store, or the path of a .lynx file ('lynx cache add'). It "
+    "is "
+    "read\n"
+    "                           anchors first; with --plain it is computed anew, to compare\n"
+    "      --store DIR          the folder of the store "
+    "(${XDG_CACHE_HOME:-~/.cache}/lynx/store)\n"
+    "      --key FILE           key file of an encrypted store\n"
     "      --local              no prefill node: prefill here, decode on the cache as it is\n"
     "      --plain              no prefill node: prefill here, pass the cache through the "
     "codec,\n"
@@ -98,13 +112,15 @@ static const char help_end[] =
     "version, 5 corrupt data, 6 refused (not authenticated), 130 interrupted.\n"
     "\n"
     "Example:\n"
-    "  lynx run -m model.gguf --prefill 127.0.0.1:7600 -f report.txt -p \"Sum this up.\"\n";
+    "  lynx run -m model.gguf --prefill 127.0.0.1:7600 -f report.txt -p \"Sum this up.\"\n"
+    "  lynx run -m model.gguf --cache report.txt -p \"What does it say about costs?\"\n";
 
 typedef struct run_command {
     cli_options shared;
     lynx_run_options run;
     const char *prompt, *file, *system, *template_name, *record;
     cli_remotes nodes;
+    run_cache cache;
     bool is_json, is_raw_prompt, is_tokens, has_record_begun, has_record_failed;
     answer_view view;
     lynx_engine *engine;
@@ -135,6 +151,9 @@ static const struct option long_options[] = {
     {"on-loss", required_argument, NULL, OPT_ON_LOSS},
     {"anchor-deadline", required_argument, NULL, OPT_ANCHOR_DEADLINE},
     {"deadline", required_argument, NULL, OPT_DEADLINE},
+    {"cache", required_argument, NULL, OPT_CACHE},
+    {"store", required_argument, NULL, OPT_STORE},
+    {"key", required_argument, NULL, OPT_KEY},
     {"cached-tokens", required_argument, NULL, OPT_CACHED_TOKENS},
     {"cache-digest", no_argument, NULL, OPT_DIGEST},
     {"skip-verify", no_argument, NULL, OPT_SKIP_VERIFY}, /* mutation check; not in --help */
@@ -223,6 +242,14 @@ static int take_own_option(run_command *c, int option, const char *value)
         return cli_parse_u32(value, 0, 4096, &c->run.draft_count_max)
                    ? CLI_OK
                    : cli_usage(command, "'%s' is not a number of drafts", value);
+    case OPT_CACHE:
+        c->cache.name = value;
+        return CLI_OK;
+    case OPT_STORE:
+        return cache_take_option(&c->cache.options, CACHE_OPT_STORE, value) ? CLI_OK
+                                                                            : CLI_USAGE;
+    case OPT_KEY:
+        return cache_take_option(&c->cache.options, CACHE_OPT_KEY, value) ? CLI_OK : CLI_USAGE;
     case OPT_CACHED_TOKENS:
         return cli_parse_u32(value, 1, LYNX_PROMPT_TOKENS_MAX, &c->run.cached_tokens)
                    ? CLI_OK
@@ -257,6 +284,22 @@ static bool take_flag(run_command *c, int option)
     return flag != NULL;
 }
 
+/* What does not go with --cache; -1: nothing. */
+static int check_cache(const run_command *c)
+{
+    if (c->nodes.count)
+        return cli_usage(command, "--cache does not go with --prefill: the cache is here");
+    if (c->run.method == LYNX_METHOD_LOCAL || c->run.method == LYNX_METHOD_TOKENS ||
+        c->run.method == LYNX_METHOD_CARRY)
+        return cli_usage(command,
+                         "--cache goes with the methods lynx, wait and anchor, and with "
+                         "--plain");
+    if (c->system || c->is_tokens || c->record || c->run.cached_tokens)
+        return cli_usage(command, "--system, --tokens, --record and --cached-tokens do not go "
+                                  "with --cache: the prompt begins as it was stored");
+    return -1;
+}
+
 /* -1: go on; else the exit code. */
 static int parse(run_command *c, int argc, char **argv)
 {
@@ -279,8 +322,11 @@ static int parse(run_command *c, int argc, char **argv)
         return cli_usage(command, "unexpected argument '%s'", argv[optind]);
     const bool is_local =
         c->run.method == LYNX_METHOD_LOCAL || c->run.method == LYNX_METHOD_LOCAL_FULL;
+    if (c->cache.name)
+        return check_cache(c);
     if (!is_local && !c->nodes.count)
-        return cli_usage(command, "no prefill node; pass --prefill HOST:PORT, or --local");
+        return cli_usage(command, "no prefill node; pass --prefill HOST:PORT, --cache NAME or "
+                                  "--local");
     if (c->run.cached_tokens && c->run.method != LYNX_METHOD_LOCAL_FULL)
         return cli_usage(command, "--cached-tokens goes with --plain");
     if (is_local && c->record)
@@ -355,7 +401,9 @@ static int make_prompt(run_command *c)
     /* A chat about blanks is none; the template would make tokens of it all the same. */
     const bool is_empty = !text[c->is_raw_prompt ? 0 : strspn(text, blanks)];
     int code = CLI_OK;
-    if (!is_empty)
+    if (!is_empty && c->cache.name)
+        code = run_cache_prompt(&c->cache, c->engine, text, &c->tokens, &c->run.prompt_tokens);
+    else if (!is_empty)
         code = c->is_tokens ? parse_tokens(c, text) : tokenize_chat(c, text, strlen(text));
     free(text);
     if (code == CLI_OK && c->run.prompt_tokens == 0)
@@ -423,6 +471,7 @@ int lx_command_run(int argc, char **argv)
 {
     run_command c = {0};
     cli_options_init(&c.shared, command);
+    run_cache_init(&c.cache, command);
     lynx_run_options_init(&c.run);
     int code = parse(&c, argc, argv);
     if (code >= 0)
@@ -448,10 +497,17 @@ int lx_command_run(int argc, char **argv)
     result.times = calloc(result.capacity, sizeof(*result.times));
     if (!result.tokens || !result.times)
         code = cli_fail(command, LYNX_ERR_MEMORY, NULL);
+    c.cache.is_raw = c.is_raw_prompt;
+    c.cache.template_name = c.template_name;
+    if (code == CLI_OK && c.cache.name)
+        code = run_cache_open(&c.cache, c.engine);
     if (code == CLI_OK)
         code = make_prompt(&c);
+    if (code == CLI_OK && c.cache.name)
+        code = run_cache_use(&c.cache, &c.run);
     if (code == CLI_OK)
         code = answer(&c, &result);
+    run_cache_close(&c.cache);
     free(result.tokens);
     free(result.times);
     free(c.tokens);

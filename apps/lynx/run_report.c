@@ -91,6 +91,8 @@ void run_summary(lynx_engine *engine, const lynx_run_options *options,
         result->token_count ? (double)result->times[result->token_count - 1] / 1e9 : 0;
     fprintf(stderr, "%u prompt tokens, %u tokens in %.2f s", options->prompt_tokens,
             result->token_count, last);
+    if (result->computed_tokens && result->computed_tokens < options->prompt_tokens)
+        fprintf(stderr, ", %u of them computed", result->computed_tokens);
     if (result->bytes_total)
         fprintf(stderr, ", %.1f MB received of a cache of %.1f MB",
                 (double)result->bytes_total / 1e6, (double)result->cache_bytes / 1e6);
