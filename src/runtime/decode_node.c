@@ -43,12 +43,6 @@ static bool is_carried(const lx_run *r)
            !lx_run_has_plane(r, r->pass.plane_count - 1);
 }
 
-/* The first token is known, or it is for this node to compute. */
-static bool has_start(const lx_run *r)
-{
-    return r->has_first || r->stock;
-}
-
 /* Wait until the first token and planes 0..'plane' of all pages are in the engine, and no token
  * is carried any more. */
 static lynx_status receive_planes(lx_run *r, uint32_t plane)
@@ -58,7 +52,7 @@ static lynx_status receive_planes(lx_run *r, uint32_t plane)
         LX_TRY(lx_run_apply_pages(r));
         if (r->has_first && lx_run_is_answered(r))
             return LYNX_OK;
-        if (has_start(r) && lx_run_has_plane(r, plane) && r->pending_count == 0 &&
+        if (lx_run_has_start(r) && lx_run_has_plane(r, plane) && r->pending_count == 0 &&
             !is_carried(r))
             return LYNX_OK;
         LX_REQUIRE(!r->is_over, r->over_status);
@@ -324,119 +318,7 @@ static bool is_lost(const lx_run *r, lynx_status status)
     return status != LYNX_OK && r->is_over && (status == r->over_status || r->has_bad_page);
 }
 
-/* ---- local methods ------------------------------------------------------------------- */
-
-static bool on_local_prefill(void *user, uint32_t done, uint32_t total)
-{
-    lx_run *r = user;
-    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_PREFILL, .count = done, .total = total});
-    return !lx_run_is_stopped(r);
-}
-
-static void begin(lx_run *r)
-{
-    r->zero = lynx_clock_now();
-    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REQUEST, .time = r->zero});
-}
-
-/* What the pages are of, computed here. */
-static lynx_status prefill(lx_run *r)
-{
-    r->result->computed_tokens = r->options->prompt_tokens;
-    return r->engine->ops->prefill(r->engine, r->options->prompt, r->cached_tokens,
-                                   on_local_prefill, r);
-}
-
-/* As if the first tokens' cache had been stored. */
-static lynx_status run_as_stored(lx_run *r)
-{
-    begin(r);
-    LX_TRY(prefill(r));
-    LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
-    LX_TRY(lx_run_digest(r));
-    LX_TRY(lx_run_feed(r, false));
-    r->result->prefill_ns = lynx_clock_now() - r->zero;
-    return lx_run_decode(r);
-}
-
-static lynx_status run_locally(lx_run *r)
-{
-    const lynx_run_options *o = r->options;
-    lynx_logprobs logprobs;
-    lynx_token token;
-    if (r->cached_tokens < o->prompt_tokens)
-        return run_as_stored(r);
-    begin(r);
-    LX_TRY(prefill(r));
-    LX_TRY(lx_run_sample(r, 0, o->prompt_tokens, &token, &logprobs));
-    r->result->prefill_ns = lynx_clock_now() - r->zero;
-    lx_run_note_own_token(r);
-    lx_run_add_token(r, token, lynx_clock_now(), lx_run_wanted(r, &logprobs));
-    if (lx_run_is_answered(r))
-        return LYNX_OK;
-    if (o->method == LYNX_METHOD_LOCAL_FULL) {
-        LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
-        LX_TRY(lx_run_digest(r));
-    }
-    return lx_run_decode(r);
-}
-
-/* ---- when the remotes are lost ------------------------------------------------------- */
-
-/* Prefill here, bring the cache to the stage that was promised, and go on from what is valid:
- * the tokens are those that the prefill node would have made possible. */
-static lynx_status recompute(lx_run *r)
-{
-    const lynx_run_options *o = r->options;
-    lynx_logprobs logprobs;
-    lynx_token token;
-    r->result->is_recomputed = true;
-    r->is_finished = true;
-    r->pending_count = 0;
-    LX_TRY(prefill(r));
-    if (!has_start(r)) {
-        LX_TRY(lx_run_sample(r, 0, o->prompt_tokens, &token, &logprobs));
-        lx_run_note_own_token(r);
-        lx_run_add_token(r, token, lynx_clock_now(), lx_run_wanted(r, &logprobs));
-    }
-    if (lx_run_is_answered(r))
-        return LYNX_OK;
-    if (o->method == LYNX_METHOD_TOKENS) {
-        LX_TRY(lx_run_feed(r, false));
-        return lx_run_decode(r);
-    }
-    LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
-    LX_TRY(r->result->drafted || r->result->token_count != 1 ? lx_run_verify(r)
-                                                             : lx_run_digest(r));
-    return lx_run_decode(r);
-}
-
-/* Go on with the anchor as it is. */
-static lynx_status keep_anchor(lx_run *r)
-{
-    r->result->is_unverified = true;
-    LX_TRY(lx_run_apply_pages(r));
-    LX_TRY(lx_run_feed(r, false));
-    lx_run_accept_unverified(r);
-    return lx_run_decode(r);
-}
-
-static bool can_keep(const lx_run *r)
-{
-    return r->options->on_loss == LYNX_ON_LOSS_KEEP && has_start(r) && !r->has_bad_page &&
-           r->options->method != LYNX_METHOD_TOKENS && lx_run_has_plane(r, 0);
-}
-
-static lynx_status go_on_alone(lx_run *r)
-{
-    if (can_keep(r)) {
-        const lynx_status status = keep_anchor(r);
-        if (!r->has_bad_page)
-            return status;
-        r->result->is_unverified = false;
-    }
-    return recompute(r);
-}
+/* ---- over remotes -------------------------------------------------------------------- */
 
 static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uint32_t count)
 {
@@ -458,14 +340,14 @@ static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uin
         lx_run_emit(r,
                     (lynx_moment){.type = LYNX_MOMENT_LOST, .status = status, .text = r->text});
     }
-    return count == 0 ? status : go_on_alone(r);
+    return count == 0 ? status : lx_run_go_on_alone(r);
 }
 
 /* ---- a stored prefix ----------------------------------------------------------------- */
 
 static lynx_status load(lx_run *r)
 {
-    begin(r);
+    lx_run_begin(r);
     r->result->computed_tokens = r->options->prompt_tokens - r->cached_tokens;
     LX_TRY(r->engine->ops->reserve(r->engine, r->cached_tokens));
     LX_TRY(lx_stock_open(&r->stock, r->options->source, r->model, r->memory));
@@ -492,7 +374,7 @@ static lynx_status run_over_source(lx_run *r)
     if (is_lost(r, status) && r->options->on_loss != LYNX_ON_LOSS_FAIL) {
         lx_run_emit(r,
                     (lynx_moment){.type = LYNX_MOMENT_LOST, .status = status, .text = r->text});
-        status = go_on_alone(r);
+        status = lx_run_go_on_alone(r);
     }
     lx_stock_close(r->stock);
     return status;
@@ -630,7 +512,7 @@ lynx_status lynx_run(lynx_remote *const remotes[], uint32_t count,
     r.pass.memory = r.memory;
     lynx_status status = run_init(&r);
     if (status == LYNX_OK)
-        status = is_local          ? run_locally(&r)
+        status = is_local          ? lx_run_locally(&r)
                  : options->source ? run_over_source(&r)
                                    : run_over_remotes(&r, remotes, count);
     explain(&r, status);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * run.h - one prompt on a decode node: what its three files share.
+ * run.h - one prompt on a decode node: what its files share.
  *
  *     run_pages.c     what arrives, from a remote or a source: planes into the engine's cache
  *     run_tokens.c    what is computed: drafts, the verification pass, plain decoding
- *     decode_node.c   the methods, the remotes, and what to do when they are lost
+ *     run_alone.c     the local methods, and going on when the remotes or the source are lost
+ *     decode_node.c   the methods over a link or a source
  */
 #ifndef LX_RUNTIME_RUN_H
 #define LX_RUNTIME_RUN_H
@@ -84,6 +85,9 @@ lynx_status lx_run_digest(lx_run *run);
 /* ---- run_tokens.c -------------------------------------------------------------------- */
 
 bool lx_run_is_answered(const lx_run *run);
+
+/* The first token is known, or it is for this node to compute. */
+bool lx_run_has_start(const lx_run *run);
 uint32_t lx_run_answer_left(const lx_run *run);
 bool lx_run_is_end(const lx_run *run, lynx_token token);
 
@@ -120,5 +124,16 @@ lynx_status lx_run_verify(lx_run *run);
 
 /* Take the drafts for valid tokens. */
 void lx_run_accept_unverified(lx_run *run);
+
+/* ---- run_alone.c --------------------------------------------------------------------- */
+
+/* Start the clock. */
+void lx_run_begin(lx_run *run);
+
+/* LOCAL and LOCAL_FULL, to the end of the answer. */
+lynx_status lx_run_locally(lx_run *run);
+
+/* The remotes or the source are lost: go on from what is valid, as 'on_loss' says. */
+lynx_status lx_run_go_on_alone(lx_run *run);
 
 #endif

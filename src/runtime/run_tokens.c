@@ -18,6 +18,11 @@ bool lx_run_is_answered(const lx_run *r)
     return r->result->has_ended || lx_run_answer_left(r) == 0;
 }
 
+bool lx_run_has_start(const lx_run *r)
+{
+    return r->has_first || r->stock;
+}
+
 /* A valid token, produced at 'time'. It stands in the history already or is put there. */
 void lx_run_add_token(lx_run *r, lynx_token token, lynx_time_ns time,
                       const lynx_logprobs *logprobs)
