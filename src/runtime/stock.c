@@ -9,7 +9,8 @@
 #include "base/check.h"
 #include "kv/page_map.h"
 
-/* Planes behind the anchor that may wait for the engine. */
+/* Planes that complete their page and may wait for the engine. Those before them, the anchor's
+ * above all, are held until their page is complete, and cannot wait for it. */
 static const uint64_t ahead_bytes_max = 64u << 20;
 
 typedef struct stocked {
@@ -49,13 +50,18 @@ static void end_reading(lx_stock *s, lynx_status status, const char *text)
     uv_mutex_unlock(&s->lock);
 }
 
+static bool is_bounded(const lx_stock *s, uint32_t plane)
+{
+    return plane > 0 && plane + 1 == s->plane_count;
+}
+
 /* Put a plane in its place. Called with the lock held. */
 static void put_plane(lx_stock *s, const lynx_source_plane *plane)
 {
     stocked *page = &s->pages[lx_page_map_slot(s->map, plane->page)];
     page->planes[plane->plane] = *plane;
     page->here |= (uint8_t)(1u << plane->plane);
-    if (plane->plane > 0)
+    if (is_bounded(s, plane->plane))
         s->ahead_bytes += plane->bytes.size;
     s->arrivals[s->arrivals_count++] = (lx_arrival){.page = plane->page,
                                                     .plane = plane->plane,
@@ -155,7 +161,7 @@ static void release_planes(lx_stock *s, stocked *page)
 {
     for (uint32_t plane = 0; plane < s->plane_count; plane++)
         if (page->here & (1u << plane)) {
-            if (plane > 0)
+            if (is_bounded(s, plane))
                 s->ahead_bytes -= page->planes[plane].bytes.size;
             s->source->ops->release(s->source, &page->planes[plane]);
         }
