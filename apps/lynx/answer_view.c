@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "answer_view.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -56,9 +57,24 @@ static void put_token(answer_view *view, lynx_token token)
     }
 }
 
+/* Remember a draft, so that it can be written again; without memory it is not shown. */
+static bool add_draft(answer_view *view, lynx_token token)
+{
+    if (view->draft_count == view->draft_room) {
+        const size_t room = view->draft_room ? 2 * view->draft_room : 64;
+        lynx_token *grown = realloc(view->drafts, room * sizeof(*grown));
+        if (!grown)
+            return false;
+        view->drafts = grown;
+        view->draft_room = room;
+    }
+    view->drafts[view->draft_count++] = token;
+    return true;
+}
+
 static void put_draft(answer_view *view, lynx_token token)
 {
-    if (!view->is_terminal)
+    if (!view->is_terminal || !add_draft(view, token))
         return;
     if (!view->has_drafts) {
         /* Behind the last column there is no place to come back to. */
@@ -78,6 +94,7 @@ static void put_draft(answer_view *view, lynx_token token)
 
 static void take_drafts_back(answer_view *view)
 {
+    view->draft_count = 0;
     if (!view->has_drafts)
         return;
     if (view->drafts_lines)
@@ -88,6 +105,17 @@ static void take_drafts_back(answer_view *view)
     fputs("\x1b[J", view->stream);
     view->column = view->drafts_column;
     view->has_drafts = false;
+}
+
+/* The first 'count' drafts stay. */
+static void withdraw_from(answer_view *view, size_t count)
+{
+    if (count >= view->draft_count)
+        return;
+    take_drafts_back(view);
+    for (size_t i = 0; i < count; i++)
+        put_draft(view, view->drafts[i]); /* where it stood, or before */
+    fflush(view->stream);
 }
 
 void answer_view_moment(answer_view *view, const lynx_moment *moment)
@@ -106,6 +134,9 @@ void answer_view_moment(answer_view *view, const lynx_moment *moment)
         clear_progress(view);
         put_draft(view, moment->token);
         break;
+    case LYNX_MOMENT_REVIEWED:
+        withdraw_from(view, moment->count);
+        break;
     case LYNX_MOMENT_VERIFIED:
     case LYNX_MOMENT_LOST:
         clear_progress(view);
@@ -122,6 +153,7 @@ void answer_view_moment(answer_view *view, const lynx_moment *moment)
     case LYNX_MOMENT_REQUEST:
     case LYNX_MOMENT_ANCHOR:
     case LYNX_MOMENT_COMPLETE:
+    case LYNX_MOMENT_REVIEW:
     case LYNX_MOMENT_VERIFY:
     case LYNX_MOMENT_YIELD:
     case LYNX_MOMENT_HANDOVER:
@@ -136,4 +168,7 @@ void answer_view_end(answer_view *view)
     if (view->has_answer)
         fputc('\n', view->stream);
     fflush(view->stream);
+    free(view->drafts);
+    view->drafts = NULL;
+    view->draft_room = 0;
 }

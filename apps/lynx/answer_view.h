@@ -2,8 +2,8 @@
 /*
  * answer_view.h - an answer that appears on a stream while it is made.
  *
- * On a terminal drafts are dim and are written over when the verification is done; elsewhere
- * only valid tokens are written.
+ * On a terminal drafts are dim and are written over when a pass withdraws them or verifies
+ * them; elsewhere only valid tokens are written.
  */
 #ifndef ANSWER_VIEW_H
 #define ANSWER_VIEW_H
@@ -23,7 +23,9 @@ typedef struct answer_view {
     uint32_t column;        /* where the cursor is */
     uint32_t drafts_column; /* where the first draft began */
     uint32_t drafts_lines;  /* lines that the drafts went down */
-    bool has_answer;        /* a valid token was written */
+    lynx_token *drafts;     /* that stand on the terminal */
+    size_t draft_count, draft_room;
+    bool has_answer; /* a valid token was written */
     bool has_drafts;
     bool has_progress; /* a progress line stands on the terminal */
     uint64_t bytes;    /* received so far, for the progress line */

@@ -99,10 +99,9 @@ static const char help[] =
     "prefill_s,\n"
     "                           anchor_s, complete_s, first_own_token_s, ttft_s, tt2t_s, "
     "tt16t_s,\n"
-    "                           tt32t_s, tt64t_s, drafted, accepted, carried, carried_other,\n"
-    "                           verify_ms, codec_ms,\n"
-    "                           cache_digest, is_recomputed, is_verified, has_ended, tokens,\n"
-    "                           text\n"
+    "                           tt32t_s, tt64t_s, drafted, accepted, reviews, withdrawn,\n"
+    "                           carried, carried_other, verify_ms, codec_ms, cache_digest,\n"
+    "                           is_recomputed, is_verified, has_ended, tokens, text\n"
     "\n";
 
 static const char help_end[] =

@@ -99,27 +99,46 @@ static void draw_bytes(const frame *f, const timeline *line, bool is_anchor, dou
     *base = sum;
 }
 
+/* The draft at 'index' stood: no review took it back, and the verification agreed. */
+static bool has_stood(const frame *f, const timeline *line, size_t index)
+{
+    const uint32_t place = line->moments[index].count;
+    for (size_t i = index + 1; i < line->count; i++)
+        if (line->moments[i].type == LYNX_MOMENT_REVIEWED && line->moments[i].count < place)
+            return false;
+    return f->has_verdict && place <= f->accepted;
+}
+
+/* A pass from 'start' to the moment that ended it. */
+static void draw_pass(const frame *f, lynx_time_ns start, const lynx_moment *end, double top,
+                      const char *what)
+{
+    const double x = x_of(f, end->time);
+    fprintf(f->file,
+            "<rect class=\"v\" x=\"%.1f\" y=\"%.0f\" width=\"%.1f\" height=\"24\"/>\n"
+            "<text x=\"%.1f\" y=\"%.0f\" text-anchor=\"end\">%s %u of %u</text>\n",
+            x_of(f, start), top, x - x_of(f, start) + 1, x, top + 38, what, end->count,
+            end->total);
+}
+
 static void draw_tokens(const frame *f, const timeline *line)
 {
     const double drafts = CACHE_TOP + CACHE_HEIGHT + 30;
     const double tokens = drafts + LANE;
-    lynx_time_ns verify_start = 0;
+    lynx_time_ns pass_start = 0;
     for (size_t i = 0; i < line->count; i++) {
         const lynx_moment *m = &line->moments[i];
         const double x = x_of(f, m->time);
         if (m->type == LYNX_MOMENT_DRAFT)
             fprintf(f->file,
                     "<rect class=\"%s\" x=\"%.1f\" y=\"%.0f\" width=\"2\" height=\"24\"/>\n",
-                    f->has_verdict && m->count <= f->accepted ? "ok" : "no", x, drafts);
-        if (m->type == LYNX_MOMENT_VERIFY)
-            verify_start = m->time;
+                    has_stood(f, line, i) ? "ok" : "no", x, drafts);
+        if (m->type == LYNX_MOMENT_REVIEW || m->type == LYNX_MOMENT_VERIFY)
+            pass_start = m->time;
+        if (m->type == LYNX_MOMENT_REVIEWED)
+            draw_pass(f, pass_start, m, tokens, "kept");
         if (m->type == LYNX_MOMENT_VERIFIED)
-            fprintf(f->file,
-                    "<rect class=\"v\" x=\"%.1f\" y=\"%.0f\" width=\"%.1f\" height=\"24\"/>\n"
-                    "<text x=\"%.1f\" y=\"%.0f\" text-anchor=\"end\">verified: %u of %u "
-                    "stand</text>\n",
-                    x_of(f, verify_start), tokens, x - x_of(f, verify_start) + 1, x,
-                    tokens + 38, m->count, m->total);
+            draw_pass(f, pass_start, m, tokens, "verified");
         /* Accepted drafts were drawn when they were drafted. */
         if (m->type == LYNX_MOMENT_TOKEN && (m->count == 0 || m->count > f->accepted))
             fprintf(f->file,

@@ -247,6 +247,9 @@ typedef enum lynx_moment_type {
     LYNX_MOMENT_DRAFT,    /* 'token' was drafted at answer index 'count' */
     LYNX_MOMENT_YIELD,    /* CARRY: the prefill node stopped after 'count' tokens */
     LYNX_MOMENT_HANDOVER, /* CARRY: this node takes over after 'count' tokens */
+    LYNX_MOMENT_REVIEW,   /* a pass over 'total' drafts on a better cache begins, while the rest
+                             of it is on its way */
+    LYNX_MOMENT_REVIEWED, /* 'count' of 'total' drafts are kept, those behind are withdrawn */
     LYNX_MOMENT_VERIFY,   /* the pass over 'total' drafts begins */
     LYNX_MOMENT_VERIFIED, /* 'count' of 'total' drafts stand */
     LYNX_MOMENT_LOST,     /* the prefill node is given up: 'text'; the next one, or this node,
@@ -331,10 +334,12 @@ typedef struct lynx_run_result {
     uint64_t complete_ns;  /* ... to the complete cache; 0 if there was none */
     uint64_t first_own_ns; /* ... to the first token that this node produced (draft or valid) */
     uint64_t verify_ns;    /* duration of the verification pass */
-    uint64_t decode_cache_ns; /* spent in the codec and in writing pages */
-    uint32_t computed_tokens; /* of the prompt, on this node: 0 when all of it came */
-    uint32_t drafted, accepted;
-    uint32_t carried;       /* CARRY: tokens behind the first that the prefill node chose */
+    uint64_t decode_cache_ns;   /* spent in the codec and in writing pages */
+    uint32_t computed_tokens;   /* of the prompt, on this node: 0 when all of it came */
+    uint32_t drafted, accepted; /* drafts that were verified, and those that stood */
+    uint32_t reviews;           /* passes over drafts before the cache was complete */
+    uint32_t withdrawn;         /* drafts that they took back */
+    uint32_t carried;           /* CARRY: tokens behind the first that the prefill node chose */
     uint32_t carried_other; /* those of them that this node would have chosen otherwise: 0, but
                                for engines that do not compute the same bits */
     bool is_recomputed;     /* no prefill node could finish: the prompt was prefilled here */

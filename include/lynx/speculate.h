@@ -42,20 +42,30 @@ LYNX_API uint32_t lynx_draft_limit(uint32_t draft_count_max, uint32_t answer_lef
  */
 typedef struct lynx_pace {
     double step_ns;      /* of one draft; 0: not known */
-    double row_ns;       /* of a verification pass by its rows; 0: not known */
+    double row_ns;       /* what one more row adds to a pass; 0: not known */
     double hits, misses; /* drafts that stood; passes that found a wrong one */
 } lynx_pace;
 
 /* Drafts that are made whatever was seen, so that better times are noticed. */
 enum { LYNX_PACE_LEAST = 4 };
 
-/* A step took so long; a pass over 'rows' tokens, 'drafted' of them drafts, took so long. */
+/* A step took so long; a pass over 'rows' tokens took so long; a verification let 'accepted' of
+ * 'drafted' drafts stand. */
 LYNX_API void lynx_pace_step(lynx_pace *pace, uint64_t step_ns);
-LYNX_API void lynx_pace_verify(lynx_pace *pace, uint32_t rows, uint64_t verify_ns,
-                               uint32_t drafted, uint32_t accepted);
+LYNX_API void lynx_pace_pass(lynx_pace *pace, uint32_t rows, uint64_t pass_ns);
+LYNX_API void lynx_pace_verdict(lynx_pace *pace, uint32_t drafted, uint32_t accepted);
 
 /* How many drafts pay, at most 'limit'; 'limit' while nothing is known. */
 LYNX_API uint32_t lynx_pace_limit(const lynx_pace *pace, uint32_t limit);
+
+/*
+ * Does it pay to review 'drafted' of at most 'limit' drafts on a better cache, when the full
+ * one is 'left_ns' away? A review is a pass as the verification is, over 'rows' tokens. It
+ * withdraws what is wrong already, so that the time left is spent on drafts that can stand;
+ * where all is right, it costs the drafts that could have been made meanwhile.
+ */
+LYNX_API bool lynx_pace_review_pays(const lynx_pace *pace, uint32_t rows, uint32_t drafted,
+                                    uint32_t limit, uint64_t left_ns);
 
 /* Clock of valid tokens: when the k-th token of the answer was produced, if it turned out
  * valid. A draft counts at the time when it was drafted, a correction when its pass ended. */

@@ -103,13 +103,12 @@ static uint32_t draft_limit(const lynx_plan_request *r, double step)
 {
     const uint32_t left = r->answer_tokens - 1;
     const uint32_t limit = lynx_draft_limit(r->draft_count_max, left, left);
-    const double row = limit ? pass_s(&r->decode, limit + 1) / (limit + 1) : 0;
-    if (!r->is_paced || row <= 0)
+    if (!r->is_paced || r->decode.row_s <= 0)
         return limit;
     /* As a node that has seen many drafts. */
     const double seen = 1e9;
     const lynx_pace pace = {.step_ns = step * 1e9,
-                            .row_ns = row * 1e9,
+                            .row_ns = r->decode.row_s * 1e9,
                             .hits = r->stands * seen,
                             .misses = (1 - r->stands) * seen};
     return lynx_pace_limit(&pace, limit);

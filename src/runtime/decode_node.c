@@ -109,6 +109,32 @@ static lynx_status take_over(lx_run *r)
     return lx_run_decode(r);
 }
 
+/* The last plane that is complete. */
+static uint32_t best_plane(const lx_run *r)
+{
+    uint32_t plane = 0;
+    while (plane + 1 < r->pass.plane_count && lx_run_has_plane(r, plane + 1))
+        plane++;
+    return plane;
+}
+
+/* Each time that one more plane is complete. */
+static lynx_status review_if_it_pays(lx_run *r, uint32_t limit)
+{
+    const uint32_t plane = best_plane(r);
+    const uint32_t drafted = r->result->drafted;
+    if (plane == r->reviewed_plane)
+        return LYNX_OK;
+    r->reviewed_plane = plane;
+    if (drafted == 0)
+        return lx_run_apply_pages(r);
+    const uint32_t rows =
+        r->options->prompt_tokens + r->result->token_count - r->cached_tokens + drafted;
+    const uint64_t left = lx_run_time_left(r, plane);
+    return lynx_pace_review_pays(r->pace, rows, drafted, limit, left) ? lx_run_review(r, limit)
+                                                                      : LYNX_OK;
+}
+
 static lynx_status speculate(lx_run *r)
 {
     lynx_run_result *result = r->result;
@@ -125,11 +151,13 @@ static lynx_status speculate(lx_run *r)
     uint32_t limit =
         lynx_draft_limit(r->options->draft_count_max, lx_run_answer_left(r), context_left);
     if (r->options->pace)
-        limit = lynx_pace_limit(r->options->pace, limit);
+        limit = lynx_pace_limit(r->pace, limit);
+    r->reviewed_plane = best_plane(r);
     if (!lx_run_has_plane(r, last) || r->options->skip_verify)
         LX_TRY(lx_run_feed(r, false));
     while (!lx_run_has_plane(r, last)) {
         LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
+        LX_TRY(review_if_it_pays(r, limit));
         const lynx_token newest = r->history[valid - 1 + result->drafted];
         if (result->drafted < limit && !(result->drafted && lx_run_is_end(r, newest))) {
             LX_TRY(lx_run_draft_one(r));
@@ -302,6 +330,7 @@ static lynx_status begin_remote(lx_run *r, lynx_remote *remote)
     r->is_ready = r->is_finished = r->is_over = r->has_bad_page = r->has_yielded = false;
     r->pages_needed = 0;
     memset(r->planes_seen, 0, sizeof(r->planes_seen));
+    memset(r->plane_bytes, 0, sizeof(r->plane_bytes));
     r->pending_count = 0;
     r->result->drafted = 0;
     r->result->anchor_ns = r->result->complete_ns = 0;
@@ -510,6 +539,7 @@ lynx_status lynx_run(lynx_remote *const remotes[], uint32_t count,
         .text = text,
     };
     r.pass.memory = r.memory;
+    r.pace = options->pace ? options->pace : &r.own_pace;
     lynx_status status = run_init(&r);
     if (status == LYNX_OK)
         status = is_local          ? lx_run_locally(&r)

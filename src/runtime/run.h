@@ -51,10 +51,15 @@ typedef struct lx_run {
     uint8_t *allowed; /* what the grammar lets come first, for the prefill node; or NULL */
     size_t allowed_bytes;
     lynx_token_clock clock;
+    lynx_pace *pace; /* the caller's or 'own_pace', which knows only this run */
+    lynx_pace own_pace;
+    uint32_t reviewed_plane; /* a review on planes 0 .. this was made, or did not pay */
 
     /* Counted from events, because the map runs ahead of the events that are taken. */
-    uint64_t pages_needed, planes_seen[LYNX_PLANES_MAX];
-    lynx_page_id *pending; /* a plane of these pages arrived and is not in the cache yet */
+    uint64_t pages_needed, planes_seen[LYNX_PLANES_MAX], plane_bytes[LYNX_PLANES_MAX];
+    lynx_time_ns anchor_time; /* when the anchor was complete */
+    uint64_t bytes_at_anchor; /* of residual planes that were here then */
+    lynx_page_id *pending;    /* a plane of these pages arrived and is not in the cache yet */
     size_t pending_count, pending_room;
 } lx_run;
 
@@ -75,6 +80,10 @@ void lx_run_take_events(lx_run *run);
 
 /* Every page has planes 0 .. 'plane', and the events that say so were taken. */
 bool lx_run_has_plane(const lx_run *run, uint32_t plane);
+
+/* The time in which the planes behind 'plane', which is complete, will come at the rate since
+ * the anchor; 0 when that is not known. */
+uint64_t lx_run_time_left(const lx_run *run, uint32_t plane);
 
 /* Decode what has arrived into the engine's cache. */
 lynx_status lx_run_apply_pages(lx_run *run);
@@ -118,9 +127,14 @@ lynx_status lx_run_feed(lx_run *run, bool checks);
 
 lynx_status lx_run_draft_one(lx_run *run);
 
-/* One pass over the valid tokens and the drafts behind them on what is in the cache (and what
- * is pending). */
+/* One pass over the known tokens behind the pages and the drafts behind them, on what is in the
+ * cache (and what is pending), all planes of it: what agrees is valid. */
 lynx_status lx_run_verify(lx_run *run);
+
+/* The same before all planes are here: what disagrees is withdrawn, and the pass's own token
+ * drafted in its place, or behind them all while they are less than 'limit'. Nothing becomes
+ * valid. */
+lynx_status lx_run_review(lx_run *run, uint32_t limit);
 
 /* Take the drafts for valid tokens. */
 void lx_run_accept_unverified(lx_run *run);

@@ -27,6 +27,32 @@ bool lx_run_has_plane(const lx_run *r, uint32_t plane)
     return is_complete;
 }
 
+/* Bytes here of the planes behind the anchor. */
+static uint64_t residual_bytes(const lx_run *r)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 1; i < r->pass.plane_count; i++)
+        bytes += r->plane_bytes[i];
+    return bytes;
+}
+
+uint64_t lx_run_time_left(const lx_run *r, uint32_t plane)
+{
+    const lynx_codec_spec *spec = r->spec;
+    const uint64_t came = residual_bytes(r) - r->bytes_at_anchor;
+    uint64_t missing = 0;
+    for (uint32_t i = plane + 1; i < r->pass.plane_count; i++) {
+        /* As the planes of a page have bytes by their bits. */
+        const uint64_t whole =
+            r->plane_bytes[plane] *
+            (uint64_t)(spec->plane_bits[0][i] + spec->plane_bits[1][i]) /
+            (uint64_t)(spec->plane_bits[0][plane] + spec->plane_bits[1][plane]);
+        missing += whole > r->plane_bytes[i] ? whole - r->plane_bytes[i] : 0;
+    }
+    const double elapsed = (double)(lynx_clock_now() - r->anchor_time);
+    return came ? (uint64_t)(elapsed * (double)missing / (double)came) : 0;
+}
+
 /* A plane came: note it, to be decoded with the page's others. */
 static void on_plane(lx_run *r, const lx_arrival *arrival)
 {
@@ -39,7 +65,10 @@ static void on_plane(lx_run *r, const lx_arrival *arrival)
                                  .bytes = arrival->bytes});
 
     r->planes_seen[arrival->plane]++;
+    r->plane_bytes[arrival->plane] += arrival->bytes;
     if (arrival->plane == 0 && lx_run_has_plane(r, 0)) {
+        r->anchor_time = arrival->time;
+        r->bytes_at_anchor = residual_bytes(r);
         r->result->anchor_ns = arrival->time - r->zero;
         lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_ANCHOR, .time = arrival->time});
     }

@@ -115,28 +115,38 @@ lynx_status lx_run_decode(lx_run *r)
     return LYNX_OK;
 }
 
-lynx_status lx_run_draft_one(lx_run *r)
+/* 'token' is the next draft, produced at 'time'. */
+static void put_draft(lx_run *r, lynx_token token, lynx_time_ns time)
 {
     lynx_run_result *result = r->result;
+    const uint32_t index = result->token_count + result->drafted;
+    r->history[r->options->prompt_tokens + index] = token;
+    r->draft_times[result->drafted++] = time;
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT,
+                                 .time = time,
+                                 .count = index,
+                                 .token = token});
+}
+
+lynx_status lx_run_draft_one(lx_run *r)
+{
+    const lynx_run_result *result = r->result;
     const uint32_t count = r->options->prompt_tokens + result->token_count + result->drafted;
     const lynx_time_ns start = lynx_clock_now();
+    lynx_token token;
     LX_TRY(r->engine->ops->step(r->engine, r->history[count - 1]));
-    LX_TRY(lx_run_sample(r, 0, count, &r->history[count], NULL));
+    LX_TRY(lx_run_sample(r, 0, count, &token, NULL));
     lx_run_note_own_token(r);
-    r->draft_times[result->drafted] = lynx_clock_now();
-    if (r->options->pace)
-        lynx_pace_step(r->options->pace, r->draft_times[result->drafted] - start);
-    result->drafted++;
-    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT,
-                                 .count = result->token_count + result->drafted - 1,
-                                 .token = r->history[count]});
+    const lynx_time_ns end = lynx_clock_now();
+    lynx_pace_step(r->pace, end - start);
+    put_draft(r, token, end);
     return LYNX_OK;
 }
 
 /* Run [tokens behind the cached ones, drafts] through the model in batches; '*accepted' drafts
- * agree, and
- * '*follower' is the token behind them if 'rows' reach that far. */
-static lynx_status check_drafts(lx_run *r, uint32_t rows, uint32_t *accepted,
+ * agree, and '*follower' is the token behind them if 'rows' reach that far. 'is_final': on the
+ * full cache, so that the pass tells of carried tokens and of how likely all are, too. */
+static lynx_status check_drafts(lx_run *r, uint32_t rows, bool is_final, uint32_t *accepted,
                                 lynx_token *follower)
 {
     const uint32_t first = r->cached_tokens; /* history index of the first token */
@@ -150,9 +160,9 @@ static lynx_status check_drafts(lx_run *r, uint32_t rows, uint32_t *accepted,
         LX_TRY(r->engine->ops->batch(r->engine, r->history + first + done, count));
         for (uint32_t row = 0; row < count; row++) {
             const uint32_t index = done + row;
-            if (first + 1 + index < prompt)
-                continue; /* what follows is of the prompt */
-            const bool is_told = r->row_logprobs && index >= carried;
+            if (first + 1 + index < prompt || (!is_final && index < carried))
+                continue; /* what follows is of the prompt, or valid */
+            const bool is_told = r->row_logprobs && is_final && index >= carried;
             LX_TRY(lx_run_sample(r, row, first + 1 + index, follower,
                                  is_told ? &r->row_logprobs[index - carried] : NULL));
             if (index >= carried + drafted)
@@ -166,18 +176,6 @@ static lynx_status check_drafts(lx_run *r, uint32_t rows, uint32_t *accepted,
         }
         done += count;
     }
-    return LYNX_OK;
-}
-
-/* The pass that has 'rows' and ends with what 'check_drafts' says, with its moments. */
-static lynx_status run_pass(lx_run *r, uint32_t rows, uint32_t *accepted, lynx_token *follower)
-{
-    const uint32_t drafted = r->result->drafted;
-    const lynx_time_ns start = lynx_clock_now();
-    LX_TRY(check_drafts(r, rows, accepted, follower));
-    const lynx_time_ns end = lynx_clock_now();
-    if (r->options->pace && drafted)
-        lynx_pace_verify(r->options->pace, rows, end - start, drafted, *accepted);
     return LYNX_OK;
 }
 
@@ -198,8 +196,12 @@ lynx_status lx_run_verify(lx_run *r)
     LX_TRY(lx_run_digest(r));
     uint32_t accepted = drafted;
     lynx_token follower = 0;
-    LX_TRY(run_pass(r, rows, &accepted, &follower));
+    const lynx_time_ns pass_start = lynx_clock_now();
+    LX_TRY(check_drafts(r, rows, true, &accepted, &follower));
     const lynx_time_ns end = lynx_clock_now();
+    lynx_pace_pass(r->pace, rows, end - pass_start);
+    if (drafted)
+        lynx_pace_verdict(r->pace, drafted, accepted);
     result->verify_ns = end - start;
     result->accepted = accepted;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFIED,
@@ -217,6 +219,38 @@ lynx_status lx_run_verify(lx_run *r)
     if (r->engine->ops->length(r->engine) > kept)
         LX_TRY(r->engine->ops->rewind(r->engine, kept));
     return LYNX_OK;
+}
+
+lynx_status lx_run_review(lx_run *r, uint32_t limit)
+{
+    lynx_run_result *result = r->result;
+    const uint32_t valid = r->options->prompt_tokens + result->token_count;
+    const uint32_t drafted = result->drafted;
+    const bool has_follower =
+        drafted < limit && !lx_run_is_end(r, r->history[valid - 1 + drafted]);
+    const uint32_t rows = valid - 1 - r->cached_tokens + drafted + (has_follower ? 1 : 0);
+    uint32_t kept = drafted;
+    lynx_token follower = 0;
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REVIEW, .total = drafted});
+    LX_TRY(r->engine->ops->rewind(r->engine, r->cached_tokens));
+    LX_TRY(lx_run_apply_pages(r));
+    const lynx_time_ns pass_start = lynx_clock_now();
+    LX_TRY(check_drafts(r, rows, false, &kept, &follower));
+    const lynx_time_ns end = lynx_clock_now();
+    lynx_pace_pass(r->pace, rows, end - pass_start);
+    result->reviews++;
+    result->withdrawn += drafted - kept;
+    result->drafted = kept;
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REVIEWED,
+                                 .time = end,
+                                 .count = kept,
+                                 .total = drafted});
+    if (kept < drafted || has_follower)
+        put_draft(r, follower, end);
+    /* The cache keeps what was input: everything but the last draft. */
+    const uint32_t input = valid - 1 + result->drafted;
+    return r->engine->ops->length(r->engine) > input ? r->engine->ops->rewind(r->engine, input)
+                                                     : LYNX_OK;
 }
 
 void lx_run_accept_unverified(lx_run *r)

@@ -84,6 +84,9 @@ static lynx_status prepare(lx_answer *a, lynx_token **tokens, lx_api_fault *faul
     a->result.tokens = calloc(a->result.capacity, sizeof(*a->result.tokens));
     a->result.times = calloc(a->result.capacity, sizeof(*a->result.times));
     LX_REQUIRE(a->result.tokens && a->result.times, LYNX_ERR_MEMORY);
+    if (r->is_optimistic)
+        a->drafts = calloc((size_t)a->result.capacity + 1, sizeof(*a->drafts));
+    LX_REQUIRE(a->drafts || !r->is_optimistic, LYNX_ERR_MEMORY);
     return LYNX_OK;
 }
 
@@ -263,6 +266,7 @@ void lx_answer_job(lx_service *service, lynx_engine *engine, lynx_pace *pace, lx
     free(tokens);
     free(a.result.tokens);
     free(a.result.times);
+    free(a.drafts);
     json_decref(a.planes);
     lx_logprob_log_fini(&a.logprobs);
     lx_stop_filter_fini(&a.filter);

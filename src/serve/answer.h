@@ -40,7 +40,8 @@ typedef struct lx_answer {
     lynx_time_ns local_from; /* a prefill here began; 0: none did */
 
     /* Text. */
-    lx_utf8 valid, draft;
+    lx_utf8 valid;
+    lx_utf8 *drafts; /* before the draft of each answer index. Of an optimistic stream */
     lx_stop_filter filter;
     lx_buffer text;       /* what may leave and has not */
     size_t released;      /* bytes that ever came into 'text' */

@@ -107,10 +107,19 @@ static void say_draft(lx_answer *a, const lynx_moment *m)
 {
     lx_buffer text = {0};
     if (m->count == a->token_count) /* the first one follows the valid text */
-        a->draft = a->valid;
-    put_token_text(a, m->token, &a->draft, &text);
+        a->drafts[m->count] = a->valid;
+    lx_utf8 state = a->drafts[m->count];
+    put_token_text(a, m->token, &state, &text);
+    a->drafts[m->count + 1] = state;
     say_text(a, m, "draft", text.data);
     lx_buffer_fini(&text);
+}
+
+static void say_reviewed(lx_answer *a, const lynx_moment *m)
+{
+    say_event(a, json_pack("{s:s, s:f, s:I, s:I}", "event", "reviewed", "t_ms",
+                           lx_answer_ms(a, m->time), "kept", (json_int_t)m->count, "drafts",
+                           (json_int_t)m->total));
 }
 
 static void say_verified(lx_answer *a, const lynx_moment *m)
@@ -120,10 +129,10 @@ static void say_verified(lx_answer *a, const lynx_moment *m)
                            (json_int_t)m->total));
 }
 
-static void say_verify(lx_answer *a, const lynx_moment *m)
+static void say_pass(lx_answer *a, const lynx_moment *m, const char *name)
 {
-    say_event(a, json_pack("{s:s, s:f, s:I}", "event", "verify", "t_ms",
-                           lx_answer_ms(a, m->time), "drafts", (json_int_t)m->total));
+    say_event(a, json_pack("{s:s, s:f, s:I}", "event", name, "t_ms", lx_answer_ms(a, m->time),
+                           "drafts", (json_int_t)m->total));
 }
 
 static void say_carried(lx_answer *a, const lynx_moment *m, const char *name)
@@ -215,8 +224,14 @@ static void say_moment(lx_answer *a, const lynx_moment *m)
     case LYNX_MOMENT_DRAFT:
         say_draft(a, m);
         break;
+    case LYNX_MOMENT_REVIEW:
+        say_pass(a, m, "review");
+        break;
+    case LYNX_MOMENT_REVIEWED:
+        say_reviewed(a, m);
+        break;
     case LYNX_MOMENT_VERIFY:
-        say_verify(a, m);
+        say_pass(a, m, "verify");
         break;
     case LYNX_MOMENT_VERIFIED:
         say_verified(a, m);

@@ -12,6 +12,8 @@ static const double KEPT = 0.8;
 /* Before anything is known: drafts are mostly right. */
 static const double PRIOR_HITS = 9;
 static const double PRIOR_MISSES = 1;
+/* Of a verification, about. */
+static const double PASS_ROWS = 64;
 
 static const char *const fallback_names[LX_FALLBACK_COUNT] = {[LX_FALLBACK_NONE] = "none",
                                                               [LX_FALLBACK_UNREACHABLE] =
@@ -90,7 +92,8 @@ lx_own_figures lx_policy_own(lx_policy *policy)
 double lx_own_prefill_rate(const lx_own_figures *own)
 {
     const double seen = own->prefill_s > 0 ? own->prefill_tokens / own->prefill_s : 0;
-    const double by_rows = own->row_s > 0 ? 1 / own->row_s : 0;
+    const double pass_s = own->step_s + (PASS_ROWS - 1) * own->row_s;
+    const double by_rows = own->row_s > 0 ? PASS_ROWS / pass_s : 0;
     return seen > by_rows ? seen : by_rows;
 }
 

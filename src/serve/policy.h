@@ -38,7 +38,7 @@ const char *lx_fallback_name(lx_fallback fallback);
 typedef struct lx_own_figures {
     double prefill_tokens, prefill_s; /* as if no other slot had been busy */
     double step_s;                    /* of one token */
-    double row_s;                     /* one more token in a pass */
+    double row_s;                     /* one more token in a pass; the first takes a step */
     double hits, misses;           /* drafts that stood, verifications that found a wrong one */
     double decode_bytes, decode_s; /* codec, in bytes of the engine's own type */
     double answer_tokens;          /* of an answer */

@@ -70,6 +70,7 @@ static void fill_nodes(lynx_plan_request *p, const lx_own_figures *own, const lx
     p->decode.prefill_tokens_per_s = lx_own_prefill_rate(own) / (q->busy ? q->busy : 1);
     p->decode.step_s = own->step_s;
     if (own->row_s > 0) {
+        p->decode.pass_s = fmax(own->step_s - own->row_s, 0);
         p->decode.row_s = own->row_s;
     } else { /* a pass is at least a step, and a prefill of its tokens */
         p->decode.pass_s = own->step_s;
