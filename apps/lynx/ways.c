@@ -12,6 +12,7 @@ const way ways[WAYS] = {
     {"int4", LYNX_METHOD_WAIT, "int4", false, false, true, true, "int4"},
     {"anchor_only", LYNX_METHOD_ANCHOR, "range", false, false, true, true, "range"},
     {"lynx", LYNX_METHOD_SPECULATE, "range", false, true, true, true, "range"},
+    {"lynx_3", LYNX_METHOD_SPECULATE, "range-3", false, true, true, true, "range-3"},
     {"carry", LYNX_METHOD_CARRY, "range", false, true, true, false, "range"},
     {"recompute", LYNX_METHOD_LOCAL, "raw", false, false, true, true, ""},
     {"carry_on", LYNX_METHOD_TOKENS, "raw", false, false, true, true, ""},

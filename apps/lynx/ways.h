@@ -20,7 +20,7 @@ typedef struct way {
                                  codec; "" = on the cache as it is */
 } way;
 
-enum { WAYS = 9 };
+enum { WAYS = 10 };
 extern const way ways[WAYS];
 
 /* NULL when there is none. */
