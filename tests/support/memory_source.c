@@ -40,8 +40,8 @@ static lynx_status next(lynx_source *source, lynx_source_plane *plane)
 {
     memory_source *s = (memory_source *)(void *)source;
     pause_for(s, s->pause_ns);
-    if (s->given < s->count && s->planes[s->given].plane == 1 && s->given > 0 &&
-        s->planes[s->given - 1].plane == 0)
+    if (s->given < s->count && s->given > 0 &&
+        s->planes[s->given].plane > s->planes[s->given - 1].plane)
         pause_for(s, s->residual_ns);
     if (s->is_cancelled)
         return LYNX_ERR_CANCELLED;

@@ -20,7 +20,7 @@ typedef struct memory_source {
 
     /* Set before a run. */
     uint64_t pause_ns;    /* before each plane */
-    uint64_t residual_ns; /* before the first plane behind the anchor */
+    uint64_t residual_ns; /* before the first page's plane 1, 2, ... */
     size_t fail_at;       /* at this plane; SIZE_MAX: never */
     lynx_status failure;  /* with this; LYNX_ERR_CLOSED: it ends too early */
     size_t damage_at;     /* this plane has other bytes than it should; SIZE_MAX: none */

@@ -334,7 +334,7 @@ static void answers_renew_the_figures(void **state)
     /* Passes may tell a better rate. */
     lx_policy_note(&policy, &(lx_seen){.row_ns = 1000000});
     own = lx_policy_own(&policy);
-    assert_float_equal(lx_own_prefill_rate(&own), 64 / (0.02 + 63 * 0.001), 0.001);
+    assert_float_equal(lx_own_prefill_rate(&own), 64.0F / 0.083F, 0.001);
     for (int i = 0; i < 20; i++)
         lx_policy_note(&policy,
                        &(lx_seen){.drafted = 8, .accepted = 0, .step_ns = second / 10});
