@@ -291,6 +291,27 @@ static const char *codec_name_at(size_t index)
     return index < count ? lynx_codec_spec_name_at(index) : others[index - count];
 }
 
+/* The first plane of range-3 is that of range, so what is drafted on it is the same. */
+static void an_anchor_does_not_depend_on_the_planes_behind_it(void **state)
+{
+    (void)state;
+    static coded two, three;
+    const lynx_codec_spec range = spec_of("range");
+    const lynx_codec_spec range_3 = spec_of("range-3");
+    assert_int_equal(lynx_codec_spec_plane_count(&range_3), 3);
+    for (uint32_t side = 0; side < 2; side++) {
+        fill(&two, side);
+        narrow_some(&two);
+        fill(&three, side);
+        narrow_some(&three);
+        encode(&range, &plain_shape, (lynx_side)side, &whole_span, &two);
+        encode(&range_3, &plain_shape, (lynx_side)side, &whole_span, &three);
+        assert_int_equal(three.bytes[0], two.bytes[0]);
+        assert_memory_equal(three.room[0], two.room[0], two.bytes[0]);
+        assert_int_equal(three.bytes[1] + three.bytes[2], two.bytes[1]);
+    }
+}
+
 /* P-2, P-5, P-7, P-10: sizes, raw tokens, unused bits, and the value of every code on each
  * number of planes. */
 static void planes_are_laid_out_as_written(void **state)
@@ -492,6 +513,7 @@ static void rotation_is_undone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_anchor_does_not_depend_on_the_planes_behind_it),
         cmocka_unit_test(planes_are_laid_out_as_written),
         cmocka_unit_test(ranges_are_the_tightest),
         cmocka_unit_test(narrow_ranges_are_the_tightest),

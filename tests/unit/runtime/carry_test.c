@@ -112,7 +112,7 @@ static void tokens_equal_plain_decoding(void **state)
 {
     (void)state;
     static const uint32_t lengths[] = {1, 31, 33, 100, 200, PROMPT};
-    static const char *const codecs[] = {"range44", "range", "paper", "range44"};
+    static const char *const codecs[] = {"range44", "range", "paper", "range-3"};
     static const uint64_t rates[] = {100000, 4000000, 8000000, 0};
     uint32_t carried = 0, cut_short = 0;
     for (uint32_t round = 0; round < 24; round++) {

@@ -43,7 +43,7 @@ static bool is_clear_error(const toy_answer *answer)
 
 static void make_options(worker *w)
 {
-    static const char *const codecs[] = {"range", "range44", "paper", "raw"};
+    static const char *const codecs[] = {"range", "range44", "paper", "raw", "range-3"};
     static const lynx_method methods[] = {LYNX_METHOD_SPECULATE, LYNX_METHOD_CARRY,
                                           LYNX_METHOD_WAIT,      LYNX_METHOD_TOKENS,
                                           LYNX_METHOD_SPECULATE, LYNX_METHOD_CARRY};
@@ -57,7 +57,7 @@ static void make_options(worker *w)
         o->on_loss = i == 5 ? LYNX_ON_LOSS_FAIL : LYNX_ON_LOSS_RECOMPUTE;
         o->sampling.temperature = i % 2 ? 1.2f : 0.0f;
         o->sampling.seed = i;
-        TOY_CHECK(lynx_codec_spec_named(&o->spec, codecs[(i + w->index) % 4]) == LYNX_OK);
+        TOY_CHECK(lynx_codec_spec_named(&o->spec, codecs[(i + w->index) % 5]) == LYNX_OK);
         toy_prompt(w->prompts[i], o->prompt_tokens, i + 10 * w->index);
         toy_want(&w->want[i], w->node.engine, o);
     }

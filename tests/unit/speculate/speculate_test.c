@@ -81,6 +81,45 @@ static void dear_rows_are_not_paid(void **state)
     assert_int_equal(lynx_pace_limit(&pace, 2), 2);
 }
 
+/* A pass teaches what a row adds to its first; what stood is told apart. */
+static void passes_tell_what_a_row_adds(void **state)
+{
+    (void)state;
+    lynx_pace pace = {0};
+    lynx_pace_pass(&pace, 10, 1000);
+    assert_true(pace.row_ns <= 0); /* a step is not known */
+    lynx_pace_step(&pace, 1000);
+    lynx_pace_pass(&pace, 1, 5000);
+    assert_true(pace.row_ns <= 0);
+    lynx_pace_pass(&pace, 11, 3000);
+    assert_true(pace.row_ns > 199.9 && pace.row_ns < 200.1);
+    assert_true(pace.hits <= 0 && pace.misses <= 0);
+    lynx_pace cheap = {.step_ns = 1000};
+    lynx_pace_pass(&cheap, 64, 900); /* rows that cost nothing are known, too */
+    assert_true(cheap.row_ns > 0);
+}
+
+static void reviews_pay_while_time_is_left(void **state)
+{
+    (void)state;
+    const lynx_pace pace = {.step_ns = 1000, .row_ns = 100, .hits = 90, .misses = 10};
+    /* A pass of 31 rows is four steps; four more have to be left. */
+    assert_false(lynx_pace_review_pays(&pace, 31, 30, 62, 0));
+    assert_false(lynx_pace_review_pays(&pace, 31, 30, 62, 7900));
+    assert_true(lynx_pace_review_pays(&pace, 31, 30, 62, 10000));
+    /* Rows that are known already cost as much. */
+    assert_false(lynx_pace_review_pays(&pace, 231, 30, 62, 10000));
+    /* Nothing to review, and nothing known. */
+    const lynx_pace new = {0};
+    assert_false(lynx_pace_review_pays(&pace, 1, 0, 62, 100000));
+    assert_false(lynx_pace_review_pays(&new, 31, 30, 62, 100000));
+    /* Two drafts that nearly always stand: the time is better spent on more of them. At the
+     * limit there are no more. */
+    const lynx_pace sure = {.step_ns = 1000, .row_ns = 100, .hits = 1e6, .misses = 1};
+    assert_false(lynx_pace_review_pays(&sure, 3, 2, 62, 100000));
+    assert_true(lynx_pace_review_pays(&pace, 63, 62, 62, 100000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -89,6 +128,8 @@ int main(void)
         cmocka_unit_test(the_clock_counts_from_the_start),
         cmocka_unit_test(the_pace_follows_what_drafts_bring),
         cmocka_unit_test(dear_rows_are_not_paid),
+        cmocka_unit_test(passes_tell_what_a_row_adds),
+        cmocka_unit_test(reviews_pay_while_time_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
