@@ -25,7 +25,8 @@ PLOTS = ROOT / "docs/plots"
 PLACE = re.compile(r"(<!-- rows: ([a-z0-9-]+) -->\n).*?(<!-- end of rows -->)", re.S)
 WAYS = {"f16": "F16 cache, after the prefill", "f16_streamed": "F16 cache, streamed",
         "int8": "INT8 cache", "int4": "INT4 cache", "anchor_only": "anchor, not verified",
-        "lynx": "**Lynx**", "carry": "Lynx, prefill node carries on", "recompute": "recompute",
+        "lynx": "**Lynx**", "lynx_3": "Lynx, three planes",
+        "carry": "Lynx, prefill node carries on", "recompute": "recompute",
         "carry_on": "prefill node decodes on"}
 
 

@@ -11,8 +11,8 @@ const char e2e_grid_help[] =
     "      --concurrency N[,N...]  requests at the same time, 1 to 16 (1)\n"
     "      --scenarios WHAT        cold, stored, or both with a comma (cold,stored)\n"
     "      --methods NAME[,...]    f16, f16_streamed, int8, int4, anchor_only, lynx, "
-    "carry,\n"
-    "                              recompute, carry_on (all)\n"
+    "lynx_3,\n"
+    "                              carry, recompute, carry_on (all)\n"
     "      --rounds N              rounds of each point (3)\n";
 
 void e2e_grid_init(e2e_grid *g)

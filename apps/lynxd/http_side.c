@@ -27,8 +27,9 @@ const char lynxd_http_help[] =
     "      --idle-timeout SECONDS  close a connection that is silent for so long (60)\n"
     "      --model-name NAME    what clients call the model (name of the file)\n"
     "      --chat-template NAME name of a template that llama.cpp knows (the model's own)\n"
-    "      --codec NAME         range, range44, range-chunk, paper, int8, int4, int4-chunk,\n"
-    "                           int8-token, int4-token or raw (range); with settings:\n"
+    "      --codec NAME         range, range-3, range44, range-chunk, paper, int8, int4,\n"
+    "                           int4-chunk, int8-token, int4-token or raw (range); with "
+    "settings:\n"
     "                           range:k=4+4,v=5+3,tail=64 (docs/algorithm.md)\n"
     "      --draft-max N        most drafts (62)\n";
 
