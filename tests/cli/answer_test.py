@@ -174,6 +174,24 @@ class Linked(Case):
                 self.assertFalse(is_dim)
                 self.assertEqual(lines, shown(plain.stdout, columns))
 
+    def test_drafts_that_a_review_withdraws_leave_no_trace(self):
+        with Node(self.model, "--link-mbps", 6) as node:
+            common = [*ONE_THREAD, "-m", self.model, "--raw-prompt", "-p", TEXT[:900], "-n", 40,
+                      "--codec", "range-3:k=2+2+4,v=2+2+4,head=0", "--prefill", node.address]
+            told = json.loads(run("lynx run", *common, "--json").stdout)
+            self.assertGreater(told["reviews"], 0)
+            self.assertGreater(told["withdrawn"], 0)
+            for columns in (10, 79):
+                with self.subTest(columns=columns):
+                    code, written, _ = run_on_terminal(
+                        [BIN / "lynx", "run", *map(str, common)], columns)
+                    self.assertEqual(code, 0)
+                    screen = Screen(columns)
+                    screen.write(written)
+                    lines, is_dim = screen.text()
+                    self.assertFalse(is_dim)
+                    self.assertEqual(lines, shown(told["text"] + "\n", columns))
+
     def test_no_color_means_none(self):
         code, written, errors = run_on_terminal(
             [BIN / "lynx", "run", *map(str, self.common), "-n", "4"], 79,

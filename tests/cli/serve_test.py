@@ -143,6 +143,35 @@ class Answers(Pair):
         self.assertEqual(events[-1]["usage"]["completion_tokens"], len(tokens))
         self.assertEqual(text_of(self.node.stream(LICENSE[:900], max_tokens=40)), text_of(events))
 
+    def test_drafts_are_reviewed_on_the_way(self):
+        """A coarse anchor over a slow link: a review withdraws, and drafting goes on from there."""
+        codec = "range-3:k=2+2+4,v=2+2+4,head=0"
+        with Node(self.model, "--link-mbps", 6) as prefill, DecodeNode(
+                self.model, "--slots", 1, "--codec", codec, "--prefill", prefill.address) as node:
+            events = node.stream(LICENSE[:900], max_tokens=40,
+                                 lynx={"stream": "optimistic", "method": "speculate"})
+            plain = node.stream(LICENSE[:900], max_tokens=40, lynx={"method": "local"})
+        self.assertEqual(text_of(events), text_of(plain))
+        told = [e["lynx"] for e in events if "lynx" in e and not e["choices"]]
+        drafts, kinds = [], [e["event"] for e in told]
+        for event in told:
+            if event["event"] == "draft":
+                drafts.append(event["text"])
+                self.assertEqual(event["index"], len(drafts))
+            elif event["event"] in ("review", "verify"):
+                self.assertEqual(event["drafts"], len(drafts))
+            elif event["event"] == "reviewed":
+                self.assertEqual(event["drafts"], len(drafts))
+                del drafts[event["kept"]:]
+            elif event["event"] == "token" and "verified" not in kinds[:told.index(event)]:
+                self.assertEqual(event["index"], 0)  # nothing else is valid yet
+        self.assertEqual(kinds.count("review"), 1)
+        self.assertLess(kinds.index("reviewed"), kinds.index("complete"))
+        verified = told[kinds.index("verified")]
+        self.assertEqual(verified["drafts"], len(drafts))
+        tokens = [e["text"] for e in told if e["event"] == "token"]
+        self.assertEqual(tokens[1:1 + verified["accepted"]], drafts[:verified["accepted"]])
+
     def test_stop_strings(self):
         whole = self.node.ask("Count from 1 to 9.", max_tokens=40)["choices"][0]["message"]["content"]
         stop = whole[len(whole) // 2:][:3]

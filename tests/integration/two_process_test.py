@@ -65,15 +65,15 @@ class TwoProcesses(unittest.TestCase):
         secret.write_text(f"test:{'5a' * 32}\n")
         self.secret = ["--psk", secret]
 
-    def check(self, name, prompts, rate, is_encrypted=True, lanes=1):
+    def check(self, name, prompts, rate, is_encrypted=True, lanes=1, codec="range"):
         path = model(name)
         secret = self.secret if is_encrypted else []
-        drafted = accepted = 0
+        drafted = accepted = reviews = 0
         with start_node(path, "--link-mbps", rate / lanes, *secret) as node:
             for size, options in prompts:
                 text = TEXT[:size]
                 common = ["-m", path, "-p", text, "--raw-prompt", "-n", 64, "--cache-digest",
-                          "--json", *options]
+                          "--json", "--codec", codec, *options]
                 got = lynx_run("--prefill", node.address, "--lanes", lanes, *secret, *common)
                 self.assertEqual(got.returncode, 0, got.stderr)
                 want = lynx_run("--plain", *common)
@@ -86,6 +86,7 @@ class TwoProcesses(unittest.TestCase):
                 self.assertFalse(got["is_recomputed"])
                 drafted += got["drafted"]
                 accepted += got["accepted"]
+                reviews += got["reviews"]
             code, _, log = node.stop()
             self.assertEqual(code, 0, log)
         # Without drafts, or, with many prompts, without a wrong one, nothing was tested.
@@ -93,6 +94,7 @@ class TwoProcesses(unittest.TestCase):
         if len(prompts) > 2:
             self.assertGreater(accepted, 0)
             self.assertGreater(drafted, accepted)
+        return reviews
 
     def prompts(self):
         sizes = [1, 40, 900, 2600]
@@ -108,6 +110,11 @@ class TwoProcesses(unittest.TestCase):
 
     def test_two_lanes(self):
         self.check("smollm2-135m-f16.gguf", self.prompts()[-2:], 20, lanes=2)
+
+    def test_three_planes(self):
+        """The rest of a cache takes seconds, so that drafts are reviewed on the way."""
+        prompts = [(900, options) for options in ([], SAMPLED)]
+        self.assertGreater(self.check("smollm2-135m-f16.gguf", prompts, 4, codec="range-3"), 0)
 
     def test_plaintext(self):
         self.check("smollm2-135m-f16.gguf", self.prompts()[-1:], 20, is_encrypted=False)
