@@ -14,9 +14,12 @@ static const uint64_t ms = 1000000;
 
 /* An anchor that is often wrong, and a second plane that is mostly right. */
 static const char coarse[] = "range-3:k=2+4+2,v=2+4+2,head=0";
+/* Two that are often wrong. */
+static const char poor[] = "range-3:k=1+1+6,v=1+1+6,head=0";
 
 /* The drafts that stand, as the moments tell. */
 typedef struct watch {
+    const lynx_run_options *options;
     lynx_time_ns zero, review_end;
     lynx_time_ns times[TOY_ANSWER];
     lynx_token tokens[TOY_ANSWER];
@@ -33,7 +36,11 @@ static void on_draft(watch *w, const lynx_moment *m)
     assert_int_equal(m->count, w->valid + w->count);
     assert_true(w->count < TOY_ANSWER);
     /* What a review gives was produced when it ended. */
-    w->drafts_behind += w->reviews > 0 && m->time != w->review_end;
+    if (m->time != w->review_end) {
+        lynx_engine *engine = w->options->engine;
+        assert_int_equal(engine->ops->length(engine), w->options->prompt_tokens + m->count);
+        w->drafts_behind += w->reviews > 0;
+    }
     w->times[w->count] = m->time;
     w->tokens[w->count++] = m->token;
 }
@@ -128,13 +135,14 @@ static void make_options(lynx_run_options *o, const lynx_token *prompt, uint32_t
     o->ignore_end = true;
     o->on_moment = on_moment;
     o->user = w;
+    w->options = o;
     assert_int_equal(lynx_codec_spec_named(&o->spec, codec), LYNX_OK);
 }
 
 /* ---- over a source ------------------------------------------------------------------- */
 
 /* ENOUGH: steps that all drafts and a pass over them take, and more. */
-enum { STORED = 200, REST = 5, ENOUGH = 40 };
+enum { STORED = 200, REST = 10, ENOUGH = 60 };
 
 typedef struct bed {
     lynx_engine *engine;
@@ -204,13 +212,15 @@ static void drafts_are_reviewed(void **state)
         run(&b, ENOUGH);
         check_right(&b.got, &b.plain);
         check_told(&b.seen, &b.got);
-        add(&sum, &b.seen);
+        if (b.seen.reviews)
+            add(&sum, &b.seen);
         end(&b);
     }
     assert_true(sum.reviews > 0);
     assert_true(sum.withdrawn > 0);
     assert_true(sum.drafts_behind > 0);
-    assert_true(sum.accepted > 0);
+    /* Six bits of eight, and no trace of what was withdrawn: most of them stand. */
+    assert_true(3 * sum.accepted >= 2 * sum.count);
 }
 
 /* Some drafts are made, they stand, and more follow. */
@@ -268,7 +278,7 @@ static void reviews_do_not_stand_for_the_verification(void **state)
         bed b;
         lx_toy_options toy;
         lx_toy_options_init(&toy);
-        begin(&b, &toy, "range-3:k=1+1+6,v=1+1+6,head=0", round);
+        begin(&b, &toy, poor, round);
         b.options.skip_verify = b.seen.takes_drafts = true;
         run(&b, ENOUGH);
         assert_int_equal(b.got.status, LYNX_OK);
@@ -330,7 +340,7 @@ static void reviews_follow_what_is_valid(void **state)
         d.toy.can_refine = round & 4;
         toy_decode_open(&d);
         toy_prompt(prompt, 100, round);
-        make_options(&o, prompt, 100, coarse, &w);
+        make_options(&o, prompt, 100, round % 2 ? poor : coarse, &w);
         o.method = round % 4 ? LYNX_METHOD_CARRY : LYNX_METHOD_SPECULATE;
         o.sampling.temperature = round / 3 % 2 ? 1.5F : 0;
         o.sampling.seed = round;
