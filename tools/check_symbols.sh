@@ -28,8 +28,9 @@ compare() { # library, headers
     done < <(comm -13 "$build/declared" "$build/exported")
 }
 
-mapfile -t headers < <(find include/lynx -name '*.h' ! -name llama.h)
+mapfile -t headers < <(find include/lynx -name '*.h' ! -name llama.h ! -name net.h)
 compare lynx "${headers[@]}"
+compare lynx-net include/lynx/net.h
 compare lynx-llama include/lynx/llama.h
 
 while read -r name; do

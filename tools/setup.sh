@@ -54,7 +54,8 @@ PACKAGES=(
     build-essential:c++ cmake:cmake ninja-build:ninja pkg-config:pkg-config python3:python3
     python3-pip: python3-venv: libcmocka-dev:cmocka.pc libuv1-dev:libuv.pc
     libxxhash-dev:libxxhash.pc libjansson-dev:jansson.pc libssl-dev:openssl.pc
-    libinih-dev:inih.pc libmicrohttpd-dev:libmicrohttpd.pc iproute2:ip)
+    libinih-dev:inih.pc libmicrohttpd-dev:libmicrohttpd.pc libcurl4-openssl-dev:libcurl.pc
+    libexpat1-dev:expat.pc iproute2:ip)
 
 case ${XDG_CACHE_HOME:-} in
 /*) CACHE=$XDG_CACHE_HOME/lynx ;;
