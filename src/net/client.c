@@ -20,7 +20,8 @@
 enum {
     REDIRECTS_MAX = 5,
     BUFFER_BYTES = 256 << 10,
-    DISCARD_MAX = 256 << 10, /* of the body of an error */
+    ASK_FIRST_BYTES = 1 << 20, /* larger bodies wait for "100 Continue" */
+    DISCARD_MAX = 256 << 10,   /* of the body of an error */
     POLL_MS = 1000,
     MS_NS = 1000000
 };
@@ -160,6 +161,9 @@ static bool make_headers(const lx_client *c, bool with_secrets, struct curl_slis
     const lx_request *r = c->request;
     const lx_settings *s = c->settings;
     bool is_good = add_header(list, "Accept-Encoding: identity");
+    /* libcurl would sign the line that it leaves out. */
+    if (r->part_count > 0 && total_of(r) < ASK_FIRST_BYTES && !s->signer[0])
+        is_good = is_good && add_header(list, "Expect:");
     if (r->if_match) {
         snprintf(line, sizeof(line), "If-Match: %s", r->if_match);
         is_good = is_good && add_header(list, line);

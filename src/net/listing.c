@@ -69,6 +69,8 @@ static bool read_time(const char *at, int64_t *ns)
     if (*at == '.')
         for (at++; read_digits(&at, 1, &digit); unit /= 10)
             fraction += digit * unit;
+    if (values[0] < 1970 || values[0] > 2200 || strcmp(at, "Z") != 0)
+        return false;
     struct tm time = {.tm_year = values[0] - 1900,
                       .tm_mon = values[1] - 1,
                       .tm_mday = values[2],
@@ -76,7 +78,7 @@ static bool read_time(const char *at, int64_t *ns)
                       .tm_min = values[4],
                       .tm_sec = values[5]};
     *ns = (int64_t)timegm(&time) * SECOND_NS + fraction;
-    return values[0] >= 1970 && values[0] < 2200 && strcmp(at, "Z") == 0;
+    return true;
 }
 
 /* ---- elements ------------------------------------------------------------------------ */

@@ -184,7 +184,7 @@ static bool may_try_again(attempts *a, uint32_t retry_after_s)
     if (a->failures++ >= a->network->settings.retries)
         return false;
     const uint32_t shift = a->failures < 8 ? a->failures - 1 : 7;
-    uint32_t rest_ms = REST_MS << shift;
+    uint32_t rest_ms = (uint32_t)REST_MS << shift;
     rest_ms = rest_ms < REST_MAX_MS ? rest_ms : REST_MAX_MS;
     rest_ms += jitter(rest_ms / 4);
     const uint64_t asked_ms = (uint64_t)retry_after_s * 1000;

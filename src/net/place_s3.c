@@ -118,7 +118,7 @@ static lynx_status list_pages(lx_net_place *p, const list_call *call, page *g, l
             lx_listing_read(&listing, g->size > 0 ? g->data : "", g->size, visit_key,
                             (void *)(uintptr_t)call, &goes_on);
         if (status == LYNX_ERR_CORRUPT ||
-            (listing.is_truncated && strcmp(before, listing.token) == 0))
+            (goes_on && listing.is_truncated && strcmp(before, listing.token) == 0))
             return lx_tell(said, LYNX_ERR_SYSTEM,
                            "'%.255s' cannot be listed: the answer is no list of S3", p->shown);
         LX_TRY(status);

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/* place_cached_test.c - one folder in front of another. */
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lynx/net.h"
+#include "support/cmocka_all.h"
+#include "support/failing_allocator.h"
+
+typedef struct bed {
+    char folder[64];
+    lynx_place *place;
+    char text[LYNX_PLACE_TEXT_MAX];
+} bed;
+
+static void begin(bed *b, uint64_t limit_bytes)
+{
+    char front_path[96], back_path[96];
+    lynx_place *front = NULL, *back = NULL;
+    strcpy(b->folder, "/tmp/lynx-cached-XXXXXX");
+    assert_non_null(mkdtemp(b->folder));
+    snprintf(front_path, sizeof(front_path), "%s/front", b->folder);
+    snprintf(back_path, sizeof(back_path), "%s/back", b->folder);
+    assert_int_equal(lynx_place_folder(&front, front_path, NULL), LYNX_OK);
+    assert_int_equal(lynx_place_folder(&back, back_path, NULL), LYNX_OK);
+    assert_int_equal(lynx_place_cached(&b->place, front, back, limit_bytes, NULL), LYNX_OK);
+}
+
+static void end(bed *b)
+{
+    char command[192];
+    lynx_place_destroy(b->place);
+    snprintf(command, sizeof(command), "chmod -R u+w %s; rm -rf %s", b->folder, b->folder);
+    assert_int_equal(system(command), 0);
+}
+
+static bool is_in(const bed *b, const char *side, const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s/%s", b->folder, side, name);
+    return access(path, F_OK) == 0;
+}
+
+/* Put it behind alone. */
+static void put_behind(bed *b, const char *name, size_t size)
+{
+    char path[96];
+    lynx_place *back = NULL;
+    uint8_t *data = malloc(size + 1);
+    for (size_t i = 0; i < size; i++)
+        data[i] = (uint8_t)(i * 7);
+    const lynx_bytes part = {data, size};
+    snprintf(path, sizeof(path), "%s/back", b->folder);
+    assert_int_equal(lynx_place_folder(&back, path, NULL), LYNX_OK);
+    assert_int_equal(back->ops->write(back, name, &part, 1, b->text, sizeof(b->text)), LYNX_OK);
+    lynx_place_destroy(back);
+    free(data);
+}
+
+/* In pieces, from 'first' to 'end', then from 0 to 'first'. */
+static void read_object(bed *b, const char *name, uint64_t first, uint64_t end_byte)
+{
+    lynx_object *object = NULL;
+    uint8_t data[1000];
+    assert_int_equal(b->place->ops->open(b->place, name, &object, b->text, sizeof(b->text)),
+                     LYNX_OK);
+    assert_non_null(object);
+    const lynx_range range = {object, 0, object->size};
+    b->place->ops->expect(b->place, &range, 1);
+    const uint64_t bounds[2][2] = {{first, end_byte}, {0, first}};
+    for (size_t r = 0; r < 2; r++)
+        for (uint64_t at = bounds[r][0]; at < bounds[r][1]; at += sizeof(data)) {
+            const uint64_t left = bounds[r][1] - at;
+            const size_t size = left < sizeof(data) ? (size_t)left : sizeof(data);
+            assert_int_equal(b->place->ops->read(b->place, object, at, data, size, b->text,
+                                                 sizeof(b->text)),
+                             LYNX_OK);
+            for (size_t i = 0; i < size; i++)
+                assert_int_equal(data[i], (uint8_t)((at + i) * 7));
+        }
+    b->place->ops->close(b->place, object);
+}
+
+static void what_was_read_whole_is_kept(void **state)
+{
+    (void)state;
+    bed b;
+    begin(&b, 0);
+    put_behind(&b, "segments/a", 10500);
+    put_behind(&b, "segments/b", 10500);
+    put_behind(&b, "documents/c", 10500);
+    read_object(&b, "segments/a", 4000, 10500);
+    read_object(&b, "segments/b", 0, 10499);  /* but for a byte */
+    read_object(&b, "documents/c", 0, 10500); /* may change */
+    assert_true(is_in(&b, "front", "segments/a"));
+    assert_false(is_in(&b, "front", "segments/b"));
+    assert_false(is_in(&b, "front", "documents/c"));
+    char path[128];
+    snprintf(path, sizeof(path), "%s/back/segments/a", b.folder);
+    assert_int_equal(unlink(path), 0);
+    read_object(&b, "segments/a", 0, 10500);
+    end(&b);
+}
+
+static void runs_may_lie_anyhow(void **state)
+{
+    (void)state;
+    bed b;
+    lynx_object *object = NULL;
+    uint8_t byte[2];
+    begin(&b, 0);
+    put_behind(&b, "segments/few", 100);
+    put_behind(&b, "segments/many", 400);
+    static const char *const names[] = {"segments/few", "segments/many"};
+    for (size_t n = 0; n < 2; n++) {
+        /* Every second byte, from the end on; then all pairs. More than 64 runs are too many.
+         */
+        assert_int_equal(b.place->ops->open(b.place, names[n], &object, b.text, sizeof(b.text)),
+                         LYNX_OK);
+        for (uint64_t at = object->size; at >= 2; at -= 2)
+            assert_int_equal(b.place->ops->read(b.place, object, at - 2, byte, 1, b.text,
+                                                sizeof(b.text)),
+                             LYNX_OK);
+        for (uint64_t at = 0; at < object->size; at += 2)
+            assert_int_equal(b.place->ops->read(b.place, object, at, byte, 2, b.text,
+                                                sizeof(b.text)),
+                             LYNX_OK);
+        b.place->ops->close(b.place, object);
+        assert_int_equal(is_in(&b, "front", names[n]), n == 0);
+    }
+    read_object(&b, "segments/few", 50, 100);
+    end(&b);
+}
+
+static void what_is_written_is_on_both_sides(void **state)
+{
+    (void)state;
+    bed b;
+    const lynx_bytes part = {(const uint8_t *)"x", 1};
+    begin(&b, 0);
+    static const char *const names[] = {"segments/a", "documents/a"};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(b.place->ops->write(b.place, names[i], &part, 1, b.text,
+                                             sizeof(b.text)),
+                         LYNX_OK);
+        assert_true(is_in(&b, "back", names[i]));
+        assert_int_equal(is_in(&b, "front", names[i]), i == 0);
+        b.place->ops->use(b.place, names[i]);
+        assert_int_equal(b.place->ops->remove(b.place, names[i], b.text, sizeof(b.text)),
+                         LYNX_OK);
+        assert_false(is_in(&b, "front", names[i]) || is_in(&b, "back", names[i]));
+    }
+    end(&b);
+}
+
+static void the_least_used_go(void **state)
+{
+    (void)state;
+    bed b;
+    char name[32];
+    begin(&b, 3000);
+    for (int i = 0; i < 5; i++) {
+        snprintf(name, sizeof(name), "segments/%d", i);
+        put_behind(&b, name, 1000);
+        read_object(&b, name, 0, 1000);
+        if (i == 2)
+            b.place->ops->use(b.place, "segments/0");
+    }
+    static const bool stays[] = {true, false, false, true, true};
+    for (int i = 0; i < 5; i++) {
+        snprintf(name, sizeof(name), "segments/%d", i);
+        assert_int_equal(is_in(&b, "front", name), stays[i]);
+        assert_true(is_in(&b, "back", name));
+    }
+    end(&b);
+}
+
+/* A file stands where the folder in front should be. */
+static void a_broken_front_is_nobodys_error(void **state)
+{
+    (void)state;
+    bed b;
+    char path[96];
+    begin(&b, 1);
+    snprintf(path, sizeof(path), "%s/front", b.folder);
+    FILE *file = fopen(path, "w");
+    fclose(file);
+    put_behind(&b, "segments/a", 2000);
+    read_object(&b, "segments/a", 0, 2000);
+    const lynx_bytes part = {(const uint8_t *)"x", 1};
+    assert_int_equal(b.place->ops->write(b.place, "segments/b", &part, 1, b.text,
+                                         sizeof(b.text)),
+                     LYNX_OK);
+    assert_int_equal(b.place->ops->remove(b.place, "segments/b", b.text, sizeof(b.text)),
+                     LYNX_OK);
+    end(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_read_whole_is_kept),
+        cmocka_unit_test(runs_may_lie_anyhow),
+        cmocka_unit_test(what_is_written_is_on_both_sides),
+        cmocka_unit_test(the_least_used_go),
+        cmocka_unit_test(a_broken_front_is_nobodys_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
