@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache.h"
+#include "lynx/net.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -101,13 +102,27 @@ int cache_open(cache_options *o, uint64_t limit_bytes, lynx_store **store)
         return code;
     options.key = cache_key(o);
     options.limit_bytes = limit_bytes;
-    lynx_status status = lynx_place_folder(&options.place, o->folder, NULL);
+    char text[LYNX_PLACE_TEXT_MAX] = "";
+    lynx_status status =
+        lynx_place_from_text(&options.place, o->folder, NULL, text, sizeof(text));
     if (status == LYNX_OK) {
         status = lynx_store_create(store, &options);
         if (status != LYNX_OK)
             lynx_place_destroy(options.place);
     }
-    return status == LYNX_OK ? CLI_OK : cache_fail(o, status, NULL);
+    return status == LYNX_OK ? CLI_OK : cache_fail(o, status, text[0] ? text : NULL);
+}
+
+lynx_status cache_open_file(const cache_options *o, const char *typed, lynx_place **place,
+                            lynx_cache_file **file, char *text)
+{
+    const char *name = NULL;
+    const lynx_status status =
+        lynx_place_of_object(place, &name, typed, NULL, text, LYNX_PLACE_TEXT_MAX);
+    if (status != LYNX_OK)
+        return status;
+    return lynx_cache_file_open(file, *place, name, cache_key(o), NULL, text,
+                                LYNX_PLACE_TEXT_MAX);
 }
 
 bool cache_parse_size(const char *text, uint64_t *bytes)

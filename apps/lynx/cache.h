@@ -33,7 +33,8 @@ enum {
     }
 
 #define CACHE_OPTIONS_HELP                                                                     \
-    "      --store DIR    the folder of the store (${XDG_CACHE_HOME:-~/.cache}/lynx/store)\n"  \
+    "      --store PLACE  of the store: a folder, http(s)://HOST/PATH or s3://BUCKET/PREFIX\n" \
+    "                     (${XDG_CACHE_HOME:-~/.cache}/lynx/store)\n"                          \
     "      --key FILE     key file of an encrypted store: 32 bytes in hexadecimal or base64\n" \
     "      --json         one JSON object on stdout\n"
 
@@ -57,6 +58,12 @@ const uint8_t *cache_key(const cache_options *options);
 /* The store; CLI_OK or an exit code after the message. */
 int cache_open(cache_options *options, uint64_t limit_bytes, lynx_store **store);
 
+/* The cache file at a path or URL. LYNX_OK with '*file' NULL: there is none. 'text' has
+ * LYNX_PLACE_TEXT_MAX bytes. The caller closes the file, then destroys '*place', also after an
+ * error. */
+lynx_status cache_open_file(const cache_options *options, const char *typed, lynx_place **place,
+                            lynx_cache_file **file, char *text);
+
 /* As cli_fail; a disk that is full or broken is no matter of usage or connections. */
 int cache_fail(const cache_options *options, lynx_status status, const char *text);
 
@@ -65,7 +72,7 @@ bool cache_parse_size(const char *text, uint64_t *bytes);
 /* "12.3 MB" */
 void cache_put_size(uint64_t bytes, char text[16]);
 
-/* True when 'name' is the path of a cache file: it has a '/' or ends in ".lynx". */
+/* True when 'name' is the path or URL of a cache file: it has a '/' or ends in ".lynx". */
 bool cache_is_path(const char *name);
 
 /* A JSON object on stdout; takes it. */

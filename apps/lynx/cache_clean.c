@@ -105,10 +105,7 @@ static int verify_file(clean *c, const char *path)
 {
     lynx_place *place = NULL;
     lynx_cache_file *file = NULL;
-    lynx_status status = lynx_place_files(&place, NULL);
-    if (status == LYNX_OK)
-        status = lynx_cache_file_open(&file, place, path, cache_key(&c->options), NULL, c->text,
-                                      sizeof(c->text));
+    lynx_status status = cache_open_file(&c->options, path, &place, &file, c->text);
     const bool is_missing = status == LYNX_OK && !file;
     if (file)
         status = lynx_cache_file_verify(file, on_fault, c, c->text, sizeof(c->text));

@@ -236,10 +236,7 @@ static int show_file(view *v, const char *path)
     lynx_place *place = NULL;
     lynx_cache_file *file = NULL;
     uint32_t tokens = 0;
-    lynx_status status = lynx_place_files(&place, NULL);
-    if (status == LYNX_OK)
-        status = lynx_cache_file_open(&file, place, path, cache_key(v->options), NULL, v->text,
-                                      sizeof(v->text));
+    lynx_status status = cache_open_file(v->options, path, &place, &file, v->text);
     if (file) {
         (void)lynx_cache_file_tokens(file, &tokens);
         if (!v->object)

@@ -13,10 +13,7 @@ void run_cache_init(run_cache *c, const char *command)
 static int open_file(run_cache *c)
 {
     char text[LYNX_PLACE_TEXT_MAX] = "";
-    lynx_status status = lynx_place_files(&c->place, NULL);
-    if (status == LYNX_OK)
-        status = lynx_cache_file_open(&c->file, c->place, c->name, cache_key(&c->options), NULL,
-                                      text, sizeof(text));
+    const lynx_status status = cache_open_file(&c->options, c->name, &c->place, &c->file, text);
     if (status != LYNX_OK)
         return cache_fail(&c->options, status, text);
     if (!c->file)

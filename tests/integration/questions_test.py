@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: MIT
 """Questions about stored documents: the tokens are those of a separate process that computes the
 document anew, brings it to the stored precision and decodes plainly. Real models."""
+import functools
+import http.server
 import json
 import pathlib
+import re
 import sys
 import tempfile
+import threading
 import unittest
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
@@ -16,6 +20,35 @@ MODELS = ["smollm2-135m-f16.gguf", "gemma3-270m-f16.gguf"]
 SIZES = [2000, 4000, 6000, 8000, 9000, 11000, 13000, 16000, 20000, 23000] if FULL else [1500, 3300]
 QUESTION = "What does the text say about numbers? Answer in two sentences."
 SAMPLED = ["--temp", "0.8", "--top-p", "0.95", "--seed", "11"]
+
+
+class Ranges(http.server.SimpleHTTPRequestHandler):
+    """A web server that answers range requests; with 'broken', no more than the anchors."""
+    broken = False
+    ranges = []
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        path = pathlib.Path(self.translate_path(self.path))
+        if not path.exists():
+            self.send_error(404)
+            return
+        body = path.read_bytes()
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        first = int(asked.group(1)) if asked else 0
+        last = min(int(asked.group(2) or len(body) - 1) if asked else len(body) - 1, len(body) - 1)
+        self.ranges.append((first, last))
+        if self.broken and last > len(body) * 3 // 4:
+            self.send_error(500)
+            return
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(body)}")
+        self.send_header("Content-Length", str(last - first + 1))
+        self.end_headers()
+        self.wfile.write(body[first:last + 1])
 
 
 class Stored(Case):
@@ -54,6 +87,38 @@ class Stored(Case):
                     # Only the question is computed.
                     self.assertLess(told["computed_tokens"], 64)
                     self.assertEqual(right["computed_tokens"], right["prompt_tokens"])
+
+    def serve(self):
+        handler = functools.partial(Ranges, directory=self.folder)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+
+        def end():
+            server.shutdown()
+            thread.join()
+            server.server_close()
+        self.addCleanup(end)
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    def test_a_file_on_a_web_server(self):
+        self.common = [*ONE_THREAD, "-m", model(MODELS[0]), "-c", "4096"]
+        path = self.folder / "kept.lynx"
+        kept = run("lynx cache add", self.document(1200), *self.common, "-o", path, timeout=300)
+        self.assertEqual(kept.returncode, 0, kept.stderr)
+        right = self.answer(path, "--plain")["tokens"]
+        url = self.serve() + "/kept.lynx"
+        told = self.answer(url)
+        self.assertEqual(told["tokens"], right)
+        self.assertFalse(told["is_recomputed"])
+        self.assertTrue(any(first > 0 for first, _ in Ranges.ranges))
+        Ranges.broken = True
+        self.addCleanup(setattr, Ranges, "broken", False)
+        told = self.answer(url)
+        self.assertEqual(told["tokens"], right)
+        self.assertTrue(told["is_recomputed"])
+        done = run("lynx run", *self.common, "--cache", url + "x", "-p", "x")
+        self.assert_refused(done, 1, "lynx run", "there is no cache file")
 
     def test_a_file_and_what_is_wrong_with_it(self):
         self.common = [*ONE_THREAD, "-m", model(MODELS[0]), "-c", "4096"]
