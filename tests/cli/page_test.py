@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The page of the decode node in headless Chromium: against a server that plays scripts, and a real
 one."""
+import json
 import pathlib
 import sys
 import unittest
@@ -169,6 +170,25 @@ class Answers(PageCase):
         self.assertIn("line-through", browser.js(
             "return getComputedStyle(document.querySelector('.gone')).textDecorationLine"))
         self.assertEqual(browser.js("return document.querySelector('.gone').ariaHidden"), "true")
+
+    def test_a_review_withdraws_and_drafting_goes_on(self):
+        server.reset(gates=["review", "reviewed"])
+        self.ask("reviewed")
+        self.reach("review")
+        self.await_text("#phase", "Reviewing 6 drafts on a better cache")
+        server.gates["review"].set()
+        self.reach("reviewed")
+        want = json.dumps("".join(TOKENS[1:6]))
+        browser.wait(f"{LAST}.querySelector('.drafts').textContent === {want}")
+        self.assertEqual(self.solid(), TOKENS[0].lstrip())
+        self.await_text("#moments", "4 drafts withdrawn")
+        self.assertEqual(browser.text("#wholes"), "0 / 60")
+        server.gates["reviewed"].set()
+        self.finish()
+        self.assertEqual(self.solid(), ANSWER)
+        self.assertEqual(browser.text("#wholes"), "60 / 60")
+        self.assertEqual(browser.js("return [turn.transfer.drafts, turn.transfer.withdrawn].map("
+                                    "(times) => times.length)"), [5, 4])
 
     def test_several_turns_are_one_chat(self):
         self.ask("good one")

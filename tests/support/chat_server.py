@@ -143,6 +143,30 @@ def relay():
     yield last(bytes=1110000, total_ms=200)
 
 
+def reviewed():
+    """Three planes: a review withdraws four of six drafts, others are made behind the two."""
+    yield event("start", 0, method="speculate", prompt_tokens=250, pages=1, layers=30, planes=3)
+    yield from token(10, 0, TOKENS[0])
+    yield event("planes", 20, bytes=540000, list=batches(1, 30, 0, 1)[0])
+    yield event("anchor", 20)
+    for index, text in enumerate(TOKENS[1:3] + 4 * [" astray"], 1):
+        yield event("draft", 20 + index, index=index, text=text)
+    yield event("planes", 40, bytes=720000, list=batches(1, 30, 1, 1)[0])
+    yield event("review", 40, drafts=6)
+    yield "review"
+    yield event("reviewed", 50, kept=2, drafts=6)
+    for index, text in enumerate(TOKENS[3:6], 3):
+        yield event("draft", 50 + 10 * (index - 3), index=index, text=text)
+    yield "reviewed"
+    yield event("planes", 80, bytes=960000, list=batches(1, 30, 2, 1)[0])
+    yield event("complete", 80)
+    yield event("verify", 80, drafts=5)
+    yield event("verified", 90, accepted=5, drafts=5)
+    for index, text in enumerate(TOKENS[1:], 1):
+        yield from token(90 + index, index, text)
+    yield last(drafted=5, accepted=5, bytes=960000, total_ms=200)
+
+
 def local():
     yield event("start", 0, method="local", prompt_tokens=12, pages=1, layers=30, planes=2)
     yield event("prefill", 20, done=12, total=12)
@@ -175,7 +199,7 @@ def failing():
 
 
 SCRIPTS = {script.__name__: script for script in
-           (good, withdrawn, lost, relay, local, html, big, cut, failing)}
+           (good, withdrawn, reviewed, lost, relay, local, html, big, cut, failing)}
 REFUSALS = {"busy": (429, "rate_limit_error", "the queue is full"),
             "renamed": (404, "invalid_request_error", "there is no model 'a'"),
             "loading": (503, "server_error", "the model is being loaded"),
@@ -291,7 +315,8 @@ class ChatServer:
             gate.set()
         self.gates = {name: threading.Event() for name in gates}
         self.reached = {name: threading.Event() for name in
-                        ("start", "anchor", "half", "complete", "verified", "lost", "cut")}
+                        ("start", "anchor", "half", "complete", "verified", "review",
+                         "reviewed", "lost", "cut")}
         self.is_slow, self.wants_key = is_slow, wants_key
         self.refuse_once = set(REFUSALS)
         self.bodies, self.cancelled = [], threading.Event()
