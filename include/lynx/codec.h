@@ -73,9 +73,10 @@ typedef struct lynx_codec_spec {
 } lynx_codec_spec;
 
 /*
- * Fill 'spec' from a name: "range" (the default: see docs/algorithm.md), "range44" (the
- * fewest bytes: one raw token), "range-chunk", "paper" (alpha 1), "int8", "int4", "int4-chunk"
- * (32 tokens; these three with 16-bit metadata), "int8-token", "int4-token", "raw".
+ * Fill 'spec' from a name: "range" (the default: see docs/algorithm.md), "range-3" (the same
+ * anchor, the rest in two planes), "range44" (the fewest bytes: one raw token), "range-chunk",
+ * "paper" (alpha 1), "int8", "int4", "int4-chunk" (32 tokens; these three with 16-bit
+ * metadata), "int8-token", "int4-token", "raw".
  *
  * A name may be followed by settings, as "range:k=4+4,v=5+3,head=4,tail=64" or
  * "paper:alpha=0.5": k and v (bits of each plane), head and tail (raw tokens), chunk (0 or
