@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """Measure again and write bench/results/NAME.csv, each row with machine, commit and command.
 
-    bench/measure.py [NAME...]     codec, eval, task, engine, link, demo, e2e; without a name: all
+    bench/measure.py [NAME...]     codec, eval, task, engine, link, serve, demo, e2e; none: all
 
 Needs what 'make demo' and 'make build' leave. What broke off in a grid (e2e), in samples (eval)
-or between tasks goes on when the same commit is measured again. Nothing else should run meanwhile: see bench/README.md.
+or between tasks goes on when the same commit is measured again. Nothing else should run
+meanwhile: see bench/README.md.
 """
 import argparse
 import csv
@@ -138,6 +139,17 @@ def demo():
     return rows
 
 
+def serve():
+    rows = []
+    for model in (SMOLLM2, GEMMA):
+        print(f"bench/serve.py {model}", file=sys.stderr, flush=True)
+        output = subprocess.run([ROOT / "bench/serve.py", LYNX.parent, MODELS / model],
+                                stdout=subprocess.PIPE, text=True, check=True).stdout
+        rows += [{"command": f"bench/serve.py build/release/bin {model}", **row}
+                 for row in json.loads(output)]
+    return rows
+
+
 def e2e():
     """Slow links, where a small model stands for a large one; then several requests at once."""
     table = ROOT / f"build/bench/e2e-{commit()}.csv"
@@ -152,7 +164,7 @@ def e2e():
 
 
 BENCHMARKS = {"codec": codec, "eval": evaluate, "task": task, "engine": engine, "link": link,
-              "demo": demo, "e2e": e2e}
+              "serve": serve, "demo": demo, "e2e": e2e}
 
 
 def write(name, rows):

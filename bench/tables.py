@@ -137,6 +137,14 @@ def engine():
                   for (model, command, slots), group in groups.items()])
 
 
+def serve():
+    names = {"ttft_s": "first text", "tt32t_s": "32nd token"}
+    return table(["model", "", "lynx run, s", "lynxd decode, s", "ratio"],
+                 [[row["model"], names[row["figure"]], shown(number(row, "run_s")),
+                   shown(number(row, "http_s")), shown(number(row, "ratio"))]
+                  for row in rows_of("serve")])
+
+
 def link_anchors():
     lines = []
     rows = [row for row in rows_of("link") if row["op"] == "anchor"]
@@ -186,7 +194,7 @@ TABLES = {"readme": lambda: demo("Gemma 3 270M F16", "stored",
           "demo-stored": lambda: demo("Gemma 3 270M F16", "stored"),
           "demo-cold": lambda: demo("Gemma 3 270M F16", "cold"),
           "e2e": e2e_ratios, "codec": codec, "engine": engine, "link-anchors": link_anchors,
-          "link-throughput": link_throughput, "codecs": lambda: codecs("apart"),
+          "link-throughput": link_throughput, "serve": serve, "codecs": lambda: codecs("apart"),
           "codecs-tuning": lambda: codecs("tuning"), "tasks": tasks}
 
 
