@@ -164,9 +164,12 @@ class Profiles(PlanCase):
                    timeout=600)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         profile = json.loads(done.stdout)
-        for name in ("prefill_token_s", "step_s", "exact_step_s", "row_s", "encode_bytes_per_s",
-                     "decode_bytes_per_s"):
-            self.assertGreater(profile["machine"][name], 0, name)
+        machine = profile["machine"]
+        # A line through noisy times may have one of its two figures at nothing.
+        for names in (("prefill_token_s", "prefill_token2_s"), ("step_s", "step_token_s"),
+                      ("exact_step_s", "exact_step_token_s"), ("pass_s", "row_s"),
+                      ("encode_bytes_per_s",), ("decode_bytes_per_s",)):
+            self.assertGreater(sum(machine[name] for name in names), 0, names)
         self.assertEqual(profile["shape"]["layers"], [[30, 192, 64, 192, 64, 0]])
         methods = self.methods(*self.write(done.stdout), "--prompt", 700, "--link-mbps", 20)
         self.assertTrue(all(row["is_possible"] for row in methods.values()))
