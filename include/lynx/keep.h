@@ -2,7 +2,8 @@
 /*
  * keep.h - put the cache of a prompt into a store or a file.
  *
- * Threads: the calling thread, which is the engine's.
+ * Threads: the calling thread, which is the engine's. A stored prefix is read on another one,
+ * with 'memory', too.
  */
 #ifndef LYNX_KEEP_H
 #define LYNX_KEEP_H

@@ -38,8 +38,8 @@ lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_
                            const lynx_bytes *planes, uint32_t plane_count);
 
 /* Decode every page that 'source' gives, in full precision, into the engine's cache, which has
- * room for its prefix (reserve). commit_pages is the caller's. Takes memory for the planes of
- * the prefix but the last. */
+ * room for its prefix (reserve). commit_pages is the caller's. The source is read by a thread
+ * of its own, ahead of the codec. */
 lynx_status lx_page_load(lx_page_pass *pass, lynx_source *source);
 
 /* Called before a page; false ends the pass with LYNX_ERR_CANCELLED. */
