@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "net/body.h"
 #include "net/reply.h"
 #include "store/seal.h"
 
@@ -25,9 +26,7 @@ typedef struct object {
     lx_version version;
     char url[LX_OBJECT_URL_ROOM];
     char shown[LX_ADDRESS_ROOM];
-    uint8_t *head; /* its first bytes */
-    size_t head_size, head_room;
-    const lynx_allocator *memory;
+    lx_body head; /* its first bytes */
     lx_text said; /* while it is opened */
 } object;
 
@@ -53,52 +52,40 @@ static void url_of(const lx_net_place *p, const char *name, char url[LX_OBJECT_U
 
 /* ---- opening ------------------------------------------------------------------------- */
 
+static lynx_status has_no_ranges(const object *o)
+{
+    return lx_tell(o->said, LYNX_ERR_UNSUPPORTED,
+                   "the server does not answer range requests, and it has more than %d "
+                   "bytes; fetch it and open the file",
+                   LYNX_NET_WHOLE_MAX);
+}
+
 static lynx_status begin_head(void *user, const lx_reply *reply)
 {
     object *o = user;
-    o->head_size = 0; /* an earlier attempt may have failed */
+    o->head.size = 0; /* an earlier attempt may have failed */
     o->version.total = reply->total;
     memcpy(o->version.etag, reply->etag, sizeof(o->version.etag));
     memcpy(o->version.modified, reply->modified, sizeof(o->version.modified));
     if (!reply->has_range && reply->has_length && reply->length > LYNX_NET_WHOLE_MAX)
-        return lx_tell(o->said, LYNX_ERR_UNSUPPORTED,
-                       "the server does not answer range requests, and it has more than %d "
-                       "bytes; fetch it and open the file",
-                       LYNX_NET_WHOLE_MAX);
+        return has_no_ranges(o);
     return LYNX_OK;
 }
 
 static lynx_status take_head(void *user, const uint8_t *data, size_t size)
 {
     object *o = user;
-    const size_t needed = o->head_size + size;
-    if (needed > LYNX_NET_WHOLE_MAX)
-        return lx_tell(o->said, LYNX_ERR_UNSUPPORTED,
-                       "the server does not answer range requests, and it has more than %d "
-                       "bytes; fetch it and open the file",
-                       LYNX_NET_WHOLE_MAX);
-    if (needed > o->head_room) {
-        size_t room = o->head_room ? o->head_room : HEAD_BYTES;
-        while (room < needed)
-            room *= 2;
-        uint8_t *larger = lx_alloc(o->memory, room, 1);
-        LX_REQUIRE(larger, LYNX_ERR_MEMORY);
-        if (o->head_size > 0)
-            memcpy(larger, o->head, o->head_size);
-        lx_free(o->memory, o->head, o->head_room, 1);
-        o->head = larger;
-        o->head_room = room;
-    }
-    memcpy(o->head + o->head_size, data, size);
-    o->head_size = needed;
-    return LYNX_OK;
+    if (o->head.size + size > LYNX_NET_WHOLE_MAX)
+        return has_no_ranges(o);
+    return lx_body_append(&o->head, data, size);
 }
 
 static void free_object(object *o)
 {
-    lx_free(o->memory, o->head, o->head_room, 1);
+    const lynx_allocator *memory = o->head.memory;
+    lx_body_fini(&o->head);
     explicit_bzero(o->url, sizeof(o->url));
-    lx_free(o->memory, o, 1, sizeof(*o));
+    lx_free(memory, o, 1, sizeof(*o));
 }
 
 /* '*is_there': the answer says so. */
@@ -121,13 +108,13 @@ static lynx_status get_head(lx_net_place *p, object *o, bool *is_there, lx_text 
         return LYNX_OK;
     *is_there = true;
     if (reply.status == 416 && reply.total == 0) { /* a range of nothing */
-        o->head_size = 0;
+        o->head.size = 0;
         return LYNX_OK;
     }
     if (reply.status < 200 || reply.status >= 300)
         return lx_network_refuse(&p->network, &reply, o->shown, "read", said);
     if (!reply.has_range)
-        o->version.total = o->head_size;
+        o->version.total = o->head.size;
     o->base.size = o->version.total;
     return LYNX_OK;
 }
@@ -142,7 +129,7 @@ static lynx_status net_open(lynx_place *place, const char *name, lynx_object **o
     LX_REQUIRE(p->is_single || lynx_place_name_is_legal(name), LYNX_ERR_ARGUMENT);
     object *o = lx_alloc_zeroed(p->network.memory, 1, sizeof(*o));
     LX_REQUIRE(o, LYNX_ERR_MEMORY);
-    o->memory = p->network.memory;
+    o->head.memory = p->network.memory;
     atomic_init(&o->is_cancelled, false);
     url_of(p, name, o->url, o->shown);
     const lynx_status status = get_head(p, o, &is_there, said);
@@ -193,10 +180,10 @@ static lynx_status net_read(lynx_place *place, lynx_object *base, uint64_t offse
     const lx_text said = {text, text_size};
     uint8_t *target = data;
     LX_REQUIRE(offset <= base->size && size <= base->size - offset, LYNX_ERR_ARGUMENT);
-    if (offset < o->head_size) {
-        const size_t here = o->head_size - (size_t)offset;
+    if (offset < o->head.size) {
+        const size_t here = o->head.size - (size_t)offset;
         const size_t now = size < here ? size : here;
-        memcpy(target, o->head + offset, now);
+        memcpy(target, o->head.data + offset, now);
         target += now;
         offset += now;
         size -= now;
@@ -222,7 +209,7 @@ static void net_expect(lynx_place *place, const lynx_range *ranges, size_t count
     for (size_t i = 0; i < count && spans; i++) {
         const object *o = object_of(ranges[i].object);
         uint64_t first = ranges[i].offset, end = first + ranges[i].size;
-        first = first < o->head_size ? o->head_size : first;
+        first = first < o->head.size ? o->head.size : first;
         end = end < o->base.size ? end : o->base.size;
         if (first < end)
             spans[used++] = (lx_ahead_span){.object = o,

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/alloc.h"
 #include "base/check.h"
+#include "net/body.h"
 #include "net/listing.h"
 #include "net/place_net.h"
 
@@ -20,39 +20,22 @@ enum { PAGE_MAX = 8 << 20, QUERY_ROOM = 3 * (LX_TOKEN_MAX + LYNX_NET_URL_MAX) + 
 /* ---- lists --------------------------------------------------------------------------- */
 
 typedef struct page {
-    const lynx_allocator *memory;
-    char *data;
-    size_t size, room;
+    lx_body body;
     lx_text said;
 } page;
 
 static lynx_status take_page(void *user, const uint8_t *data, size_t size)
 {
     page *g = user;
-    const size_t needed = g->size + size;
-    if (needed > PAGE_MAX)
+    if (g->body.size + size > PAGE_MAX)
         return lx_tell(g->said, LYNX_ERR_SYSTEM, "the server's list has no end");
-    if (needed > g->room) {
-        size_t room = g->room ? g->room : 64 << 10;
-        while (room < needed)
-            room *= 2;
-        char *larger = lx_alloc(g->memory, room, 1);
-        LX_REQUIRE(larger, LYNX_ERR_MEMORY);
-        if (g->size > 0)
-            memcpy(larger, g->data, g->size);
-        lx_free(g->memory, g->data, g->room, 1);
-        g->data = larger;
-        g->room = room;
-    }
-    memcpy(g->data + g->size, data, size);
-    g->size = needed;
-    return LYNX_OK;
+    return lx_body_append(&g->body, data, size);
 }
 
 static void forget_page(void *user)
 {
     page *g = user;
-    g->size = 0;
+    g->body.size = 0;
 }
 
 typedef struct list_call {
@@ -98,7 +81,7 @@ static lynx_status get_page(lx_net_place *p, const char *url, page *g, lx_text s
     lx_reply reply = {0};
     const lx_request request = {
         .method = "GET", .url = url, .take = take_page, .user = g, .said = said};
-    g->size = 0;
+    g->body.size = 0;
     LX_TRY(lx_network_do(&p->network, &request, p->shown, forget_page, &reply));
     return reply.status == 200
                ? LYNX_OK
@@ -115,8 +98,8 @@ static lynx_status list_pages(lx_net_place *p, const list_call *call, page *g, l
         LX_TRY(get_page(p, url, g, said));
         memcpy(before, listing.token, sizeof(before));
         const lynx_status status =
-            lx_listing_read(&listing, g->size > 0 ? g->data : "", g->size, visit_key,
-                            (void *)(uintptr_t)call, &goes_on);
+            lx_listing_read(&listing, g->body.size > 0 ? (const char *)g->body.data : "",
+                            g->body.size, visit_key, (void *)(uintptr_t)call, &goes_on);
         if (status == LYNX_ERR_CORRUPT ||
             (goes_on && listing.is_truncated && strcmp(before, listing.token) == 0))
             return lx_tell(said, LYNX_ERR_SYSTEM,
@@ -132,10 +115,10 @@ static lynx_status s3_list(lynx_place *place, const char *prefix, lynx_place_vis
     lx_net_place *p = (lx_net_place *)(void *)place;
     const lx_text said = {text, text_size};
     const list_call call = {p, prefix, visit, user};
-    page g = {.memory = p->network.memory, .said = said};
+    page g = {.body.memory = p->network.memory, .said = said};
     LX_REQUIRE(strlen(prefix) <= LYNX_PLACE_NAME_MAX, LYNX_ERR_ARGUMENT);
     const lynx_status status = list_pages(p, &call, &g, said);
-    lx_free(p->network.memory, g.data, g.room, 1);
+    lx_body_fini(&g.body);
     return status;
 }
 
