@@ -10,7 +10,6 @@
 #include "both.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,8 +62,6 @@ typedef struct both_command {
     bool is_inside_open, is_outside_open;
 } both_command;
 
-static const char short_options[] = ":m:c:t:h";
-
 static const struct option long_options[] = {
     CLI_ENGINE_OPTIONS,
     CLI_LINK_OPTIONS,
@@ -78,8 +75,9 @@ static const struct option long_options[] = {
 
 /* ---- options ------------------------------------------------------------------------- */
 
-static void set_defaults(both_command *c)
+static void set_defaults(void *target)
 {
+    both_command *c = target;
     *c = (both_command){.inside.descriptor = -1, .outside.descriptor = -1};
     cli_options_init(&c->shared, command);
     lynxd_daemon_options_init(&c->daemon);
@@ -92,8 +90,9 @@ static void set_defaults(both_command *c)
     c->http.names[0] = "own";
 }
 
-static int take_option(both_command *c, int option, const char *value)
+static int take(void *target, int option, const char *value)
 {
+    both_command *c = target;
     int taken = cli_take_option(&c->shared, option, value);
     if (taken == -1)
         taken = lynxd_take_daemon_option(&c->daemon, command, option, value);
@@ -101,33 +100,23 @@ static int take_option(both_command *c, int option, const char *value)
         taken = http_side_take_option(&c->http, option, value);
     if (taken == -1)
         taken = prefill_side_take_option(&c->prefill, option, value);
+    if (option == LYNXD_OPT_SLOTS && taken == CLI_OK && c->http.options.slot_count > SLOTS_MAX)
+        return cli_usage(command, "'%s' is more than the %d slots beside the prefill node",
+                         value, SLOTS_MAX);
     return taken != -1 ? taken : cli_usage(command, "unknown option");
 }
 
-static int parse(void *target, int argc, char **argv)
+static int check_options(void *target)
 {
-    both_command *c = target;
-    int option;
-    set_defaults(c);
-    while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
-        if (option == 'h') {
-            printf("%s%s%s%s\n%s\n%s\n%s\n%s%s", help, lynxd_prefill_help, help_prefill,
-                   lynxd_http_help, lynxd_daemon_help, cli_engine_help, cli_link_help,
-                   cli_keys_help, help_end);
-            return CLI_OK;
-        }
-        if (option == '?' || option == ':')
-            return cli_bad_option(command, option, argv);
-        const int taken = take_option(c, option, optarg);
-        if (taken != CLI_OK)
-            return taken;
-        if (option == LYNXD_OPT_SLOTS && c->http.options.slot_count > SLOTS_MAX)
-            return cli_usage(command, "'%s' is more than the %d slots beside the prefill node",
-                             optarg, SLOTS_MAX);
-    }
-    if (optind < argc)
-        return cli_usage(command, "unexpected argument '%s'", argv[optind]);
-    return http_side_check_options(&c->http) == CLI_OK ? -1 : CLI_USAGE;
+    const both_command *c = target;
+    return http_side_check_options(&c->http);
+}
+
+static void put_help(void)
+{
+    printf("%s%s%s%s\n%s\n%s\n%s\n%s%s", help, lynxd_prefill_help, help_prefill,
+           lynxd_http_help, lynxd_daemon_help, cli_engine_help, cli_link_help, cli_keys_help,
+           help_end);
 }
 
 /* ---- prefill node -------------------------------------------------------------------- */
@@ -237,37 +226,20 @@ static void close_node(both_command *c)
 
 /* ---- life ---------------------------------------------------------------------------- */
 
-/* SIGHUP: keys, allowed names, certificate and the log's options come into use. */
-static void reload(both_command *c, int argc, char **argv)
+/* Keys, allowed names, certificate and the log's options come into use. */
+static void renew(void *target, void *renewed)
 {
-    both_command *next = calloc(1, sizeof(*next));
-    lynxd_settings *settings = NULL;
-    lynxd_notify("RELOADING=1");
-    if (!next || lynxd_settings_read(&settings, &lynxd_both, next, argc, argv) >= 0) {
-        lynxd_log(CLI_LEVEL_WARNING,
-                  "the old settings stay; put it right and send SIGHUP again");
-    } else {
-        if (cli_secure_again(&c->shared, &next->shared) == CLI_OK)
-            lynxd_start_log(&next->daemon, &next->shared);
-        http_side_renew(&c->http, &next->http);
-    }
-    lynxd_settings_free(settings);
-    free(next);
-    lynxd_notify("READY=1");
+    both_command *c = target;
+    both_command *next = renewed;
+    if (cli_secure_again(&c->shared, &next->shared) == CLI_OK)
+        lynxd_start_log(&next->daemon, &next->shared);
+    http_side_renew(&c->http, &next->http);
 }
 
-static void await_end(both_command *c, int argc, char **argv)
+static void turn(void *target)
 {
-    while (!lynxd_must_drain()) {
-        if (lynxd_take_reload())
-            reload(c, argc, argv);
-        prefill_side_turn(&c->prefill, c->node);
-        lynxd_log_turn();
-        poll(NULL, 0, 50);
-    }
-    lynxd_notify("STOPPING=1");
-    lynxd_log(CLI_LEVEL_INFO, "stopping; requests may go on for %.1f s",
-              (double)c->daemon.grace_ns / 1e9);
+    both_command *c = target;
+    prefill_side_turn(&c->prefill, c->node);
 }
 
 /* Requests of clients first, since they need the prefill node; its peers get what is left. */
@@ -286,7 +258,7 @@ static int serve(both_command *c, int argc, char **argv)
         code = http_side_open(&c->http, c->engines);
     if (code == CLI_OK) {
         lynxd_notify("READY=1");
-        await_end(c, argc, argv);
+        lynxd_await_end(&lynxd_both, c, argc, argv, turn, c->daemon.grace_ns);
         drain(c);
     } else if (c->node) {
         lynx_prefill_node_drain(c->node, 0);
@@ -363,10 +335,13 @@ static int check(void *target)
 const lynxd_command lynxd_both = {
     .name = "both",
     .title = command,
-    .letters = short_options,
     .options = long_options,
     .target_size = sizeof(both_command),
-    .parse = parse,
+    .set_defaults = set_defaults,
+    .take = take,
+    .check_options = check_options,
+    .put_help = put_help,
     .check = check,
+    .renew = renew,
     .run = run,
 };

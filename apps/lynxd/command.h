@@ -9,22 +9,30 @@
 typedef struct lynxd_command {
     const char *name;  /* "prefill": argument, section of the file, part of LYNX_PREFILL_... */
     const char *title; /* "lynxd prefill": for messages */
-    const char *letters; /* of short options, for getopt_long */
-    const struct option *options;
-    size_t target_size; /* of what 'parse' fills */
-    /* Defaults, then arguments into 'target', which may point into them. -1: go on, else the
-     * exit code after a message. */
-    int (*parse)(void *target, int argc, char **argv);
-    /* What parse does not see, such as files that are not there; nothing is kept. CLI_OK, or
-     * another exit code after a message for each problem. */
+    const struct option *options; /* and LYNXD_LETTERS */
+    size_t target_size; /* of what the options are put in, which may point into them */
+    void (*set_defaults)(void *target);
+    /* An option of this command: CLI_OK, or CLI_USAGE after a message. */
+    int (*take)(void *target, int option, const char *value);
+    /* What cannot go together: CLI_OK, or CLI_USAGE after a message. May be NULL. */
+    int (*check_options)(void *target);
+    void (*put_help)(void);
+    /* What the options do not show, such as files that are not there; nothing is kept. CLI_OK,
+     * or another exit code after a message for each problem. */
     int (*check)(void *target);
+    /* SIGHUP: what of 'next' can come into use while 'target' works; the rest at the next
+     * start. */
+    void (*renew)(void *target, void *next);
     int (*run)(int argc, char **argv);
 } lynxd_command;
+
+/* Short options of every command, for getopt_long. */
+#define LYNXD_LETTERS ":m:c:t:h"
 
 /* All of them; NULL behind the last. */
 extern const lynxd_command *const lynxd_commands[];
 
-/* ---- daemon.c: options that every command has ---------------------------------------- */
+/* ---- daemon.c: what every command has ------------------------------------------------ */
 
 typedef struct lynxd_daemon_options {
     lynxd_log_options log;
@@ -39,6 +47,15 @@ int lynxd_take_daemon_option(lynxd_daemon_options *options, const char *command,
 
 /* Write the log as was asked for; --verbose and the level debug are the same. */
 void lynxd_start_log(lynxd_daemon_options *options, cli_options *shared);
+
+/* SIGHUP: read the settings again and renew 'target'; what is wrong is said, and the old ones
+ * stay then. */
+void lynxd_reload(const lynxd_command *command, void *target, int argc, char **argv);
+
+/* Until a gentle end is asked for: reload when asked to, and call 'turn' (may be NULL) with
+ * 'target' some times a second. */
+void lynxd_await_end(const lynxd_command *command, void *target, int argc, char **argv,
+                     void (*turn)(void *target), uint64_t grace_ns);
 
 #define LYNXD_DAEMON_OPTIONS                                                                   \
     {"config", required_argument, NULL, CLI_OPT_CONFIG},                                       \

@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* daemon.c - options that every command of lynxd has. */
+/* daemon.c - what every command of lynxd has: options, and a life until a signal. */
 #include "command.h"
+
+#include <poll.h>
+#include <stdlib.h>
+
+#include "process.h"
+#include "settings.h"
 
 const char lynxd_daemon_help[] =
     "Daemon:\n"
@@ -36,4 +42,35 @@ void lynxd_start_log(lynxd_daemon_options *options, cli_options *shared)
     if (shared->is_verbose)
         options->log.level = CLI_LEVEL_DEBUG;
     lynxd_log_start(shared->command, &options->log);
+}
+
+void lynxd_reload(const lynxd_command *command, void *target, int argc, char **argv)
+{
+    void *next = calloc(1, command->target_size);
+    lynxd_settings *settings = NULL;
+    lynxd_notify("RELOADING=1");
+    if (!next || lynxd_settings_read(&settings, command, next, argc, argv) >= 0)
+        lynxd_log(CLI_LEVEL_WARNING,
+                  "the old settings stay; put it right and send SIGHUP again");
+    else
+        command->renew(target, next);
+    lynxd_settings_free(settings);
+    free(next);
+    lynxd_notify("READY=1");
+}
+
+void lynxd_await_end(const lynxd_command *command, void *target, int argc, char **argv,
+                     void (*turn)(void *target), uint64_t grace_ns)
+{
+    while (!lynxd_must_drain()) {
+        if (lynxd_take_reload())
+            lynxd_reload(command, target, argc, argv);
+        if (turn)
+            turn(target);
+        lynxd_log_turn();
+        poll(NULL, 0, 50);
+    }
+    lynxd_notify("STOPPING=1");
+    lynxd_log(CLI_LEVEL_INFO, "stopping; requests may go on for %.1f s",
+              (double)grace_ns / 1e9);
 }

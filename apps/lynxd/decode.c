@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "decode.h"
 
-#include <poll.h>
-
 #include "cli.h"
 #include "http_side.h"
 #include "process.h"
@@ -34,16 +32,24 @@ typedef struct decode_command {
     lynx_engine *engines[LYNX_LLAMA_SLOTS_MAX];
 } decode_command;
 
-static const char short_options[] = ":m:c:t:h";
-
 static const struct option long_options[] = {
     CLI_ENGINE_OPTIONS,   CLI_LINK_OPTIONS,   CLI_KEYS_OPTIONS,
     LYNXD_DAEMON_OPTIONS, LYNXD_HTTP_OPTIONS, {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
-static int take_option(decode_command *c, int option, const char *value)
+static void set_defaults(void *target)
 {
+    decode_command *c = target;
+    *c = (decode_command){0};
+    cli_options_init(&c->shared, command);
+    lynxd_daemon_options_init(&c->daemon);
+    http_side_init(&c->side, command, &c->shared);
+}
+
+static int take(void *target, int option, const char *value)
+{
+    decode_command *c = target;
     int taken = cli_take_option(&c->shared, option, value);
     if (taken == -1)
         taken = lynxd_take_daemon_option(&c->daemon, command, option, value);
@@ -52,60 +58,26 @@ static int take_option(decode_command *c, int option, const char *value)
     return taken != -1 ? taken : cli_usage(command, "unknown option");
 }
 
-static int parse(void *target, int argc, char **argv)
+static int check_options(void *target)
+{
+    const decode_command *c = target;
+    return http_side_check_options(&c->side);
+}
+
+static void put_help(void)
+{
+    printf("%s%s\n%s\n%s\n%s\n%s%s", help, lynxd_http_help, lynxd_daemon_help, cli_engine_help,
+           cli_link_help, cli_keys_help, help_end);
+}
+
+/* The log's options come into use, keys and certificates for what is to come. */
+static void renew(void *target, void *renewed)
 {
     decode_command *c = target;
-    int option;
-    *c = (decode_command){0};
-    cli_options_init(&c->shared, command);
-    lynxd_daemon_options_init(&c->daemon);
-    http_side_init(&c->side, command, &c->shared);
-    while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
-        if (option == 'h') {
-            printf("%s%s\n%s\n%s\n%s\n%s%s", help, lynxd_http_help, lynxd_daemon_help,
-                   cli_engine_help, cli_link_help, cli_keys_help, help_end);
-            return CLI_OK;
-        }
-        if (option == '?' || option == ':')
-            return cli_bad_option(command, option, argv);
-        const int taken = take_option(c, option, optarg);
-        if (taken != CLI_OK)
-            return taken;
-    }
-    if (optind < argc)
-        return cli_usage(command, "unexpected argument '%s'", argv[optind]);
-    return http_side_check_options(&c->side) == CLI_OK ? -1 : CLI_USAGE;
-}
-
-/* SIGHUP: the log's options come into use, keys and certificates for what is to come. */
-static void reload(decode_command *c, int argc, char **argv)
-{
-    decode_command next;
-    lynxd_settings *settings = NULL;
-    lynxd_notify("RELOADING=1");
-    if (lynxd_settings_read(&settings, &lynxd_decode, &next, argc, argv) >= 0) {
-        lynxd_log(CLI_LEVEL_WARNING,
-                  "the old settings stay; put it right and send SIGHUP again");
-    } else {
-        if (cli_secure_again(&c->shared, &next.shared) == CLI_OK)
-            lynxd_start_log(&next.daemon, &next.shared);
-        http_side_renew(&c->side, &next.side);
-    }
-    lynxd_settings_free(settings);
-    lynxd_notify("READY=1");
-}
-
-static void await_end(decode_command *c, int argc, char **argv)
-{
-    while (!lynxd_must_drain()) {
-        if (lynxd_take_reload())
-            reload(c, argc, argv);
-        lynxd_log_turn();
-        poll(NULL, 0, 50);
-    }
-    lynxd_notify("STOPPING=1");
-    lynxd_log(CLI_LEVEL_INFO, "stopping; requests may go on for %.1f s",
-              (double)c->daemon.grace_ns / 1e9);
+    decode_command *next = renewed;
+    if (cli_secure_again(&c->shared, &next->shared) == CLI_OK)
+        lynxd_start_log(&next->daemon, &next->shared);
+    http_side_renew(&c->side, &next->side);
 }
 
 static int serve(decode_command *c, int argc, char **argv)
@@ -113,7 +85,7 @@ static int serve(decode_command *c, int argc, char **argv)
     const int code = http_side_open(&c->side, c->engines);
     if (code == CLI_OK) {
         lynxd_notify("READY=1");
-        await_end(c, argc, argv);
+        lynxd_await_end(&lynxd_decode, c, argc, argv, NULL, c->daemon.grace_ns);
         http_side_drain(&c->side, c->daemon.grace_ns);
     }
     http_side_close(&c->side);
@@ -166,10 +138,13 @@ static int check(void *target)
 const lynxd_command lynxd_decode = {
     .name = "decode",
     .title = command,
-    .letters = short_options,
     .options = long_options,
     .target_size = sizeof(decode_command),
-    .parse = parse,
+    .set_defaults = set_defaults,
+    .take = take,
+    .check_options = check_options,
+    .put_help = put_help,
     .check = check,
+    .renew = renew,
     .run = run,
 };

@@ -43,8 +43,6 @@ typedef struct prefill_options {
     lynxd_daemon_options daemon;
 } prefill_options;
 
-static const char short_options[] = ":m:c:t:h";
-
 static const struct option long_options[] = {
     CLI_ENGINE_OPTIONS,
     CLI_LINK_OPTIONS,
@@ -57,16 +55,18 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static void set_defaults(prefill_options *o)
+static void set_defaults(void *target)
 {
+    prefill_options *o = target;
     cli_options_init(&o->shared, command);
     lynxd_daemon_options_init(&o->daemon);
     prefill_side_init(&o->side, command, &o->shared);
     o->side.address = "127.0.0.1:7600";
 }
 
-static int take_option(prefill_options *o, int option, const char *value)
+static int take(void *target, int option, const char *value)
 {
+    prefill_options *o = target;
     int taken = cli_take_option(&o->shared, option, value);
     if (taken == -1)
         taken = lynxd_take_daemon_option(&o->daemon, command, option, value);
@@ -80,26 +80,10 @@ static int take_option(prefill_options *o, int option, const char *value)
     return CLI_OK;
 }
 
-static int parse(void *target, int argc, char **argv)
+static void put_help(void)
 {
-    prefill_options *o = target;
-    int option;
-    set_defaults(o);
-    while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
-        if (option == '?' || option == ':')
-            return cli_bad_option(command, option, argv);
-        if (option == 'h') {
-            printf("%s%s%s%s\n%s\n%s\n%s%s", help, lynxd_prefill_help, help_once,
-                   lynxd_daemon_help, cli_engine_help, cli_link_help, cli_keys_help, help_end);
-            return CLI_OK;
-        }
-        const int taken = take_option(o, option, optarg);
-        if (taken != CLI_OK)
-            return taken;
-    }
-    if (optind < argc)
-        return cli_usage(command, "unexpected argument '%s'", argv[optind]);
-    return -1;
+    printf("%s%s%s%s\n%s\n%s\n%s%s", help, lynxd_prefill_help, help_once, lynxd_daemon_help,
+           cli_engine_help, cli_link_help, cli_keys_help, help_end);
 }
 
 typedef struct daemon_state {
@@ -110,28 +94,20 @@ typedef struct daemon_state {
     bool is_draining;
 } daemon_state;
 
-/* SIGHUP: keys, allowed names and the log's options come into use; the rest at the next start.
- */
-static void reload(daemon_state *d)
+/* Keys, allowed names and the log's options come into use. */
+static void renew(void *target, void *renewed)
 {
-    prefill_options next;
-    lynxd_settings *settings = NULL;
-    lynxd_notify("RELOADING=1");
-    const int code = lynxd_settings_read(&settings, &lynxd_prefill, &next, d->argc, d->argv);
-    if (code >= 0)
-        lynxd_log(CLI_LEVEL_WARNING,
-                  "the old settings stay; put it right and send SIGHUP again");
-    else if (cli_secure_again(&d->options->shared, &next.shared) == CLI_OK)
-        lynxd_start_log(&next.daemon, &next.shared);
-    lynxd_settings_free(settings);
-    lynxd_notify("READY=1");
+    prefill_options *o = target;
+    prefill_options *next = renewed;
+    if (cli_secure_again(&o->shared, &next->shared) == CLI_OK)
+        lynxd_start_log(&next->daemon, &next->shared);
 }
 
 static void turn(void *user)
 {
     daemon_state *d = user;
     if (lynxd_take_reload())
-        reload(d);
+        lynxd_reload(&lynxd_prefill, d->options, d->argc, d->argv);
     prefill_side_turn(&d->options->side, d->node);
     if (!lynxd_must_drain() || d->is_draining)
         return;
@@ -223,10 +199,12 @@ static int check(void *target)
 const lynxd_command lynxd_prefill = {
     .name = "prefill",
     .title = command,
-    .letters = short_options,
     .options = long_options,
     .target_size = sizeof(prefill_options),
-    .parse = parse,
+    .set_defaults = set_defaults,
+    .take = take,
+    .put_help = put_help,
     .check = check,
+    .renew = renew,
     .run = run,
 };

@@ -268,8 +268,7 @@ static const char *look_ahead(lynxd_settings *s, int argc, char **argv)
             path = value;
     }
     optind = 0;
-    while ((option = getopt_long(argc, copy, s->command->letters, s->command->options, NULL)) !=
-           -1) {
+    while ((option = getopt_long(argc, copy, LYNXD_LETTERS, s->command->options, NULL)) != -1) {
         if (option == CLI_OPT_CONFIG)
             path = optarg;
         s->is_checking |= option == CLI_OPT_CHECK_CONFIG;
@@ -297,6 +296,29 @@ static int merge(lynxd_settings *s, int argc, char **argv)
     return count;
 }
 
+/* Defaults, then the arguments into 'target'. -1: go on, else the exit code after a message. */
+static int parse(const lynxd_command *command, void *target, int argc, char **argv)
+{
+    int option;
+    command->set_defaults(target);
+    while ((option = getopt_long(argc, argv, LYNXD_LETTERS, command->options, NULL)) != -1) {
+        if (option == 'h') {
+            command->put_help();
+            return CLI_OK;
+        }
+        if (option == '?' || option == ':')
+            return cli_bad_option(command->title, option, argv);
+        const int taken = command->take(target, option, optarg);
+        if (taken != CLI_OK)
+            return taken;
+    }
+    if (optind < argc)
+        return cli_usage(command->title, "unexpected argument '%s'", argv[optind]);
+    if (command->check_options && command->check_options(target) != CLI_OK)
+        return CLI_USAGE;
+    return -1;
+}
+
 /* Parse once, or, to tell every problem, again without the setting that was wrong. */
 static int parse_all(lynxd_settings *s, void *target, int argc, char **argv)
 {
@@ -307,7 +329,7 @@ static int parse_all(lynxd_settings *s, void *target, int argc, char **argv)
         optind = 0; /* from the beginning */
         current = s;
         is_parsing = true;
-        const int code = s->command->parse(target, count, s->argv);
+        const int code = parse(s->command, target, count, s->argv);
         const size_t at = (size_t)optind - 2;
         is_parsing = false;
         if (code != CLI_USAGE || !s->is_checking || optind < 2 || at >= s->count)
