@@ -16,6 +16,7 @@
 
 #include "cli.h"
 #include "commands.h"
+#include "numbers.h"
 #include "lynx/codec.h"
 
 enum { CHANNELS = 192, HEAD = 64, TOKENS = 256, ROUNDS_MIN = 3, ROUNDS_MAX = 15 };
@@ -103,19 +104,6 @@ static lynx_status run_page(const bench *b, lynx_codec *codec, uint32_t plane_co
                              op == DECODE_ANCHOR ? 1 : plane_count, &target);
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a;
-    const double y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t count)
-{
-    qsort(values, count, sizeof(*values), compare_doubles);
-    return values[count / 2];
-}
-
 /* What each round took or gave. */
 typedef struct rounds {
     size_t count;
@@ -182,9 +170,10 @@ static bool measure(const bench *b, const char *profile, const char *table, oper
                                     operation_names[op], "profile", profile, "table", table,
                                     "layout", b->by_channel ? "channel_major" : "token_major",
                                     "side", b->side == LYNX_SIDE_KEYS ? "keys" : "values",
-                                    "gb_per_s", gigabytes / median(r.codec, r.count),
-                                    "memcpy_gb_per_s", gigabytes / median(r.copy, r.count),
-                                    "ratio", median(r.ratio, r.count)));
+                                    "gb_per_s", gigabytes / numbers_middle(r.codec, r.count),
+                                    "memcpy_gb_per_s",
+                                    gigabytes / numbers_middle(r.copy, r.count), "ratio",
+                                    numbers_middle(r.ratio, r.count)));
     return true;
 }
 

@@ -14,6 +14,7 @@
 
 #include "cli.h"
 #include "commands.h"
+#include "numbers.h"
 
 enum { OPT_JSON = CLI_OPT_OWN, OPT_SLOTS, OPT_PROMPT, OPT_TOKENS, OPT_ROUNDS };
 enum { ROWS_MAX = 6, ROUNDS_MAX = 99, TOKENS_MAX = 4096 };
@@ -150,19 +151,11 @@ static lynx_status measure(bench *b)
     return status;
 }
 
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a;
-    const double y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median(const double *values, uint32_t count)
 {
     double sorted[ROUNDS_MAX];
     memcpy(sorted, values, count * sizeof(*values));
-    qsort(sorted, count, sizeof(*sorted), compare);
-    return sorted[count / 2];
+    return numbers_middle(sorted, count);
 }
 
 static void put(const bench *b)

@@ -17,6 +17,7 @@
 #include "bench_transfer.h"
 #include "cli.h"
 #include "commands.h"
+#include "numbers.h"
 #include "lynx/keys.h"
 
 enum { OPT_JSON = CLI_OPT_OWN, OPT_CONGESTION, OPT_ONLY, OPT_PACED, OPT_MBPS, OPT_RTT };
@@ -104,19 +105,6 @@ static lynx_status make_credentials(bench *b)
 
 /* ---- rows ---------------------------------------------------------------------------- */
 
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a;
-    const double y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t count)
-{
-    qsort(values, count, sizeof(*values), compare);
-    return count ? values[count / 2] : 0;
-}
-
 static double cpu_per_gb(const transfer_state *state)
 {
     return (state->cpu_s[0] + state->cpu_s[1]) * 1e9 / (double)state->measured_bytes;
@@ -177,7 +165,7 @@ static bool measure_anchors(bench *b, const link_row *link, transfer_kind kind)
         return false;
     transfer_state *s = b->state;
     const unsigned count = atomic_load(&s->sample_count);
-    const double p50 = median(s->latencies_ms, count);
+    const double p50 = numbers_middle(s->latencies_ms, count);
     add_row(b, json_pack("{s:s,s:f,s:f,s:s,s:s,s:i,s:f,s:f,s:f,s:f,s:i,s:f,s:s,s:s}", "op",
                          "anchor", "link_mbps", link->mbps, "rtt_ms", link->rtt_ms, "scheduler",
                          kind == TRANSFER_LYNX ? "lynx" : "two_connections", "transport",
@@ -232,10 +220,11 @@ static bool measure_throughput(bench *b, bool is_tls)
         ratios[round] = speeds[0][round] / speeds[1][round];
     }
     add_row(b, json_pack("{s:s,s:s,s:f,s:f,s:f,s:f,s:f}", "op", "throughput", "transport",
-                         is_tls ? "tls" : "tcp", "gb_per_s", median(speeds[0], ROUNDS),
-                         "bare_gb_per_s", median(speeds[1], ROUNDS), "ratio",
-                         median(ratios, ROUNDS), "cpu_s_per_gb", median(cpus[0], ROUNDS),
-                         "bare_cpu_s_per_gb", median(cpus[1], ROUNDS)));
+                         is_tls ? "tls" : "tcp", "gb_per_s", numbers_middle(speeds[0], ROUNDS),
+                         "bare_gb_per_s", numbers_middle(speeds[1], ROUNDS), "ratio",
+                         numbers_middle(ratios, ROUNDS), "cpu_s_per_gb",
+                         numbers_middle(cpus[0], ROUNDS), "bare_cpu_s_per_gb",
+                         numbers_middle(cpus[1], ROUNDS)));
     return true;
 }
 

@@ -19,6 +19,7 @@
 #include "cli.h"
 #include "commands.h"
 #include "document.h"
+#include "numbers.h"
 #include "timeline.h"
 #include "two_nodes.h"
 #include "ways.h"
@@ -312,13 +313,6 @@ static int run_document(demo *d, const char *path, bool is_first)
 
 /* ---- the report ---------------------------------------------------------------------- */
 
-static int compare_numbers(const void *a, const void *b)
-{
-    const double x = *(const double *)a;
-    const double y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Median over documents of one column of one method; negative when there is none. */
 static double median_of(const demo *d, const char *method, const char *scenario,
                         const char *column)
@@ -335,10 +329,7 @@ static double median_of(const demo *d, const char *method, const char *scenario,
             json_is_number(value) && count < DOCUMENTS_MAX)
             values[count++] = json_number_value(value);
     }
-    if (count == 0)
-        return -1;
-    qsort(values, count, sizeof(*values), compare_numbers);
-    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+    return count ? numbers_median(values, count) : -1;
 }
 
 static void put_seconds(double seconds)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "numbers.h"
 
 static const char command[] = "lynx bench e2e";
 
@@ -154,19 +155,6 @@ bool e2e_rows_has(const e2e_rows *rows, const e2e_point *point)
     return false;
 }
 
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a;
-    const double y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t count)
-{
-    qsort(values, count, sizeof(*values), compare);
-    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-}
-
 /* The column of the requests together; false when none has it. */
 static bool together(json_t *const requests[], uint32_t count, const char *column,
                      double *value)
@@ -179,7 +167,7 @@ static bool together(json_t *const requests[], uint32_t count, const char *colum
             values[found++] = json_number_value(number);
     }
     if (found)
-        *value = median(values, found);
+        *value = numbers_median(values, found);
     return found > 0;
 }
 
@@ -294,7 +282,7 @@ static void put_column(json_t *all, const json_t *row, const char *column, doubl
     if (count == 0)
         printf("%*s", width, "-");
     else
-        printf("%*.*f", width, digits, median(values, count) / divisor);
+        printf("%*.*f", width, digits, numbers_median(values, count) / divisor);
     free(values);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "eval.h"
+#include "numbers.h"
 
 enum { RESAMPLES = 1000 };
 
@@ -62,12 +63,6 @@ static ratio accepted_of(const eval_sample *s)
     return (ratio){s->accepted, 1};
 }
 
-static int compare_numbers(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The same draws for every row, so that rows can be compared. */
 static uint32_t draw(uint64_t *state, uint32_t below)
 {
@@ -101,7 +96,7 @@ static eval_figure figure_of(const eval_row *row, uint32_t text_count, ratio_of 
     if (!texts)
         return (eval_figure){NAN, NAN, NAN};
     free(texts);
-    qsort(resampled, RESAMPLES, sizeof(*resampled), compare_numbers);
+    numbers_sort(resampled, RESAMPLES);
     return (eval_figure){all.value / all.weight, resampled[RESAMPLES / 40],
                          resampled[RESAMPLES - 1 - RESAMPLES / 40]};
 }

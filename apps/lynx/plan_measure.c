@@ -2,6 +2,7 @@
 /* plan_measure.c - the speed of this machine with a model: prefill, steps, passes, codec. */
 #include <stdlib.h>
 
+#include "numbers.h"
 #include "plan_parts.h"
 
 enum { ROUNDS = 3, STEPS = 12, ROWS_FEW = 8, ROWS_MANY = 62 };
@@ -22,19 +23,6 @@ static double seconds(void)
     return (double)lynx_clock_now() / 1e9;
 }
 
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a;
-    const double y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t count)
-{
-    qsort(values, count, sizeof(*values), compare);
-    return values[count / 2];
-}
-
 static lynx_status time_prefill(measurement *m, uint32_t tokens, int rounds, double *result)
 {
     double times[ROUNDS];
@@ -46,7 +34,7 @@ static lynx_status time_prefill(measurement *m, uint32_t tokens, int rounds, dou
             return status;
         times[i] = seconds() - begin;
     }
-    *result = median(times, (size_t)rounds);
+    *result = numbers_middle(times, (size_t)rounds);
     return LYNX_OK;
 }
 
@@ -68,7 +56,7 @@ static lynx_status time_steps(measurement *m, double *result)
             return status;
         times[i] = seconds() - begin;
     }
-    *result = median(times, STEPS);
+    *result = numbers_middle(times, STEPS);
     return m->engine->ops->rewind(m->engine, length);
 }
 
@@ -85,7 +73,7 @@ static lynx_status time_pass(measurement *m, uint32_t rows, double *result)
         if (status != LYNX_OK)
             return status;
     }
-    *result = median(times, ROUNDS);
+    *result = numbers_middle(times, ROUNDS);
     return LYNX_OK;
 }
 
