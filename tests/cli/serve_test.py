@@ -16,6 +16,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -192,8 +193,7 @@ class Answers(Pair):
         self.assertGreater(len(seeds), 1)
 
     def sixteen_at_once(self, node):
-        """Greedy and seeded, some with what bounds the choice: as each alone. That anchors of all
-        go before residuals is what tests/unit/session/gate_test.c and the simulations hold."""
+        """Greedy and seeded, some with what bounds the choice: as each alone."""
         bodies = [question(f"{LICENSE[60 * i:60 * i + 200]} Number {i}?", max_tokens=12,
                            temperature=0.8 * (i % 2), seed=i, logprobs=i % 4 == 0,
                            response_format={"type": "json_object" if i % 4 == 3 else "text"},
@@ -218,6 +218,34 @@ class Answers(Pair):
         with Node(self.model, "--link-mbps", 500, *self.psk) as prefill, \
                 DecodeNode(self.model, "--prefill", prefill.address, *self.psk) as fast:
             self.assertEqual(self.sixteen_at_once(self.node), self.sixteen_at_once(fast))
+
+    def test_no_request_waits_for_anothers_residual(self):
+        """A late question's drafts are there before the residual of a document that was first.
+        tests/unit/session/gate_test.c and the simulations hold it for every chunk."""
+        def members(prompt, tokens):
+            return question(prompt, stream=True, max_tokens=tokens,
+                            lynx={"method": "speculate", "stream": "optimistic"})
+        order = []
+
+        def follow(name, stream, has_anchor):
+            with stream:
+                for event in stream.events():
+                    order.append((name, event.get("lynx", {}).get("event")))
+                    if order[-1][1] == "anchor":
+                        has_anchor.set()
+        with Node(self.model, "--link-mbps", 6, *self.psk) as prefill, \
+                DecodeNode(self.model, "--prefill", prefill.address, *self.psk) as node, \
+                concurrent.futures.ThreadPoolExecutor(2) as pool:
+            has_anchor = threading.Event()
+            first = pool.submit(follow, "first", node.open(members(LICENSE[:4000], 4)), has_anchor)
+            self.assertTrue(has_anchor.wait(120))
+            late = pool.submit(follow, "late", node.open(members("Name a colour.", 12)),
+                               threading.Event())
+            late.result()
+            first.result()
+        residual_is_in = order.index(("first", "complete"))
+        for moment in ("anchor", "draft"):
+            self.assertLess(order.index(("late", moment)), residual_is_in, order)
 
     def test_what_else_is_there(self):
         status, _, told = self.node.request("GET", "/v1/models")
