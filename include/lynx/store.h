@@ -221,6 +221,14 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_store_length(
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_store_put(lynx_store *store, lynx_segment *segment,
                                                     char *text, size_t text_size);
 
+/* What a store did in this process. */
+typedef struct lynx_store_counters {
+    uint64_t evicted_segments, evicted_bytes; /* after writes, for 'limit_bytes' */
+    uint64_t bytes; /* of all objects at the last write; 0: not known, as without a limit */
+} lynx_store_counters;
+
+LYNX_API lynx_store_counters lynx_store_counters_of(const lynx_store *store);
+
 /* ---- documents of a store ------------------------------------------------------------ */
 
 /* 1 to 128 letters, digits, '.', '_' and '-', not beginning with '.'. */

@@ -179,15 +179,24 @@ static bool look_at_tail(void *user, const lynx_place_entry *entry)
     return look->status == LYNX_OK;
 }
 
-static lynx_status try_tails(search *s)
+/* The next segment that ends at 'end'. */
+static lynx_status try_end(search *s, uint32_t end, bool *is_here)
+{
+    lx_segment_name name = {.first_token = s->chain->tokens, .end_token = end};
+    const lynx_token *tokens = s->tokens + name.first_token;
+    LX_TRY(lx_prefix_name(&s->prefix, name.parent));
+    LX_TRY(lx_prefix_name_after(&s->prefix, tokens, end - name.first_token, name.name));
+    LX_TRY(try_segment(s, &name, is_here));
+    return *is_here ? lx_prefix_add(&s->prefix, tokens, end - name.first_token) : LYNX_OK;
+}
+
+/* The longest one that ends elsewhere than at a cut. */
+static lynx_status try_tails(search *s, bool *is_here)
 {
     lynx_place *place = s->store->place;
     tail_look look = {.search = s, .below = UINT32_MAX};
     char folder[LX_OBJECT_NAME_MAX];
     uint8_t parent[LX_NAME_BYTES];
-    bool is_here = false;
-    if (!place->ops->list)
-        return LYNX_OK;
     LX_TRY(lx_prefix_name(&s->prefix, parent));
     lx_segment_folder_put(parent, folder);
     do { /* a broken one makes room for the next longest */
@@ -197,27 +206,35 @@ static lynx_status try_tails(search *s)
         LX_TRY(look.status);
         look.below = look.best.end_token;
         if (look.best.end_token > 0)
-            LX_TRY(try_segment(s, &look.best, &is_here));
-    } while (look.best.end_token > 0 && !is_here);
+            LX_TRY(try_end(s, look.best.end_token, is_here));
+    } while (look.best.end_token > 0 && !*is_here);
     return LYNX_OK;
+}
+
+/* A place that cannot list has what ends at a cut, or one column further on. */
+static lynx_status try_column(search *s, bool *is_here)
+{
+    const uint32_t end = s->chain->tokens + s->model->shape.page_tokens;
+    return end < s->count ? try_end(s, end, is_here) : LYNX_OK;
+}
+
+/* What goes on from the end of the chain, which lies on a page boundary. */
+static lynx_status extend_chain(search *s, bool *is_here)
+{
+    const uint32_t page_tokens = s->model->shape.page_tokens;
+    LX_TRY(try_end(s, lynx_store_cut(page_tokens, s->chain->tokens, s->count), is_here));
+    if (*is_here)
+        return LYNX_OK;
+    return s->store->place->ops->list ? try_tails(s, is_here) : try_column(s, is_here);
 }
 
 static lynx_status walk_chain(search *s)
 {
-    const uint32_t page_tokens = s->model->shape.page_tokens;
     bool is_here = true;
-    while (is_here && s->chain->tokens < s->count) {
-        lx_segment_name name = {.first_token = s->chain->tokens};
-        name.end_token = lynx_store_cut(page_tokens, name.first_token, s->count);
-        const uint32_t tokens = name.end_token - name.first_token;
-        LX_TRY(lx_prefix_name(&s->prefix, name.parent));
-        LX_TRY(
-            lx_prefix_name_after(&s->prefix, s->tokens + name.first_token, tokens, name.name));
-        LX_TRY(try_segment(s, &name, &is_here));
-        if (is_here)
-            LX_TRY(lx_prefix_add(&s->prefix, s->tokens + name.first_token, tokens));
-    }
-    return is_here ? LYNX_OK : try_tails(s);
+    while (is_here && s->chain->tokens < s->count &&
+           s->chain->tokens % s->model->shape.page_tokens == 0)
+        LX_TRY(extend_chain(s, &is_here));
+    return LYNX_OK;
 }
 
 lynx_status lx_store_chain(lynx_store *store, const lynx_stored_model *model,
@@ -377,4 +394,10 @@ lynx_status lynx_store_put(lynx_store *store, lynx_segment *segment, char *text,
     if (status == LYNX_OK && store->limit_bytes > 0)
         status = lx_store_evict(store, store->limit_bytes, &removed, said);
     return lx_tell_plainly(said, status);
+}
+
+lynx_store_counters lynx_store_counters_of(const lynx_store *s)
+{
+    return (lynx_store_counters){atomic_load(&s->evicted_segments),
+                                 atomic_load(&s->evicted_bytes), atomic_load(&s->bytes)};
 }

@@ -132,6 +132,9 @@ lynx_status lx_store_evict(lynx_store *s, uint64_t limit_bytes, lynx_store_remov
     lynx_status status = list_all(s, &list, text);
     if (status == LYNX_OK)
         status = evict_from(s, &list, limit_bytes, removed, text);
+    atomic_store(&s->bytes, list.bytes);
+    atomic_fetch_add(&s->evicted_segments, removed->objects);
+    atomic_fetch_add(&s->evicted_bytes, removed->bytes);
     list_fini(&list);
     unlock(s);
     return status;
@@ -150,14 +153,28 @@ static int compare_name(const void *a, const void *b)
     return 0;
 }
 
+/* The first in a sorted list whose name is not before 'name'. */
+static size_t lower_bound(const stored_list *list, const uint8_t *name)
+{
+    size_t low = 0, high = list->count;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (memcmp(list->items[middle].name.name, name, LX_NAME_BYTES) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* All segments that end there, wherever they begin. */
 static bool mark_needed(void *user, const lx_segment_name *name)
 {
     stored_list *list = user;
-    const stored key = {.name = *name};
-    stored *found =
-        list->count ? bsearch(&key, list->items, list->count, sizeof(key), compare_name) : NULL;
-    if (found)
-        found->is_needed = true;
+    for (size_t i = lower_bound(list, name->name);
+         i < list->count && memcmp(list->items[i].name.name, name->name, LX_NAME_BYTES) == 0;
+         i++)
+        list->items[i].is_needed = true;
     return true;
 }
 
@@ -175,8 +192,8 @@ static bool mark_document(void *user, const char *object, const lynx_document *d
     (void)object;
     (void)why;
     if (document && (!call->except || strcmp(document->name, call->except) != 0))
-        call->status = lx_segment_names(&document->model, call->store->key, document->tokens,
-                                        document->token_count, mark_needed, call->list);
+        call->status = lx_column_names(&document->model, call->store->key, document->tokens,
+                                       document->token_count, mark_needed, call->list);
     return call->status == LYNX_OK;
 }
 
@@ -214,8 +231,8 @@ static lynx_status remove_own(lynx_store *s, const lynx_document *document, stor
             list->items[kept++] = list->items[i];
     list->count = kept;
     if (status == LYNX_OK)
-        status = lx_segment_names(&document->model, s->key, document->tokens,
-                                  document->token_count, mark_needed, list);
+        status = lx_column_names(&document->model, s->key, document->tokens,
+                                 document->token_count, mark_needed, list);
     for (size_t i = 0; i < list->count && status == LYNX_OK; i++)
         if (list->items[i].is_needed)
             status = remove_stored(s, &list->items[i], removed, text);

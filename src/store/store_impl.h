@@ -9,6 +9,8 @@
 #ifndef LX_STORE_STORE_IMPL_H
 #define LX_STORE_STORE_IMPL_H
 
+#include <stdatomic.h>
+
 #include "store/part.h"
 #include "store/store_names.h"
 
@@ -18,6 +20,7 @@ struct lynx_store {
     uint64_t limit_bytes;
     const uint8_t *key; /* 'key_bytes', or NULL */
     uint8_t key_bytes[LX_KEY_BYTES];
+    atomic_ullong evicted_segments, evicted_bytes, bytes; /* lynx_store_counters */
 };
 
 /* Segments of one prompt, from its beginning, open. */

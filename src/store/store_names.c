@@ -110,9 +110,17 @@ static lynx_status next_name(lx_prefix *prefix, const lynx_token *tokens, uint32
     return lx_prefix_name(prefix, segment->name);
 }
 
-lynx_status lx_segment_names(const lynx_stored_model *model, const uint8_t *key,
-                             const lynx_token *tokens, uint32_t count,
-                             lx_segment_name_visit *visit, void *user)
+/* Where a segment ends that begins at 'token' of a prompt of 'count'. */
+typedef uint32_t cut_after(uint32_t page_tokens, uint32_t token, uint32_t count);
+
+static uint32_t next_column(uint32_t page_tokens, uint32_t token, uint32_t count)
+{
+    return count - token < page_tokens ? count : token + page_tokens;
+}
+
+static lynx_status visit_names(const lynx_stored_model *model, const uint8_t *key,
+                               const lynx_token *tokens, uint32_t count, cut_after *cut,
+                               lx_segment_name_visit *visit, void *user)
 {
     const uint32_t page_tokens = model->shape.page_tokens;
     lx_prefix prefix;
@@ -121,10 +129,24 @@ lynx_status lx_segment_names(const lynx_stored_model *model, const uint8_t *key,
     LX_TRY(lx_prefix_init(&prefix, model, key));
     lynx_status status = lx_prefix_name(&prefix, segment.name);
     while (status == LYNX_OK && goes_on && segment.end_token < count) {
-        status = next_name(&prefix, tokens,
-                           lynx_store_cut(page_tokens, segment.end_token, count), &segment);
+        status =
+            next_name(&prefix, tokens, cut(page_tokens, segment.end_token, count), &segment);
         goes_on = status == LYNX_OK && visit(user, &segment);
     }
     lx_prefix_fini(&prefix);
     return status;
+}
+
+lynx_status lx_segment_names(const lynx_stored_model *model, const uint8_t *key,
+                             const lynx_token *tokens, uint32_t count,
+                             lx_segment_name_visit *visit, void *user)
+{
+    return visit_names(model, key, tokens, count, lynx_store_cut, visit, user);
+}
+
+lynx_status lx_column_names(const lynx_stored_model *model, const uint8_t *key,
+                            const lynx_token *tokens, uint32_t count,
+                            lx_segment_name_visit *visit, void *user)
+{
+    return visit_names(model, key, tokens, count, next_column, visit, user);
 }

@@ -29,10 +29,17 @@ void lx_segment_folder_put(const uint8_t parent[LX_NAME_BYTES],
 lynx_status lx_document_name_put(const char *name, const uint8_t *key,
                                  char object[LX_OBJECT_NAME_MAX]);
 
-/* Called for each segment that a prompt has in a store, in order. False ends it. */
+/* Called for each segment that a prompt has in a store when it is cut as lynx_store_cut says,
+ * in order. False ends it. */
 typedef bool lx_segment_name_visit(void *user, const lx_segment_name *segment);
 lynx_status lx_segment_names(const lynx_stored_model *model, const uint8_t *key,
                              const lynx_token *tokens, uint32_t count,
                              lx_segment_name_visit *visit, void *user);
+
+/* The same for a prompt that is cut at every page boundary: its names are those of every
+ * segment that it can use, wherever they begin. */
+lynx_status lx_column_names(const lynx_stored_model *model, const uint8_t *key,
+                            const lynx_token *tokens, uint32_t count,
+                            lx_segment_name_visit *visit, void *user);
 
 #endif
