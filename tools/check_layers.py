@@ -18,7 +18,7 @@ PUBLIC = ROOT / "include"
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 SUFFIXES = {".c", ".h", ".cu", ".cuh", ".inc"}
 PUBLIC_OF_BASE = {"export", "limits", "memory", "status", "version"}
-PUBLIC_OF = {"keys": "link", "tls": "link", "place": "store", "source": "store",
+PUBLIC_OF = {"keys": "link", "tls": "link", "place": "store", "source": "store", "gather": "store",
              "keep": "runtime"}
 
 # What only some modules may know.
