@@ -274,6 +274,12 @@ typedef struct lynx_moment {
 /* Called on the calling thread of lynx_run, in the order of time. */
 typedef void lynx_on_moment(void *user, const lynx_moment *moment);
 
+/* A page of the prompt's cache that is in the engine's, in full precision: all its planes, of
+ * a cache of 'token_count' tokens. 'planes' are borrowed. On the calling thread of lynx_run,
+ * each page once; after LYNX_MOMENT_LOST all of them anew. */
+typedef void lynx_on_page(void *user, lynx_page_id page, uint32_t token_count,
+                          const lynx_bytes *planes, uint32_t plane_count);
+
 typedef struct lynx_run_options {
     size_t struct_size;
     lynx_engine *engine;        /* borrowed */
@@ -295,6 +301,12 @@ typedef struct lynx_run_options {
                              goes through the codec, as if it had been stored, and what is
                              behind it is computed on that. 0 (default): the whole prompt's */
     lynx_codec_spec spec; /* Default "range"; that of a source is its own */
+    /* To be kept: the cache of so many first tokens, less than all. With a source that has
+     * fewer, what is behind its pages goes through the codec up to here, too, so that the
+     * answer stands on what is kept. Without one, cached_tokens or the prompt say what does. 0
+     * (default): nothing more than the source's */
+    uint32_t kept_tokens;
+    lynx_on_page *on_page; /* of all pages, those of the source too. Default NULL */
     lynx_sampling sampling; /* Default greedy. A grammar does not go with TOKENS, and with one
                                CARRY is SPECULATE */
     bool wants_logprobs;    /* of the tokens of the answer. Default false */

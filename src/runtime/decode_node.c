@@ -188,6 +188,8 @@ static lynx_status wait_then_decode(lx_run *r, uint32_t plane)
     r->result->bytes_before_first_draft = bytes_received(r);
     if (lx_run_is_answered(r))
         return LYNX_OK;
+    if (plane + 1 == r->pass.plane_count)
+        LX_TRY(lx_run_keep_more(r));
     LX_TRY(lx_run_digest(r));
     LX_TRY(lx_run_feed(r, false));
     return lx_run_decode(r);
@@ -457,6 +459,7 @@ static lynx_status choose_pages(lx_run *r)
                  stored, o->prompt_tokens);
         return LYNX_ERR_ARGUMENT;
     }
+    LX_REQUIRE(o->kept_tokens < o->prompt_tokens, LYNX_ERR_ARGUMENT);
     r->cached_tokens = stored ? stored : o->prompt_tokens;
     return LYNX_OK;
 }
@@ -483,6 +486,8 @@ static lynx_status run_init(lx_run *r)
     if (o->method == LYNX_METHOD_TOKENS || o->method == LYNX_METHOD_LOCAL)
         return LYNX_OK;
     LX_TRY(lx_page_pass_init(&r->pass, r->engine, r->spec, o->kernels, o->memory));
+    r->pass.on_page = o->on_page;
+    r->pass.user = o->user;
     return make_pending(r);
 }
 

@@ -104,12 +104,12 @@ lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_
 typedef lynx_status page_visit(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
                                void *user);
 
-static lynx_status visit_all(lx_page_pass *pass, uint32_t prompt_tokens, page_visit *visit,
-                             void *user)
+static lynx_status visit_from(lx_page_pass *pass, uint32_t first_page, uint32_t prompt_tokens,
+                              page_visit *visit, void *user)
 {
     const lynx_shape *shape = &pass->model->shape;
     const uint32_t page_count = lynx_shape_page_count(shape, prompt_tokens);
-    for (uint32_t page = 0; page < page_count; page++)
+    for (uint32_t page = first_page; page < page_count; page++)
         for (uint32_t layer = 0; layer < shape->layer_count; layer++)
             for (uint32_t side = 0; side < 2; side++) {
                 const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
@@ -133,14 +133,25 @@ static lynx_status pass_page(lx_page_pass *pass, lynx_page_id id, uint32_t promp
     lynx_bytes planes[LYNX_PLANES_MAX];
     for (uint32_t plane = 0; plane < pass->plane_count; plane++)
         planes[plane] = (lynx_bytes){pass->planes[plane], pass->plane_bytes[plane]};
-    return lx_page_decode(pass, id, prompt_tokens, planes, pass->plane_count);
+    LX_TRY(lx_page_decode(pass, id, prompt_tokens, planes, pass->plane_count));
+    if (pass->on_page)
+        pass->on_page(pass->user, id, prompt_tokens, planes, pass->plane_count);
+    return LYNX_OK;
 }
 
 lynx_status lx_page_pass_all(lx_page_pass *pass, uint32_t prompt_tokens,
                              lx_page_pass_goes_on *goes_on, void *user)
 {
     pass_end end = {goes_on, user};
-    LX_TRY(visit_all(pass, prompt_tokens, pass_page, &end));
+    LX_TRY(visit_from(pass, 0, prompt_tokens, pass_page, &end));
+    return pass->engine->ops->commit_pages(pass->engine);
+}
+
+lynx_status lx_page_pass_rest(lx_page_pass *pass, uint32_t first_token, uint32_t prompt_tokens)
+{
+    pass_end end = {NULL, NULL};
+    const uint32_t first_page = first_token / pass->model->shape.page_tokens;
+    LX_TRY(visit_from(pass, first_page, prompt_tokens, pass_page, &end));
     return pass->engine->ops->commit_pages(pass->engine);
 }
 
@@ -169,5 +180,5 @@ static lynx_status digest_page(lx_page_pass *pass, lynx_page_id id, uint32_t pro
 lynx_status lx_page_pass_digest(lx_page_pass *pass, uint32_t prompt_tokens, uint64_t *digest)
 {
     *digest = 0;
-    return visit_all(pass, prompt_tokens, digest_page, digest);
+    return visit_from(pass, 0, prompt_tokens, digest_page, digest);
 }

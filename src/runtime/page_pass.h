@@ -9,6 +9,7 @@
 #include "lynx/codec.h"
 #include "lynx/engine.h"
 #include "lynx/memory.h"
+#include "lynx/runtime.h"
 #include "lynx/source.h"
 
 /* A codec fitted to a model, and room for the planes of its largest page. */
@@ -22,6 +23,8 @@ typedef struct lx_page_pass {
     size_t plane_room[LYNX_PLANES_MAX];
     size_t plane_bytes[LYNX_PLANES_MAX]; /* set by lx_page_encode */
     uint32_t raw_pages;                  /* pages that fell back to raw */
+    lynx_on_page *on_page; /* of lx_page_pass_all and lx_page_pass_rest; NULL: nobody asks */
+    void *user;
 } lx_page_pass;
 
 /* All memory is taken here; fini accepts a half-built pass. */
@@ -49,6 +52,9 @@ typedef bool lx_page_pass_goes_on(void *user);
  * codec without any transfer. 'goes_on' may be NULL. */
 lynx_status lx_page_pass_all(lx_page_pass *pass, uint32_t prompt_tokens,
                              lx_page_pass_goes_on *goes_on, void *user);
+
+/* The same for the pages that have tokens from 'first_token' on; those before them stay. */
+lynx_status lx_page_pass_rest(lx_page_pass *pass, uint32_t first_token, uint32_t prompt_tokens);
 
 /* Digest of every page of the prompt as it stands in the engine's cache. Equal on two nodes of
  * the same build and layout when their caches are equal bit for bit. */

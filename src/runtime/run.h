@@ -28,8 +28,8 @@ typedef struct lx_run {
     lynx_time_ns zero;
 
     const lynx_codec_spec *spec; /* of the pages */
-    uint32_t cached_tokens; /* of the prompt, that the pages give; the rest, if there is one,
-                               is computed here */
+    uint32_t cached_tokens; /* of the prompt, that went through the codec; the rest, if there is
+                               one, is computed here */
     lx_stock *stock;        /* of a source; NULL: over a remote */
 
     /* The remote in use. */
@@ -124,6 +124,10 @@ uint32_t lx_run_behind(const lx_run *run);
 
 /* Put them there. 'checks': count those that this node would have chosen otherwise. */
 lynx_status lx_run_feed(lx_run *run, bool checks);
+
+/* All planes of a source's pages are in the cache, and nothing behind them: compute what is to
+ * be kept with them and let it go through the codec. */
+lynx_status lx_run_keep_more(lx_run *run);
 
 lynx_status lx_run_draft_one(lx_run *run);
 

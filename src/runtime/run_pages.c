@@ -302,6 +302,8 @@ static lynx_status apply_page(lx_run *r, lynx_page_id id)
     const lynx_status status = lx_page_decode(&r->pass, id, r->cached_tokens, planes, count);
     if (status != LYNX_OK)
         return bad_page(r, id, status);
+    if (count == r->pass.plane_count && r->options->on_page)
+        r->options->on_page(r->options->user, id, r->cached_tokens, planes, count);
     if (count == r->pass.plane_count)
         release_page(r, id);
     return LYNX_OK;

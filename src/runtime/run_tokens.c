@@ -86,6 +86,25 @@ static lynx_status check_carried(lx_run *r, uint32_t first, uint32_t count)
     return LYNX_OK;
 }
 
+lynx_status lx_run_keep_more(lx_run *r)
+{
+    const lynx_engine_ops *ops = r->engine->ops;
+    const uint32_t first = r->cached_tokens;
+    const uint32_t end = r->options->kept_tokens;
+    if (!r->options->source || end <= first)
+        return LYNX_OK;
+    while (ops->length(r->engine) < end) {
+        LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
+        const uint32_t at = ops->length(r->engine);
+        const uint32_t left = end - at;
+        LX_TRY(ops->batch(r->engine, r->history + at,
+                          left < r->model->batch_tokens ? left : r->model->batch_tokens));
+    }
+    LX_TRY(lx_page_pass_rest(&r->pass, first, end));
+    r->cached_tokens = end;
+    return LYNX_OK;
+}
+
 lynx_status lx_run_feed(lx_run *r, bool checks)
 {
     for (uint32_t left = lx_run_behind(r); left > 0; left = lx_run_behind(r)) {
@@ -187,13 +206,14 @@ lynx_status lx_run_verify(lx_run *r)
     const bool has_answer = result->token_count + drafted > 0;
     const bool ends = has_answer && lx_run_is_end(r, r->history[valid - 1 + drafted]);
     const bool has_bonus = !ends && lx_run_answer_left(r) > drafted;
-    const uint32_t rows = valid - 1 - r->cached_tokens + drafted + (has_bonus ? 1 : 0);
 
     const lynx_time_ns start = lynx_clock_now();
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .time = start, .total = drafted});
     LX_TRY(r->engine->ops->rewind(r->engine, r->cached_tokens));
     LX_TRY(lx_run_apply_pages(r));
+    LX_TRY(lx_run_keep_more(r));
     LX_TRY(lx_run_digest(r));
+    const uint32_t rows = valid - 1 - r->cached_tokens + drafted + (has_bonus ? 1 : 0);
     uint32_t accepted = drafted;
     lynx_token follower = 0;
     const lynx_time_ns pass_start = lynx_clock_now();
