@@ -212,6 +212,13 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_store_find(lynx_store *store, const ly
                                                      lynx_source **source, char *text,
                                                      size_t text_size);
 
+/* Remove the segment in which next() of 'source', which lynx_store_find gave, found a plane
+ * that does not match its digest, so that it counts as missing from now on. LYNX_OK also when
+ * there was none. The source's thread has ended. */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_store_drop_broken(lynx_store *store,
+                                                            const lynx_source *source,
+                                                            char *text, size_t text_size);
+
 /* Tokens of the longest stored prefix, without opening a source; 0: none. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_store_length(
     lynx_store *store, const lynx_model *model, const lynx_codec_spec *spec,

@@ -38,6 +38,7 @@ typedef struct part_source {
     size_t item_count, item_room, next;
     uint64_t missing; /* planes behind the end of their object */
     size_t missing_part;
+    const lx_part *broken; /* where a plane did not match its digest; NULL: nowhere */
     chunk *current;
     size_t chunk_end;   /* item behind those of the current chunk */
     size_t chunk_taken; /* bytes of it that were given */
@@ -301,11 +302,13 @@ static lynx_status give_plane(part_source *s, lynx_source_plane *plane)
     size_t size = 0;
     const lynx_status status = lx_part_open_plane(part, i->entry, data, &size);
     const lynx_page_id id = h->pages[i->entry % h->page_count];
-    if (status == LYNX_ERR_CORRUPT || status == LYNX_ERR_DENIED)
+    if (status == LYNX_ERR_CORRUPT || status == LYNX_ERR_DENIED) {
+        s->broken = part;
         return lx_tell(text, LYNX_ERR_CORRUPT,
                        "'%s' is broken: plane %u of page %u of layer %u does not match its "
                        "digest; remove it, or get it again",
                        part->name, i->entry / h->page_count, id.page, id.layer);
+    }
     LX_TRY(status);
     atomic_fetch_add(&s->current->holders, 1);
     *plane = (lynx_source_plane){id, i->entry / h->page_count, {data, size}, s->current};
@@ -398,4 +401,10 @@ lynx_status lx_part_source_create(lynx_source **source, uint32_t prefix_tokens,
     else
         *source = &s->base;
     return filled;
+}
+
+const char *lx_part_source_broken(const lynx_source *source)
+{
+    const lx_part *part = of_const(source)->broken;
+    return part ? part->name : NULL;
 }

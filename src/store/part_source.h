@@ -23,6 +23,9 @@ uint32_t lx_part_source_prefix(const lx_part *parts, size_t part_count, uint32_t
 lynx_status lx_part_source_create(lynx_source **source, uint32_t prefix_tokens,
                                   const lx_part_source_options *options);
 
+/* The name of the object in which next() found a broken plane; NULL: none was. */
+const char *lx_part_source_broken(const lynx_source *source);
+
 /* End parts in a list of the allocator, and close their objects. */
 void lx_parts_close(lynx_place *place, lx_part *parts, size_t count, size_t room,
                     const lynx_allocator *memory);

@@ -314,6 +314,19 @@ lynx_status lynx_store_find(lynx_store *store, const lynx_model *model,
     return lx_tell_plainly(said, lx_part_source_create(source, prefix, &options));
 }
 
+lynx_status lynx_store_drop_broken(lynx_store *store, const lynx_source *source, char *text,
+                                   size_t text_size)
+{
+    const char *name = lx_part_source_broken(source);
+    if (!name)
+        return LYNX_OK;
+    if (!store->place->ops->remove)
+        return lx_tell((lx_text){text, text_size}, LYNX_ERR_DENIED,
+                       "nothing can be removed from '%s'",
+                       store->place->ops->description(store->place));
+    return store->place->ops->remove(store->place, name, text, text_size);
+}
+
 lynx_status lynx_store_length(lynx_store *store, const lynx_model *model,
                               const lynx_codec_spec *spec, const lynx_token *tokens,
                               uint32_t count, uint32_t *length, char *text, size_t text_size)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* gather_test.c - pages of a run, in any order, to segments that later prompts find. */
+#include <stdio.h>
+#include <string.h>
+
 #include "lynx/gather.h"
 #include "runtime/page_pass.h"
 #include "support/cmocka_all.h"
@@ -72,6 +75,37 @@ static uint32_t put(store_bed *bed, lynx_gather *gather)
     assert_true(written.bytes > lynx_gather_bytes(gather));
     lynx_gather_destroy(gather);
     return written.segments;
+}
+
+typedef struct flip {
+    const char *part;
+    char name[LYNX_PLACE_NAME_MAX + 1];
+} flip;
+
+static bool find_name(void *user, const lynx_place_entry *entry)
+{
+    flip *f = user;
+    if (strstr(entry->name, f->part))
+        strcpy(f->name, entry->name);
+    return true;
+}
+
+/* Of the segment whose name has 'part'. */
+static void flip_last_byte(store_bed *bed, const char *part)
+{
+    lynx_place *place = lynx_store_place(bed->store);
+    flip f = {.part = part};
+    char path[512], text[LYNX_PLACE_TEXT_MAX];
+    assert_int_equal(place->ops->list(place, "segments/", find_name, &f, text, sizeof(text)),
+                     LYNX_OK);
+    snprintf(path, sizeof(path), "%s/%s", bed->folder, f.name);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, -1, SEEK_END), 0);
+    const int byte = fgetc(file);
+    assert_int_equal(fseek(file, -1, SEEK_END), 0);
+    assert_int_equal(fputc(byte ^ 1, file), byte ^ 1);
+    fclose(file);
 }
 
 static void test_what_was_gathered_is_found(void **state)
@@ -236,6 +270,40 @@ static void test_evictions_are_counted(void **state)
     store_bed_end(&bed);
 }
 
+/* S-6: a plane that does not match its digest is noticed when it is read; its segment goes. */
+static void test_what_is_broken_is_dropped(void **state)
+{
+    lx_toy_options toy;
+    store_bed bed;
+    char text[LYNX_PLACE_TEXT_MAX];
+    lynx_source *source = NULL;
+    lynx_source_plane plane;
+    (void)state;
+    small_toy(&toy, 0);
+    store_bed_begin(&bed, &toy, "range", NULL);
+    lynx_gather *gather = make(&bed, 0, 4 * PAGE);
+    hand_out(&bed, gather, 4 * PAGE, 1);
+    (void)put(&bed, gather);
+    flip_last_byte(&bed, "/64-96-");
+    assert_int_equal(store_bed_length(&bed, 200), 4 * PAGE); /* headers are right */
+    assert_int_equal(lynx_store_find(bed.store, bed.engine->ops->model(bed.engine), &bed.spec,
+                                     bed.tokens, 200, &source, text, sizeof(text)),
+                     LYNX_OK);
+    assert_int_equal(lynx_store_drop_broken(bed.store, source, text, sizeof(text)), LYNX_OK);
+    assert_int_equal(store_bed_length(&bed, 200), 4 * PAGE); /* nothing was noticed yet */
+    lynx_status status = LYNX_OK;
+    while (status == LYNX_OK) {
+        status = source->ops->next(source, &plane);
+        if (status == LYNX_OK)
+            source->ops->release(source, &plane);
+    }
+    assert_int_equal(status, LYNX_ERR_CORRUPT);
+    assert_int_equal(lynx_store_drop_broken(bed.store, source, text, sizeof(text)), LYNX_OK);
+    lynx_source_destroy(source);
+    assert_int_equal(store_bed_length(&bed, 200), 2 * PAGE);
+    store_bed_end(&bed);
+}
+
 static void test_options_are_checked(void **state)
 {
     lynx_gather_options options;
@@ -269,6 +337,7 @@ int main(void)
         cmocka_unit_test(test_what_is_not_whole_is_not_put),
         cmocka_unit_test(test_documents_need_columns),
         cmocka_unit_test(test_evictions_are_counted),
+        cmocka_unit_test(test_what_is_broken_is_dropped),
         cmocka_unit_test(test_options_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
