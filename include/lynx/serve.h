@@ -18,6 +18,7 @@
 
 #include "lynx/engine.h"
 #include "lynx/runtime.h"
+#include "lynx/store.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -49,6 +50,14 @@ typedef struct lynx_serve_options {
     const char *chat_template; /* name of one that the engine knows; NULL: the model's own */
     lynx_codec_spec spec;      /* Default "range" */
     uint32_t draft_count_max;  /* Default 62 */
+
+    /* Caches of prompts: what it has of a prompt's beginning is loaded, what is new is written
+     * behind the answers. The codec has no raw tokens at the end then. NULL: none */
+    lynx_store *store;
+    uint32_t store_least_tokens; /* less than so many are neither loaded nor written. Default
+                                    256 */
+    uint64_t store_waiting_bytes; /* of caches that wait to be written, about; beyond it
+                                     they are not kept. Default 1 GiB */
 
     int descriptor;           /* listening socket; taken on success */
     uint32_t queue_max;       /* requests that may wait for a slot. Default 16 */

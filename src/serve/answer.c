@@ -73,13 +73,15 @@ static lynx_status prepare(lx_answer *a, lynx_token **tokens, lx_api_fault *faul
     LX_REQUIRE(!__atomic_load_n(&a->job->stop, __ATOMIC_RELAXED), LYNX_ERR_CANCELLED);
     LX_TRY(lx_answer_check_method(a, fault));
     LX_TRY(check_options(a, fault));
-    LX_TRY(lx_prompt_make(a->engine, r, a->options->chat_template, tokens,
+    LX_TRY(lx_answer_open_document(a, fault));
+    LX_TRY(lx_prompt_make(a->engine, r, a->options->chat_template, a->store.document, tokens,
                           &a->run.prompt_tokens, fault));
     a->run.prompt = *tokens;
     a->run.answer_tokens_max = lx_prompt_answer_tokens(a->engine->ops->model(a->engine), r,
                                                        a->run.prompt_tokens, fault);
     LX_REQUIRE(a->run.answer_tokens_max, LYNX_ERR_ARGUMENT);
     LX_TRY(lx_answer_choose(a));
+    lx_answer_use_store(a);
     a->result.capacity = a->run.answer_tokens_max;
     a->result.tokens = calloc(a->result.capacity, sizeof(*a->result.tokens));
     a->result.times = calloc(a->result.capacity, sizeof(*a->result.times));
@@ -101,6 +103,7 @@ static void init_run(lx_answer *a, lynx_pace *pace)
     a->run.wants_logprobs = a->job->request.wants_logprobs;
     a->run.top_logprobs = a->job->request.top_logprobs;
     a->run.on_moment = lx_answer_moment;
+    a->run.on_page = lx_answer_page;
     a->run.user = a;
     a->run.stop = &a->job->stop;
 }
@@ -119,6 +122,10 @@ static lx_api_meta meta_of(const lx_answer *a, lynx_time_ns now)
                          .drafted = r->drafted,
                          .accepted = r->accepted,
                          .carried = r->carried,
+                         .reused_tokens = r->is_recomputed ? 0 : a->store.reused_tokens,
+                         .computed_tokens = r->computed_tokens,
+                         .kept_tokens = a->store.kept_tokens,
+                         .kept_bytes = a->store.kept_bytes,
                          .bytes = r->bytes_total,
                          .bytes_before_first_draft = r->bytes_before_first_draft,
                          .prefill_ms = lx_answer_ms(a, a->prefill_at),
@@ -163,7 +170,8 @@ static void count(lx_answer *a)
     atomic_fetch_add(&m->drafted, a->result.drafted);
     atomic_fetch_add(&m->accepted, a->result.accepted);
     atomic_fetch_add(&m->carried, a->result.carried);
-    atomic_fetch_add(&m->recomputed, a->result.is_recomputed);
+    atomic_fetch_add(&m->recomputed, a->result.is_recomputed && !a->store.source);
+    atomic_fetch_add(&m->computed, a->result.computed_tokens);
     if (a->anchor_at > from)
         lx_histogram_add(&m->anchor, a->anchor_at - from);
     if (a->first_at)
@@ -178,13 +186,16 @@ static void count(lx_answer *a)
 
 static void log_end(const lx_answer *a, lynx_status status, const char *text)
 {
-    char line[2 * LYNX_TEXT_MAX + 512];
+    char line[2 * LYNX_TEXT_MAX + 512], stored[96] = "";
     const char *node = lx_answer_node(a);
     if (!a->options->log)
         return;
+    if (a->store.filler)
+        snprintf(stored, sizeof(stored), " (%u of the store, %u kept)", a->store.reused_tokens,
+                 a->store.kept_tokens);
     snprintf(line, sizeof(line),
-             "%s: %u prompt tokens, %u of the answer, %s%s%s%s, %.3f s: %s (%s)", a->job->id,
-             a->run.prompt_tokens, a->token_count, lx_way_name(lx_answer_way(a)),
+             "%s: %u prompt tokens%s, %u of the answer, %s%s%s%s, %.3f s: %s (%s)", a->job->id,
+             a->run.prompt_tokens, stored, a->token_count, lx_way_name(lx_answer_way(a)),
              node ? " over " : "", node ? node : "",
              a->result.is_recomputed ? ", recomputed here" : "",
              (double)(lynx_clock_now() - a->job->arrival) / 1e9, text, lx_answer_reason(a));
@@ -205,6 +216,7 @@ static lynx_status run(lx_answer *a, lx_api_fault *fault)
         status = LYNX_OK;
     if (status == LYNX_OK && (a->text.has_failed || a->logprobs.has_failed))
         status = LYNX_ERR_MEMORY;
+    lx_answer_note_store(a);
     count(a);
     if (status != LYNX_OK)
         explain(a, status, text, fault);
@@ -228,7 +240,7 @@ static void answer_tokenize(lx_answer *a, lynx_token **tokens)
     lx_api_fault fault = {0};
     uint32_t token_count = 0;
     const lynx_status status =
-        lx_prompt_make(a->engine, &a->job->request, NULL, tokens, &token_count, &fault);
+        lx_prompt_make(a->engine, &a->job->request, NULL, NULL, tokens, &token_count, &fault);
     if (status == LYNX_OK) {
         lx_job_finish(a->job, lx_api_tokens(*tokens, token_count), NULL);
         return;
@@ -255,6 +267,8 @@ void lx_answer_job(lx_service *service, lynx_engine *engine, lynx_pace *pace, lx
                  .includes_usage = job->request.includes_usage},
         .logprobs = {.kind = job->request.kind},
         .filter = {.stops = job->request.stops, .count = job->request.stop_count},
+        .store = {.filler = job->request.without_store ? NULL : service->filler,
+                  .spec = service->options.spec},
     };
     init_run(&a, pace);
     if (job->request.kind == LX_API_TOKENIZE)
@@ -263,6 +277,7 @@ void lx_answer_job(lx_service *service, lynx_engine *engine, lynx_pace *pace, lx
         say_end(&a);
     else
         lx_job_finish(job, NULL, &fault);
+    lx_answer_end_store(&a);
     free(tokens);
     free(a.result.tokens);
     free(a.result.times);

@@ -4,12 +4,14 @@
  *
  *     answer.c          from the request to the end of its answer
  *     answer_choice.c   by which method, and what it showed for the answers to come
+ *     answer_store.c    what the store has of it, and what is put there
  *     answer_moments.c  what is said while it runs
  */
 #ifndef LX_SERVE_ANSWER_H
 #define LX_SERVE_ANSWER_H
 
 #include "serve/api_answer.h"
+#include "serve/filler.h"
 #include "serve/job.h"
 #include "serve/logprobs.h"
 #include "serve/service.h"
@@ -25,6 +27,20 @@ lynx_status lx_answer_measure(lx_service *service, lynx_engine *engine, char *te
 
 /* ---- shared by the files ------------------------------------------------------------- */
 
+/* What an answer has of the store. */
+typedef struct lx_answer_store {
+    lx_filler *filler; /* NULL: it uses no store */
+    lynx_document *document; /* that the request names; or NULL */
+    lynx_codec_spec spec;    /* of what is looked for and kept */
+    lynx_source *source;     /* that is loaded; or NULL */
+    uint32_t reused_tokens;
+    lynx_gather *gather; /* of what is kept; or NULL */
+    uint64_t reserved;   /* for it */
+    uint32_t kept_tokens;
+    uint64_t kept_bytes;
+    lynx_time_ns loaded_from;
+} lx_answer_store;
+
 typedef struct lx_answer {
     const lynx_serve_options *options;
     lx_metrics *metrics;
@@ -36,6 +52,7 @@ typedef struct lx_answer {
     lynx_run_result result;
     lx_choice choice;
     lynx_remote *remotes[LYNX_SERVE_REMOTES_MAX]; /* in the order of the choice */
+    lx_answer_store store;
     lx_seen seen;
     lynx_time_ns local_from; /* a prefill here began; 0: none did */
 
@@ -69,6 +86,21 @@ lx_way lx_answer_way(const lx_answer *answer);
 const char *lx_answer_node(const lx_answer *answer);
 void lx_answer_note_moment(lx_answer *answer, const lynx_moment *moment);
 void lx_answer_note_end(lx_answer *answer);
+
+/* Read the document that the request names, if there is one. LYNX_ERR_ARGUMENT with '*fault'. */
+lynx_status lx_answer_open_document(lx_answer *answer, lx_api_fault *fault);
+/* The method is chosen: load what the store has if that pays, and gather what is new. Whatever
+ * fails, the answer goes on without. */
+void lx_answer_use_store(lx_answer *answer);
+/* lynx_on_page; 'user' is the answer. */
+void lx_answer_page(void *user, lynx_page_id page, uint32_t token_count,
+                    const lynx_bytes *planes, uint32_t plane_count);
+/* What was loaded was broken: 'status', 'text'. */
+void lx_answer_lose_store(lx_answer *answer, lynx_status status, const char *text);
+/* The run is over: what it showed, and what is kept of it. */
+void lx_answer_note_store(lx_answer *answer);
+/* The answer is said: hand over what is to be written, close all. */
+void lx_answer_end_store(lx_answer *answer);
 
 /* lynx_on_moment; 'user' is the answer. */
 void lx_answer_moment(void *user, const lynx_moment *moment);

@@ -42,7 +42,7 @@ lynx_status lx_answer_choose(lx_answer *a)
     const lynx_serve_options *o = a->options;
     const lx_question question = {
         .shape = &a->engine->ops->model(a->engine)->shape,
-        .spec = &o->spec,
+        .spec = &a->store.spec,
         .prompt_tokens = a->run.prompt_tokens,
         .answer_tokens_max = a->run.answer_tokens_max,
         .draft_count_max = a->run.draft_count_max,
@@ -53,6 +53,7 @@ lynx_status lx_answer_choose(lx_answer *a)
     LX_TRY(lx_policy_choose(a->policy, &question, o->remotes, o->remote_names, o->remote_count,
                             &a->choice));
     a->run.method = a->choice.method;
+    a->run.spec = a->store.spec;
     a->run.complete_deadline_ns = a->choice.deadline_ns;
     for (uint32_t i = 0; i < a->choice.count; i++)
         a->remotes[i] = o->remotes[a->choice.order[i]];
@@ -128,7 +129,8 @@ void lx_answer_note_end(lx_answer *a)
     }
     seen->answer_tokens = r->token_count;
     lx_policy_note(a->policy, seen);
-    const lx_fallback fallback = r->is_recomputed ? LX_FALLBACK_LOST : a->choice.fallback;
+    const lx_fallback fallback =
+        r->is_recomputed && !a->store.source ? LX_FALLBACK_LOST : a->choice.fallback;
     atomic_fetch_add(&a->metrics->fallbacks[fallback], 1);
     atomic_fetch_add(&a->metrics->methods[lx_answer_way(a)], 1);
 }

@@ -194,6 +194,9 @@ static void note(lx_answer *a, const lynx_moment *m)
     a->plane_bytes = 0;
     a->lost_count++;
     snprintf(a->lost_text, sizeof(a->lost_text), "%s", m->text);
+    lx_answer_lose_store(a, m->status, m->text);
+    if (a->store.source)
+        return;
     lx_metrics_lost(a->metrics, m->status);
     if (a->options->log)
         a->options->log(a->options->user, m->status, m->text);

@@ -26,6 +26,8 @@ typedef struct lx_api_meta {
     const char *prefill_node; /* NULL: none */
     bool is_recomputed;
     uint32_t seed, prompt_tokens, drafted, accepted, carried;
+    uint32_t reused_tokens, computed_tokens, kept_tokens; /* of the prompt; see docs/http.md */
+    uint64_t kept_bytes;
     uint64_t bytes, bytes_before_first_draft;
     double prefill_ms, anchor_ms, complete_ms, verify_ms, ttft_ms, total_ms;
 } lx_api_meta;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lynx/store.h"
 #include "serve/api_members.h"
 #include "serve/api_options.h"
 #include "serve/api_prompt.h"
@@ -166,6 +167,40 @@ static bool take_method(const lx_members *lynx, lx_api_request *r)
                              "\"local\"");
 }
 
+static bool take_stored(const lx_members *lynx, lx_api_request *r)
+{
+    const char *name = NULL;
+    bool uses_store = true;
+    if (!lx_members_string(lynx, "document", &name) ||
+        !lx_members_bool(lynx, "store", &uses_store))
+        return false;
+    r->without_store = !uses_store;
+    if (!name)
+        return true;
+    if (!lynx_document_name_is_legal(name))
+        return lx_members_refuse(lynx, "document",
+                                 "must be the name of a document: 1 to 128 letters, digits, "
+                                 "'.', '_' and '-', the first no '.'");
+    r->document = strdup(name);
+    return r->document != NULL;
+}
+
+/* The first member that nobody knows; NULL: none. */
+static const char *unknown_member(const json_t *object)
+{
+    static const char *const names[] = {"stream", "method", "document", "store"};
+    const char *name;
+    json_t *value;
+    json_object_foreach ((json_t *)(uintptr_t)object, name, value) {
+        bool is_known = false;
+        for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+            is_known |= strcmp(name, names[i]) == 0;
+        if (!is_known)
+            return name;
+    }
+    return NULL;
+}
+
 /* Our own members: one that is unknown is a mistake. */
 static bool take_lynx(const lx_members *body, lx_api_request *r)
 {
@@ -175,15 +210,11 @@ static bool take_lynx(const lx_members *body, lx_api_request *r)
     if (!json_is_object(object))
         return lx_members_refuse(body, "lynx", "must be an object");
     const lx_members members = {object, "lynx.", body->fault};
-    const char *name, *stream = NULL;
-    json_t *value;
-    json_object_foreach(
-        (json_t *)(uintptr_t)object, name,
-        value) if (strcmp(name, "stream") != 0 &&
-                   strcmp(name, "method") !=
-                       0) return lx_members_refuse(&members, name,
-                                                   "is not known; there are \"stream\" and "
-                                                   "\"method\"");
+    const char *unknown = unknown_member(object), *stream = NULL;
+    if (unknown)
+        return lx_members_refuse(&members, unknown,
+                                 "is not known; there are \"stream\", \"method\", "
+                                 "\"document\" and \"store\"");
     if (!lx_members_string(&members, "stream", &stream))
         return false;
     if (stream && strcmp(stream, "optimistic") != 0)
@@ -191,7 +222,7 @@ static bool take_lynx(const lx_members *body, lx_api_request *r)
     if (stream && !r->is_stream)
         return lx_members_refuse(&members, "stream", "goes with \"stream\": true only");
     r->is_optimistic = stream != NULL;
-    return take_method(&members, r);
+    return take_method(&members, r) && take_stored(&members, r);
 }
 
 static bool take_names(const lx_members *body, lx_api_request *r)
@@ -277,5 +308,6 @@ void lx_api_request_fini(lx_api_request *request)
     free(request->template_name);
     free(request->biases);
     free(request->grammar);
+    free(request->document);
     *request = (lx_api_request){0};
 }

@@ -50,6 +50,7 @@ struct lynx_serve {
     pthread_t watcher;
     bool has_watcher;
     atomic_bool must_end; /* the watcher */
+    atomic_bool is_hurried; /* the end does not wait for what is written */
 };
 
 /* A request and its answer. */

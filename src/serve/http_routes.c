@@ -151,6 +151,7 @@ static enum MHD_Result answer_metrics(lx_exchange *e)
     const lynx_serve_options *o = &s->service.options;
     lx_buffer text = {0};
     lx_metrics_write(&s->service.metrics, &s->service.policy, &text);
+    lx_metrics_write_store(&s->service.metrics, o->store, &text);
     lx_metrics_write_peers(o->remotes, o->remote_names, o->remote_count, &text);
     const enum MHD_Result result =
         text.has_failed

@@ -55,7 +55,7 @@ void lx_metrics_head(lx_buffer *out, const char *name, const char *type, const c
     lx_buffer_format(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-static void put_value(lx_buffer *out, const char *name, const char *type, const char *help,
+void lx_metrics_value(lx_buffer *out, const char *name, const char *type, const char *help,
                       unsigned long long value)
 {
     lx_metrics_head(out, name, type, help);
@@ -128,25 +128,28 @@ void lx_metrics_write(lx_metrics *m, lx_policy *policy, lx_buffer *out)
 {
     const lx_own_figures own = lx_policy_own(policy);
     put_requests(out, m);
-    put_value(out, "lynx_queue_requests", "gauge", "Requests that wait for a slot.",
+    lx_metrics_value(out, "lynx_queue_requests", "gauge", "Requests that wait for a slot.",
               atomic_load(&m->queued));
-    put_value(out, "lynx_slots", "gauge", "Slots.", atomic_load(&m->slots));
-    put_value(out, "lynx_slots_busy", "gauge", "Slots that work on a request.",
+    lx_metrics_value(out, "lynx_slots", "gauge", "Slots.", atomic_load(&m->slots));
+    lx_metrics_value(out, "lynx_slots_busy", "gauge", "Slots that work on a request.",
               atomic_load(&m->busy));
-    put_value(out, "lynx_http_connections", "gauge", "Connections of clients now.",
+    lx_metrics_value(out, "lynx_http_connections", "gauge", "Connections of clients now.",
               atomic_load(&m->connections));
-    put_value(out, "lynx_prompt_tokens_total", "counter", "Tokens of prompts.",
+    lx_metrics_value(out, "lynx_prompt_tokens_total", "counter", "Tokens of prompts.",
               atomic_load(&m->tokens_in));
-    put_value(out, "lynx_answer_tokens_total", "counter", "Valid tokens of answers.",
+    lx_metrics_value(out, "lynx_computed_tokens_total", "counter",
+              "Tokens of prompts that went through the model here.",
+              atomic_load(&m->computed));
+    lx_metrics_value(out, "lynx_answer_tokens_total", "counter", "Valid tokens of answers.",
               atomic_load(&m->tokens_out));
-    put_value(out, "lynx_carried_tokens_total", "counter",
+    lx_metrics_value(out, "lynx_carried_tokens_total", "counter",
               "Tokens that prefill nodes chose while the cache travelled.",
               atomic_load(&m->carried));
-    put_value(out, "lynx_drafted_tokens_total", "counter", "Tokens drafted on the anchor.",
+    lx_metrics_value(out, "lynx_drafted_tokens_total", "counter", "Tokens drafted on the anchor.",
               atomic_load(&m->drafted));
-    put_value(out, "lynx_accepted_tokens_total", "counter", "Drafts that verification kept.",
+    lx_metrics_value(out, "lynx_accepted_tokens_total", "counter", "Drafts that verification kept.",
               atomic_load(&m->accepted));
-    put_value(out, "lynx_recomputed_total", "counter",
+    lx_metrics_value(out, "lynx_recomputed_total", "counter",
               "Requests whose prompt was prefilled here because no prefill node could finish.",
               atomic_load(&m->recomputed));
     put_methods(out, m);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "lynx/runtime.h"
+#include "lynx/store.h"
 #include "serve/buffer.h"
 #include "serve/policy.h"
 
@@ -49,6 +50,14 @@ const char *lx_way_name(lx_way way);
 
 enum { LX_BUCKETS = 14, LX_STATUSES = 40 };
 
+/* What failed of the store. */
+typedef enum lx_store_failure {
+    LX_STORE_FIND,
+    LX_STORE_LOAD,
+    LX_STORE_WRITE,
+    LX_STORE_FAILURE_COUNT
+} lx_store_failure;
+
 typedef struct lx_histogram {
     atomic_ullong buckets[LX_BUCKETS + 1]; /* each alone; the last: above all bounds */
     atomic_ullong sum_ns;
@@ -60,6 +69,10 @@ typedef struct lx_metrics {
     atomic_ullong methods[LX_WAY_COUNT]; /* answers */
     atomic_ullong fallbacks[LX_FALLBACK_COUNT];
     atomic_ullong tokens_in, tokens_out, drafted, accepted, carried, recomputed;
+    atomic_ullong computed; /* tokens of prompts, here */
+    atomic_ullong store_hits, store_misses, store_reused, store_read, store_written,
+        store_segments, store_dropped, store_waiting;
+    atomic_ullong store_failures[LX_STORE_FAILURE_COUNT];
     atomic_uint queued, busy, slots, connections;
     lx_histogram wait, anchor, ttft, verify, stall, total;
 } lx_metrics;
@@ -71,15 +84,20 @@ double lx_histogram_mean(const lx_histogram *histogram);
 /* Note that a prefill node was given up in a request. */
 void lx_metrics_lost(lx_metrics *metrics, lynx_status status);
 
-/* Append everything of this node. */
+/* Append what is known of the store, which may be NULL. */
+void lx_metrics_write_store(lx_metrics *metrics, const lynx_store *store, lx_buffer *out);
+
+/* Append everything of this node but for that. */
 void lx_metrics_write(lx_metrics *metrics, lx_policy *policy, lx_buffer *out);
 
 /* Append what is known of prefill nodes. 'names[i]' is the address of 'remotes[i]'. */
 void lx_metrics_write_peers(lynx_remote *const *remotes, const char *const *names,
                             uint32_t count, lx_buffer *out);
 
-/* ---- shared by the two files --------------------------------------------------------- */
+/* ---- shared by the files ------------------------------------------------------------- */
 
+void lx_metrics_value(lx_buffer *out, const char *name, const char *type, const char *help,
+                      unsigned long long value);
 void lx_metrics_head(lx_buffer *out, const char *name, const char *type, const char *help);
 
 #endif

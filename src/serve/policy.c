@@ -15,6 +15,9 @@ static const double PRIOR_MISSES = 1;
 /* Of a verification, about. */
 static const double PASS_ROWS = 64;
 
+/* A question. */
+enum { FEW_TOKENS = 256 };
+
 static const char *const fallback_names[LX_FALLBACK_COUNT] = {[LX_FALLBACK_NONE] = "none",
                                                               [LX_FALLBACK_UNREACHABLE] =
                                                                   "unreachable",
@@ -70,6 +73,8 @@ static void note(lx_own_figures *own, const lx_seen *s)
                    s->decode_cache_ns);
     if (s->answer_tokens)
         renew(&own->answer_tokens, s->answer_tokens);
+    if (s->store_ns)
+        renew_rate(&own->store_bytes, &own->store_s, (double)s->store_bytes, s->store_ns);
 }
 
 void lx_policy_note(lx_policy *policy, const lx_seen *seen)
@@ -101,6 +106,23 @@ double lx_own_stands(const lx_own_figures *own)
 {
     const double hits = own->hits + PRIOR_HITS;
     return hits / (hits + own->misses + PRIOR_MISSES);
+}
+
+lx_stored_way lx_policy_stored(const lx_own_figures *own, const lx_stored *s)
+{
+    const double rate = lx_own_prefill_rate(own) / (s->busy ? s->busy : 1);
+    const uint32_t rest = s->prompt_tokens - s->stored_tokens;
+    const double load_s =
+        own->store_s > 0 ? (double)s->bytes * own->store_s / own->store_bytes : 0;
+    const double rest_s = rate > 0 ? rest / rate : 0;
+    if (rate > 0 && load_s > s->stored_tokens / rate)
+        return LX_STORED_NOT;
+    /* The rest is computed here, whatever a prefill node could do. */
+    if (s->otherwise_s > 0 && rate > 0 && load_s + rest_s > s->otherwise_s)
+        return LX_STORED_NOT;
+    /* To draft, the rest goes through the model once more than to wait. */
+    const bool has_time = load_s > 0 && rate > 0 ? load_s > rest_s : rest < FEW_TOKENS;
+    return has_time ? LX_STORED_SPECULATE : LX_STORED_WAIT;
 }
 
 /* ---- the choice ---------------------------------------------------------------------- */

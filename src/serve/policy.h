@@ -42,6 +42,7 @@ typedef struct lx_own_figures {
     double hits, misses;           /* drafts that stood, verifications that found a wrong one */
     double decode_bytes, decode_s; /* codec, in bytes of the engine's own type */
     double answer_tokens;          /* of an answer */
+    double store_bytes, store_s;   /* that came from the store */
 } lx_own_figures;
 
 typedef struct lx_policy {
@@ -62,6 +63,7 @@ typedef struct lx_seen {
     uint32_t drafted, accepted;
     uint64_t cache_bytes, decode_cache_ns;
     uint32_t answer_tokens;
+    uint64_t store_bytes, store_ns;
 } lx_seen;
 
 void lx_policy_note(lx_policy *policy, const lx_seen *seen);
@@ -86,10 +88,28 @@ typedef struct lx_choice {
     uint32_t order[LYNX_SERVE_REMOTES_MAX]; /* indices of the nodes, the best first */
     uint32_t count;                         /* 0 for local methods */
     uint64_t deadline_ns;                   /* for the complete cache; 0: none */
+    double expected_s; /* over order[0], by its best method; 0: not known, or local */
     lx_fallback fallback;
     bool is_trial;              /* of order[0] */
     char reason[LYNX_TEXT_MAX]; /* one sentence without its full stop */
 } lx_choice;
+
+/* A prompt of which the store has a beginning. */
+typedef struct lx_stored {
+    uint32_t prompt_tokens, stored_tokens;
+    uint64_t bytes;     /* of what is stored */
+    uint32_t busy;      /* slots that work, this one among them */
+    double otherwise_s; /* expected without the store: lx_choice.expected_s */
+} lx_stored;
+
+typedef enum lx_stored_way {
+    LX_STORED_NOT,       /* it does not pay */
+    LX_STORED_WAIT,      /* it is here before the rest is computed */
+    LX_STORED_SPECULATE, /* there is time to draft */
+} lx_stored_way;
+
+/* Should the beginning be loaded? As long as nothing is known it is. Pure. */
+lx_stored_way lx_policy_stored(const lx_own_figures *own, const lx_stored *stored);
 
 /* Choose with 'statuses' of 'count' nodes (at most LYNX_SERVE_REMOTES_MAX) at 'now'. */
 void lx_policy_choose_among(const lx_own_figures *own, const lx_question *question,

@@ -379,4 +379,6 @@ void lx_policy_choose_among(const lx_own_figures *own, const lx_question *questi
     }
     if (choice->method == LYNX_METHOD_LOCAL || choice->method == LYNX_METHOD_LOCAL_FULL)
         choice->count = 0;
+    else if (choice->count > 0 && all[choice->order[0]].is_measured)
+        choice->expected_s = all[choice->order[0]].expected_s;
 }

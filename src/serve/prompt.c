@@ -41,20 +41,21 @@ static lynx_status unknown_template(const lx_api_request *r, lx_api_fault *fault
                         "--chat-template");
 }
 
+/* '*text' is terminated. */
 static lynx_status make_chat(lynx_engine *engine, const lx_api_request *r, const char *name,
-                             char **text, size_t *size, lx_api_fault *fault)
+                             const lynx_chat_turn *turns, char **text, size_t *size,
+                             lx_api_fault *fault)
 {
     const lynx_engine_ops *ops = engine->ops;
     size_t needed = 0;
-    lynx_status status =
-        ops->chat_prompt(engine, name, r->turns, r->turn_count, NULL, 0, &needed);
+    lynx_status status = ops->chat_prompt(engine, name, turns, r->turn_count, NULL, 0, &needed);
     if (status == LYNX_ERR_UNSUPPORTED)
         return unknown_template(r, fault);
     if (status != LYNX_OK && status != LYNX_ERR_LIMIT)
         return status;
-    *text = malloc(needed + 1);
+    *text = calloc(needed + 1, 1);
     LX_REQUIRE(*text, LYNX_ERR_MEMORY);
-    return ops->chat_prompt(engine, name, r->turns, r->turn_count, *text, needed, size);
+    return ops->chat_prompt(engine, name, turns, r->turn_count, *text, needed, size);
 }
 
 static lynx_status copy_tokens(const lynx_model *model, const lx_api_request *r,
@@ -71,32 +72,134 @@ static lynx_status copy_tokens(const lynx_model *model, const lx_api_request *r,
     return LYNX_OK;
 }
 
-lynx_status lx_prompt_make(lynx_engine *engine, const lx_api_request *r,
-                           const char *template_name, lynx_token **tokens, uint32_t *count,
-                           lx_api_fault *fault)
+/* ---- behind a document --------------------------------------------------------------- */
+
+/* Stands where document and message meet, and is in no text. */
+static const char seam[] = "<LYNX:SEAM>";
+
+/* The chat whose first message begins with the seam; '*at' is where it stands. */
+static lynx_status make_seamed_chat(lynx_engine *engine, const lx_api_request *r,
+                                    const char *name, char **chat, char **at,
+                                    lx_api_fault *fault)
+{
+    size_t size = 0;
+    const size_t room = sizeof(seam) + strlen(r->turns[0].text);
+    lynx_chat_turn *turns = calloc(r->turn_count, sizeof(*turns));
+    char *first = malloc(room);
+    lynx_status status = LYNX_ERR_MEMORY;
+    if (turns && first) {
+        memcpy(turns, r->turns, r->turn_count * sizeof(*turns));
+        snprintf(first, room, "%s%s", seam, r->turns[0].text);
+        turns[0].text = first;
+        status = make_chat(engine, r, name, turns, chat, &size, fault);
+    }
+    free(first);
+    free(turns);
+    LX_TRY(status);
+    *at = strstr(*chat, seam);
+    return *at ? LYNX_OK
+               : refuse(fault, "lynx.document", NULL,
+                        "this chat template changes the text of a message, so that no "
+                        "document can stand before it");
+}
+
+/* The document was stored as the beginning of such a chat. */
+static lynx_status check_opening(lynx_engine *engine, const char *chat, size_t size,
+                                 const lynx_document *document, lx_api_fault *fault)
+{
+    lynx_token *opening = NULL;
+    uint32_t count = 0;
+    const lynx_status status = tokenize(engine, chat, size, true, true, &opening, &count);
+    const bool is_same = status == LYNX_OK && count <= document->token_count &&
+                         memcmp(opening, document->tokens, count * sizeof(*opening)) == 0;
+    free(opening);
+    if (status != LYNX_OK || is_same)
+        return status;
+    return refuse(fault, "lynx.document", NULL,
+                  "the document was not stored for a chat with this template: use "
+                  "/v1/completions, or store it anew ('lynx cache add')");
+}
+
+/* What stands behind the document in a chat. */
+static lynx_status make_chat_rest(lynx_engine *engine, const lx_api_request *r,
+                                  const char *name, const lynx_document *document,
+                                  lynx_token **tokens, uint32_t *count, lx_api_fault *fault)
+{
+    char *chat = NULL, *at = NULL;
+    if (strcmp(r->turns[0].role, "user") != 0)
+        return refuse(fault, "messages[0].role", NULL,
+                      "with 'lynx.document' the first message must be the user's, since the "
+                      "document stands in it");
+    lynx_status status = make_seamed_chat(engine, r, name, &chat, &at, fault);
+    if (status == LYNX_OK)
+        status = check_opening(engine, chat, (size_t)(at - chat), document, fault);
+    if (status == LYNX_OK) {
+        const char *rest = at + sizeof(seam) - 1;
+        status = tokenize(engine, rest, strlen(rest), false, true, tokens, count);
+    }
+    free(chat);
+    return status;
+}
+
+/* Put the document's tokens before. */
+static lynx_status put_before(const lynx_document *document, lynx_token **tokens,
+                              uint32_t *count)
+{
+    const uint32_t before = document->token_count;
+    lynx_token *all = malloc(((size_t)before + *count) * sizeof(*all));
+    LX_REQUIRE(all, LYNX_ERR_MEMORY);
+    memcpy(all, document->tokens, before * sizeof(*all));
+    if (*count)
+        memcpy(all + before, *tokens, *count * sizeof(*all));
+    free(*tokens);
+    *tokens = all;
+    *count += before;
+    return LYNX_OK;
+}
+
+/* ---- the whole ----------------------------------------------------------------------- */
+
+static lynx_status make_whole_chat(lynx_engine *engine, const lx_api_request *r,
+                                   const char *name, lynx_token **tokens, uint32_t *count,
+                                   lx_api_fault *fault)
 {
     char *chat = NULL;
     size_t size = 0;
-    lynx_status status;
-    *tokens = NULL;
-    *count = 0;
+    lynx_status status = make_chat(engine, r, name, r->turns, &chat, &size, fault);
+    if (status == LYNX_OK)
+        status = tokenize(engine, chat, size, true, true, tokens, count);
+    free(chat);
+    return status;
+}
+
+static lynx_status make_own(lynx_engine *engine, const lx_api_request *r,
+                            const char *template_name, const lynx_document *document,
+                            lynx_token **tokens, uint32_t *count, lx_api_fault *fault)
+{
+    const char *name = r->template_name ? r->template_name : template_name;
     switch (r->kind) {
     case LX_API_CHAT:
-        status = make_chat(engine, r, r->template_name ? r->template_name : template_name,
-                           &chat, &size, fault);
-        if (status == LYNX_OK)
-            status = tokenize(engine, chat, size, true, true, tokens, count);
-        free(chat);
-        return status;
+        return document ? make_chat_rest(engine, r, name, document, tokens, count, fault)
+                        : make_whole_chat(engine, r, name, tokens, count, fault);
     case LX_API_COMPLETION:
         if (!r->text)
             return copy_tokens(engine->ops->model(engine), r, tokens, count, fault);
-        return tokenize(engine, r->text, r->text_size, true, true, tokens, count);
+        return tokenize(engine, r->text, r->text_size, !document, true, tokens, count);
     case LX_API_TOKENIZE:
         return tokenize(engine, r->text, r->text_size, r->add_start, r->parse_special, tokens,
                         count);
     }
     return LYNX_ERR_ARGUMENT;
+}
+
+lynx_status lx_prompt_make(lynx_engine *engine, const lx_api_request *r,
+                           const char *template_name, const lynx_document *document,
+                           lynx_token **tokens, uint32_t *count, lx_api_fault *fault)
+{
+    *tokens = NULL;
+    *count = 0;
+    LX_TRY(make_own(engine, r, template_name, document, tokens, count, fault));
+    return document ? put_before(document, tokens, count) : LYNX_OK;
 }
 
 uint32_t lx_prompt_answer_tokens(const lynx_model *model, const lx_api_request *r,

@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "serve/answer.h"
+#include "serve/filler.h"
 #include "serve/http.h"
 
 enum { CONNECTION_BYTES = 32768 };
@@ -22,6 +23,8 @@ void lynx_serve_options_init(lynx_serve_options *options)
     *options = (lynx_serve_options){.struct_size = sizeof(*options),
                                     .model_id = "default",
                                     .draft_count_max = 62,
+                                    .store_least_tokens = 256,
+                                    .store_waiting_bytes = 1u << 30,
                                     .descriptor = -1,
                                     .queue_max = 16,
                                     .connections_max = 2048,
@@ -86,6 +89,8 @@ static lynx_status start(lynx_serve *s, char *text)
     LX_REQUIRE(s->service.options.remote_count <= LYNX_SERVE_REMOTES_MAX, LYNX_ERR_ARGUMENT);
     if (s->service.options.remote_count)
         LX_TRY(lx_answer_measure(&s->service, s->service.options.engines[0], text));
+    if (s->service.options.store)
+        LX_TRY(lx_filler_create(&s->service.filler, &s->service));
     LX_TRY(lx_slots_create(&s->slots, &s->service));
     LX_REQUIRE(pthread_create(&s->watcher, NULL, lx_http_watch, s) == 0, LYNX_ERR_SYSTEM);
     s->has_watcher = true;
@@ -181,6 +186,11 @@ static bool has_no_jobs(lynx_serve *s)
     return lx_slots_count(s->slots) == 0;
 }
 
+static bool has_written(lynx_serve *s)
+{
+    return !s->service.filler || s->is_hurried || lx_filler_is_idle(s->service.filler);
+}
+
 static bool has_no_exchanges(lynx_serve *s)
 {
     return s->exchange_count == 0;
@@ -188,9 +198,13 @@ static bool has_no_exchanges(lynx_serve *s)
 
 void lynx_serve_drain(lynx_serve *s, uint64_t grace_ns)
 {
+    const lynx_time_ns end = lynx_clock_now() + grace_ns;
+    s->is_hurried |= grace_ns == 0;
     lx_slots_close(s->slots);
     wait_for(has_no_jobs, s, grace_ns);
     lx_slots_cancel(s->slots, LX_OUTCOME_STOPPING);
+    const lynx_time_ns now = lynx_clock_now();
+    wait_for(has_written, s, now < end ? end - now : 0);
 }
 
 void lynx_serve_destroy(lynx_serve *s)
@@ -214,6 +228,7 @@ void lynx_serve_destroy(lynx_serve *s)
     if (s->has_descriptor)
         close(s->service.options.descriptor);
     lx_slots_destroy(s->slots);
+    lx_filler_destroy(s->service.filler);
     lx_policy_fini(&s->service.policy);
     pthread_mutex_destroy(&s->lock);
     free(s);

@@ -11,6 +11,7 @@ typedef struct lx_service {
     lynx_serve_options options;
     lx_metrics metrics;
     lx_policy policy;
+    struct lx_filler *filler; /* NULL: there is no store */
 } lx_service;
 
 #endif
