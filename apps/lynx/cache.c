@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache.h"
+#include "cli_store.h"
 #include "lynx/net.h"
 
 #include <inttypes.h>
@@ -93,23 +94,14 @@ const uint8_t *cache_key(const cache_options *o)
 
 int cache_open(cache_options *o, uint64_t limit_bytes, lynx_store **store)
 {
-    lynx_store_options options;
-    lynx_store_options_init(&options);
     if (!o->folder[0] && !lynx_store_default_folder(o->folder, sizeof(o->folder)))
         return cli_usage(o->command, "HOME is not set; pass --store DIR");
     const int code = cache_read_key(o);
     if (code != CLI_OK)
         return code;
-    options.key = cache_key(o);
-    options.limit_bytes = limit_bytes;
-    char text[LYNX_PLACE_TEXT_MAX] = "";
-    lynx_status status =
-        lynx_place_from_text(&options.place, o->folder, NULL, text, sizeof(text));
-    if (status == LYNX_OK) {
-        status = lynx_store_create(store, &options);
-        if (status != LYNX_OK)
-            lynx_place_destroy(options.place);
-    }
+    char text[LYNX_PLACE_TEXT_MAX];
+    const lynx_status status =
+        cli_store_open(o->folder, cache_key(o), limit_bytes, store, text);
     return status == LYNX_OK ? CLI_OK : cache_fail(o, status, text[0] ? text : NULL);
 }
 
@@ -123,25 +115,6 @@ lynx_status cache_open_file(const cache_options *o, const char *typed, lynx_plac
         return status;
     return lynx_cache_file_open(file, *place, name, cache_key(o), NULL, text,
                                 LYNX_PLACE_TEXT_MAX);
-}
-
-bool cache_parse_size(const char *text, uint64_t *bytes)
-{
-    static const char units[] = "KMGT";
-    char *end = NULL;
-    if (text[0] < '0' || text[0] > '9')
-        return false;
-    const unsigned long long value = strtoull(text, &end, 10);
-    uint64_t unit = 1;
-    const char *found = *end ? strchr(units, *end) : NULL;
-    if (*end && (!found || end[1]))
-        return false;
-    for (ptrdiff_t i = 0; found && i <= found - units; i++)
-        unit *= 1024;
-    if (value > UINT64_MAX / 2 / unit)
-        return false;
-    *bytes = value * unit;
-    return true;
 }
 
 void cache_put_size(uint64_t bytes, char text[16])

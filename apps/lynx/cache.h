@@ -67,8 +67,6 @@ lynx_status cache_open_file(const cache_options *options, const char *typed, lyn
 /* As cli_fail; a disk that is full or broken is no matter of usage or connections. */
 int cache_fail(const cache_options *options, lynx_status status, const char *text);
 
-/* "20G", "512M", "0" */
-bool cache_parse_size(const char *text, uint64_t *bytes);
 /* "12.3 MB" */
 void cache_put_size(uint64_t bytes, char text[16]);
 

@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "cache.h"
+#include "cli_store.h"
 #include "cli_document.h"
 #include "lynx/keep.h"
 
@@ -85,7 +86,7 @@ static int take(add *a, int option, const char *value)
         return cache ? CLI_OK : CLI_USAGE;
     if (option == OPT_CODEC)
         return take_codec(a, value);
-    if (option == OPT_LIMIT && !cache_parse_size(value, &a->limit_bytes))
+    if (option == OPT_LIMIT && !cli_parse_size(value, &a->limit_bytes))
         return cli_usage(command, "--limit takes a size such as 500M or 20G");
     if (option == OPT_NAME)
         a->name = value;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cache.h"
+#include "cli_store.h"
 
 enum { OPT_REPAIR = CACHE_OPT_OWN, OPT_LIMIT, OPT_DOCUMENTS };
 
@@ -80,7 +81,7 @@ static int parse(clean *c, const char *help, const struct option *options, int a
             return cli_bad_option(c->options.command, option, argv);
         if (cache_take_option(&c->options, option, optarg) == 0)
             return CLI_USAGE;
-        if (option == OPT_LIMIT && !cache_parse_size(optarg, &c->limit_bytes))
+        if (option == OPT_LIMIT && !cli_parse_size(optarg, &c->limit_bytes))
             return cli_usage(c->options.command, "--limit takes a size such as 500M or 20G");
         c->must_repair |= option == OPT_REPAIR;
         c->only_documents |= option == OPT_DOCUMENTS;

@@ -301,6 +301,8 @@ static int run_with(both_command *c, int argc, char **argv)
     if (code == CLI_OK)
         code = secure(c);
     if (code == CLI_OK)
+        code = http_side_open_store(&c->http);
+    if (code == CLI_OK)
         code = cli_load_slots(&c->shared, c->engines, c->http.options.slot_count + 1);
     if (code == CLI_OK)
         code = serve(c, argc, argv);
@@ -328,6 +330,8 @@ static int check(void *target)
     worst |= secure(c);
     lynxd_settings_about(NULL); /* these name the file */
     worst |= http_side_read_files(&c->http);
+    lynxd_settings_about("store");
+    worst |= http_side_open_store(&c->http);
     end(c);
     return worst;
 }

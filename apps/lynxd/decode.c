@@ -114,6 +114,8 @@ static int run(int argc, char **argv)
     if (code == CLI_OK)
         code = http_side_secure(&c.side);
     if (code == CLI_OK)
+        code = http_side_open_store(&c.side);
+    if (code == CLI_OK)
         code = cli_load_slots(&c.shared, c.engines, c.side.options.slot_count);
     if (code == CLI_OK)
         code = serve(&c, argc, argv);
@@ -131,6 +133,8 @@ static int check(void *target)
     worst |= http_side_secure(&c->side);
     lynxd_settings_about(NULL); /* these name the file */
     worst |= http_side_read_files(&c->side);
+    lynxd_settings_about("store");
+    worst |= http_side_open_store(&c->side);
     end(c);
     return worst;
 }

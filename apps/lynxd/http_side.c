@@ -31,7 +31,17 @@ const char lynxd_http_help[] =
     "                           int4-chunk, int8-token, int4-token or raw (range); with "
     "settings:\n"
     "                           range:k=4+4,v=5+3,tail=64 (docs/algorithm.md)\n"
-    "      --draft-max N        most drafts (62)\n";
+    "      --draft-max N        most drafts (62)\n"
+    "\n"
+    "Store:\n"
+    "      --store PLACE        load what it has of a prompt's beginning, and keep what is new:\n"
+    "                           a folder, http(s)://HOST/PATH or s3://BUCKET/PREFIX (none)\n"
+    "      --store-size SIZE    remove what was used longest ago beyond it; 0: no limit (20G in\n"
+    "                           a folder, else 0)\n"
+    "      --store-min N        fewest tokens that are worth loading or keeping (256)\n"
+    "      --store-memory SIZE  of caches that wait to be written; beyond it they are not kept\n"
+    "                           (1G)\n"
+    "      --store-key FILE     key file of an encrypted store\n";
 
 /* ---- options ------------------------------------------------------------------------- */
 
@@ -42,6 +52,7 @@ void http_side_init(http_side *side, const char *command, cli_options *shared)
     side->options.slot_count = 4;
     side->options.model_id = NULL;
     side->nodes.is_lasting = true;
+    store_side_init(&side->store, command, &side->options);
 }
 
 static bool take_body(const char *value, size_t *bytes)
@@ -100,6 +111,9 @@ static bool take_text(http_side *s, int option, const char *value)
 
 int http_side_take_option(http_side *s, int option, const char *value)
 {
+    const int stored = store_side_take_option(&s->store, option, value);
+    if (stored != -1)
+        return stored;
     const int limit = take_limit(s, option, value);
     if (limit == 0)
         return cli_usage(s->command, "'%s' is not a limit that this option takes", value);
@@ -124,7 +138,7 @@ int http_side_check_options(const http_side *s)
 {
     if (!s->cert_file != !s->cert_key_file)
         return cli_usage(s->command, "--http-cert and --http-key go together");
-    return CLI_OK;
+    return store_side_check_options(&s->store);
 }
 
 /* ---- files --------------------------------------------------------------------------- */
@@ -202,9 +216,15 @@ int http_side_secure(http_side *s)
     return code;
 }
 
+int http_side_open_store(http_side *side)
+{
+    return store_side_open(&side->store);
+}
+
 void http_side_end(http_side *side)
 {
     http_secrets *s = side->secrets;
+    store_side_close(&side->store);
     if (!s)
         return;
     free(s->key_text);
@@ -284,6 +304,10 @@ static void warn(const http_side *s)
                   s->key_file ? "read the answers on their way" : "use this server");
     if (!s->nodes.count)
         lynxd_log(CLI_LEVEL_INFO, "no --prefill, so prompts are prefilled here");
+    if (s->options.store)
+        lynxd_log(CLI_LEVEL_INFO, "caches are kept in %s",
+                  lynx_store_place(s->options.store)->ops->description(
+                      lynx_store_place(s->options.store)));
 }
 
 static int start_serving(http_side *s, uint16_t port)

@@ -8,6 +8,7 @@
 #include "lynx/llama.h"
 #include "lynx/serve.h"
 #include "prefill_side.h"
+#include "store_side.h"
 
 enum {
     LYNXD_OPT_PREFILL = LYNXD_OPT_HTTP_SIDE,
@@ -46,6 +47,7 @@ enum {
         {"model-name", required_argument, NULL, LYNXD_OPT_NAME},                               \
         {"chat-template", required_argument, NULL, LYNXD_OPT_TEMPLATE},                        \
         {"codec", required_argument, NULL, LYNXD_OPT_CODEC},                                   \
+        LYNXD_STORE_OPTIONS,                                                                   \
     {                                                                                          \
         "draft-max", required_argument, NULL, LYNXD_OPT_DRAFT_MAX                              \
     }
@@ -66,6 +68,7 @@ typedef struct http_side {
     const char *command; /* for messages */
     cli_options *shared;
     lynx_serve_options options; /* engines and remotes are filled in */
+    store_side store;
     cli_remotes nodes;
     const char *names[CLI_REMOTES_MAX]; /* of the nodes, as clients see them */
     const char *address, *port_file, *key_file, *cert_file, *cert_key_file;
@@ -85,6 +88,9 @@ int http_side_check_options(const http_side *side);
  * exit code after a message. */
 int http_side_read_files(http_side *side);
 int http_side_secure(http_side *side);
+
+/* Open the store, if there is one. */
+int http_side_open_store(http_side *side);
 
 /* Serve with 'engines', one for each slot, which stay the caller's. CLI_OK, or an exit code
  * after a message; http_side_close is to be called in any case. */
