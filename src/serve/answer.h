@@ -36,6 +36,7 @@ typedef struct lx_answer_store {
     uint32_t reused_tokens;
     lynx_gather *gather; /* of what is kept; or NULL */
     uint64_t reserved;   /* for it */
+    uint32_t gather_end; /* its last token's follower */
     uint32_t kept_tokens;
     uint64_t kept_bytes;
     lynx_time_ns loaded_from;

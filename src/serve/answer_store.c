@@ -102,8 +102,7 @@ static lx_stored_way way_of(const lx_answer *a, const lynx_source_prefix *prefix
         return LX_STORED_SPECULATE;
     if (asked == LX_API_METHOD_WAIT)
         return LX_STORED_WAIT;
-    const lx_own_figures own = lx_policy_own(a->policy);
-    return lx_policy_stored(&own, &stored);
+    return lx_policy_choose_stored(a->policy, &stored);
 }
 
 /* No remote is asked: the seam for one that computes the rest. */
@@ -156,10 +155,9 @@ static void drop_gather(lx_answer *a)
     a->store.gather = NULL;
 }
 
-static void begin_gather(lx_answer *a, uint32_t end)
+static void begin_gather(lx_answer *a, uint32_t first, uint32_t end)
 {
     const lynx_shape *shape = &model_of(a)->shape;
-    const uint32_t first = a->store.reused_tokens;
     lynx_gather_options options;
     lynx_gather_options_init(&options);
     options.model = model_of(a);
@@ -168,6 +166,7 @@ static void begin_gather(lx_answer *a, uint32_t end)
     options.first_token = first;
     options.end_token = end;
     options.key = lynx_store_key(a->options->store);
+    a->store.gather_end = end;
     a->store.reserved = lynx_shape_cache_bytes(shape, end) -
                         (first ? lynx_shape_cache_bytes(shape, first) : 0);
     if (!lx_filler_reserve(a->store.filler, a->store.reserved))
@@ -192,7 +191,7 @@ static void plan_kept(lx_answer *a)
         end - first < a->options->store_least_tokens)
         return;
     a->run.kept_tokens = end;
-    begin_gather(a, end);
+    begin_gather(a, first, end);
 }
 
 void lx_answer_use_store(lx_answer *a)
@@ -218,8 +217,12 @@ void lx_answer_lose_store(lx_answer *a, lynx_status status, const char *text)
 {
     if (a->store.source)
         lx_filler_note_read(a->store.filler, LX_STORE_LOAD, status, text);
-    if (a->store.gather && lynx_gather_restart(a->store.gather) != LYNX_OK)
-        drop_gather(a);
+    if (a->store.gather) {
+        if (lynx_gather_restart(a->store.gather) != LYNX_OK)
+            drop_gather(a);
+    } else if (a->store.source) { /* what is computed now makes it good */
+        begin_gather(a, 0, a->store.reused_tokens);
+    }
 }
 
 static void note_source(lx_answer *a)
@@ -251,7 +254,7 @@ void lx_answer_note_store(lx_answer *a)
         drop_gather(a);
         return;
     }
-    a->store.kept_tokens = a->run.kept_tokens;
+    a->store.kept_tokens = a->store.gather_end;
     a->store.kept_bytes = lynx_gather_bytes(a->store.gather);
 }
 

@@ -125,6 +125,16 @@ lx_stored_way lx_policy_stored(const lx_own_figures *own, const lx_stored *s)
     return has_time ? LX_STORED_SPECULATE : LX_STORED_WAIT;
 }
 
+lx_stored_way lx_policy_choose_stored(lx_policy *policy, const lx_stored *stored)
+{
+    pthread_mutex_lock(&policy->lock);
+    const lx_stored_way way = lx_policy_stored(&policy->own, stored);
+    if (way == LX_STORED_NOT)
+        policy->own.store_s *= KEPT;
+    pthread_mutex_unlock(&policy->lock);
+    return way;
+}
+
 /* ---- the choice ---------------------------------------------------------------------- */
 
 lynx_status lx_policy_choose(lx_policy *policy, const lx_question *question,

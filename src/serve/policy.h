@@ -111,6 +111,10 @@ typedef enum lx_stored_way {
 /* Should the beginning be loaded? As long as nothing is known it is. Pure. */
 lx_stored_way lx_policy_stored(const lx_own_figures *own, const lx_stored *stored);
 
+/* The same with this node as it is. Each time that it does not pay the rate of the store is
+ * believed less, so that it is tried again. */
+lx_stored_way lx_policy_choose_stored(lx_policy *policy, const lx_stored *stored);
+
 /* Choose with 'statuses' of 'count' nodes (at most LYNX_SERVE_REMOTES_MAX) at 'now'. */
 void lx_policy_choose_among(const lx_own_figures *own, const lx_question *question,
                             const lynx_remote_status *statuses, const char *const *names,

@@ -344,6 +344,45 @@ static void answers_renew_the_figures(void **state)
     lx_policy_fini(&policy);
 }
 
+/* ---- a stored beginning ------------------------------------------------------------------ */
+
+static void a_stored_beginning_is_loaded_where_it_pays(void **state)
+{
+    lx_policy policy;
+    lx_stored stored = {
+        .prompt_tokens = 1000, .stored_tokens = 900, .bytes = 9000000, .busy = 1};
+    (void)state;
+    lx_policy_init(&policy);
+    /* Nothing is known: it is tried, with drafts if the rest is short. */
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_SPECULATE);
+    stored.stored_tokens = 500;
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_WAIT);
+    /* 100 tokens and 10 MB a second. */
+    const lx_seen seen = {.prefill_tokens = 100,
+                          .prefill_ns = 1000000000,
+                          .busy = 1,
+                          .store_bytes = 10000000,
+                          .store_ns = 1000000000};
+    lx_policy_note(&policy, &seen);
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_WAIT);
+    stored.bytes = 60000000; /* 6 s, where the rest takes 5 s and the beginning, too */
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_NOT);
+    stored.stored_tokens = 700; /* 6 s, 3 s and 7 s; a figure that was doubted is 4.8 s */
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_SPECULATE);
+    /* A prefill node is quicker. */
+    stored.otherwise_s = 4;
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_NOT);
+    stored.otherwise_s = 20;
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_SPECULATE);
+    /* A slow store is tried again some time. */
+    stored.bytes = 1000000000;
+    uint32_t refusals = 0;
+    while (lx_policy_choose_stored(&policy, &stored) == LX_STORED_NOT && refusals < 100)
+        refusals++;
+    assert_in_range(refusals, 5, 30);
+    lx_policy_fini(&policy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +395,7 @@ int main(void)
         cmocka_unit_test(without_a_node_that_works_it_is_computed_here),
         cmocka_unit_test(old_figures_are_tried_anew),
         cmocka_unit_test(answers_renew_the_figures),
+        cmocka_unit_test(a_stored_beginning_is_loaded_where_it_pays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
