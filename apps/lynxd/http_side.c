@@ -34,12 +34,15 @@ const char lynxd_http_help[] =
     "      --draft-max N        most drafts (62)\n"
     "\n"
     "Store:\n"
-    "      --store PLACE        load what it has of a prompt's beginning, and keep what is new:\n"
+    "      --store PLACE        load what it has of a prompt's beginning, and keep what is "
+    "new:\n"
     "                           a folder, http(s)://HOST/PATH or s3://BUCKET/PREFIX (none)\n"
-    "      --store-size SIZE    remove what was used longest ago beyond it; 0: no limit (20G in\n"
+    "      --store-size SIZE    remove what was used longest ago beyond it; 0: no limit (20G "
+    "in\n"
     "                           a folder, else 0)\n"
     "      --store-min N        fewest tokens that are worth loading or keeping (256)\n"
-    "      --store-memory SIZE  of caches that wait to be written; beyond it they are not kept\n"
+    "      --store-memory SIZE  of caches that wait to be written; beyond it they are not "
+    "kept\n"
     "                           (1G)\n"
     "      --store-key FILE     key file of an encrypted store\n";
 
@@ -306,8 +309,8 @@ static void warn(const http_side *s)
         lynxd_log(CLI_LEVEL_INFO, "no --prefill, so prompts are prefilled here");
     if (s->options.store)
         lynxd_log(CLI_LEVEL_INFO, "caches are kept in %s",
-                  lynx_store_place(s->options.store)->ops->description(
-                      lynx_store_place(s->options.store)));
+                  lynx_store_place(s->options.store)
+                      ->ops->description(lynx_store_place(s->options.store)));
 }
 
 static int start_serving(http_side *s, uint16_t port)

@@ -46,8 +46,7 @@ enum {
         {"idle-timeout", required_argument, NULL, LYNXD_OPT_IDLE_TIMEOUT},                     \
         {"model-name", required_argument, NULL, LYNXD_OPT_NAME},                               \
         {"chat-template", required_argument, NULL, LYNXD_OPT_TEMPLATE},                        \
-        {"codec", required_argument, NULL, LYNXD_OPT_CODEC},                                   \
-        LYNXD_STORE_OPTIONS,                                                                   \
+        {"codec", required_argument, NULL, LYNXD_OPT_CODEC}, LYNXD_STORE_OPTIONS,              \
     {                                                                                          \
         "draft-max", required_argument, NULL, LYNXD_OPT_DRAFT_MAX                              \
     }

@@ -27,12 +27,12 @@ typedef struct lynx_gather lynx_gather;
 
 typedef struct lynx_gather_options {
     size_t struct_size;
-    const lynx_model *model; /* borrowed until destroy */
-    lynx_codec_spec spec;    /* of the pages, without raw tokens at the end */
+    const lynx_model *model;  /* borrowed until destroy */
+    lynx_codec_spec spec;     /* of the pages, without raw tokens at the end */
     const lynx_token *tokens; /* of the prompt, 'end_token' of them; copied */
-    uint32_t first_token; /* what lies before it is stored. On a page boundary. Default 0 */
-    uint32_t end_token;   /* above 'first_token' */
-    const uint8_t *key;   /* LYNX_STORE_KEY_BYTES, copied, of the store; NULL (default): none */
+    uint32_t first_token;     /* what lies before it is stored. On a page boundary. Default 0 */
+    uint32_t end_token;       /* above 'first_token' */
+    const uint8_t *key; /* LYNX_STORE_KEY_BYTES, copied, of the store; NULL (default): none */
     const lynx_allocator *memory;
 } lynx_gather_options;
 

@@ -306,7 +306,7 @@ typedef struct lynx_run_options {
      * answer stands on what is kept. Without one, cached_tokens or the prompt say what does. 0
      * (default): nothing more than the source's */
     uint32_t kept_tokens;
-    lynx_on_page *on_page; /* of all pages, those of the source too. Default NULL */
+    lynx_on_page *on_page;  /* of all pages, those of the source too. Default NULL */
     lynx_sampling sampling; /* Default greedy. A grammar does not go with TOKENS, and with one
                                CARRY is SPECULATE */
     bool wants_logprobs;    /* of the tokens of the answer. Default false */

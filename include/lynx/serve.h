@@ -54,8 +54,8 @@ typedef struct lynx_serve_options {
     /* Caches of prompts: what it has of a prompt's beginning is loaded, what is new is written
      * behind the answers. The codec has no raw tokens at the end then. NULL: none */
     lynx_store *store;
-    uint32_t store_least_tokens; /* less than so many are neither loaded nor written. Default
-                                    256 */
+    uint32_t store_least_tokens;  /* less than so many are neither loaded nor written. Default
+                                     256 */
     uint64_t store_waiting_bytes; /* of caches that wait to be written, about; beyond it
                                      they are not kept. Default 1 GiB */
 

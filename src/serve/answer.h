@@ -29,7 +29,7 @@ lynx_status lx_answer_measure(lx_service *service, lynx_engine *engine, char *te
 
 /* What an answer has of the store. */
 typedef struct lx_answer_store {
-    lx_filler *filler; /* NULL: it uses no store */
+    lx_filler *filler;       /* NULL: it uses no store */
     lynx_document *document; /* that the request names; or NULL */
     lynx_codec_spec spec;    /* of what is looked for and kept */
     lynx_source *source;     /* that is loaded; or NULL */
@@ -88,7 +88,8 @@ const char *lx_answer_node(const lx_answer *answer);
 void lx_answer_note_moment(lx_answer *answer, const lynx_moment *moment);
 void lx_answer_note_end(lx_answer *answer);
 
-/* Read the document that the request names, if there is one. LYNX_ERR_ARGUMENT with '*fault'. */
+/* Read the document that the request names, if there is one. LYNX_ERR_ARGUMENT with '*fault'.
+ */
 lynx_status lx_answer_open_document(lx_answer *answer, lx_api_fault *fault);
 /* The method is chosen: load what the store has if that pays, and gather what is new. Whatever
  * fails, the answer goes on without. */

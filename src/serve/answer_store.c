@@ -49,8 +49,8 @@ lynx_status lx_answer_open_document(lx_answer *a, lx_api_fault *fault)
         return refuse(fault, 400, NULL,
                       "the document '%s' cannot be used: this server has no store (--store)",
                       name);
-    const lynx_status status = lynx_store_get_document(
-        a->options->store, name, &a->store.document, text, sizeof(text));
+    const lynx_status status = lynx_store_get_document(a->options->store, name,
+                                                       &a->store.document, text, sizeof(text));
     if (status != LYNX_OK) {
         if (a->store.filler)
             lx_filler_note_read(a->store.filler, LX_STORE_FIND, status, text);
@@ -111,8 +111,7 @@ static void use(lx_answer *a, lynx_source *source, lx_stored_way way)
     a->store.source = source;
     a->store.reused_tokens = source->ops->prefix(source)->token_count;
     a->run.source = source;
-    a->run.method =
-        way == LX_STORED_SPECULATE ? LYNX_METHOD_SPECULATE : LYNX_METHOD_WAIT;
+    a->run.method = way == LX_STORED_SPECULATE ? LYNX_METHOD_SPECULATE : LYNX_METHOD_WAIT;
     a->run.complete_deadline_ns = 0;
     a->choice = (lx_choice){.method = a->run.method, .fallback = LX_FALLBACK_NONE};
     snprintf(a->choice.reason, sizeof(a->choice.reason), "the store has %u of %u tokens",
@@ -122,8 +121,7 @@ static void use(lx_answer *a, lynx_source *source, lx_stored_way way)
 static void look(lx_answer *a)
 {
     lynx_source *source = may_load(a) ? find(a) : NULL;
-    const lx_stored_way way =
-        source ? way_of(a, source->ops->prefix(source)) : LX_STORED_NOT;
+    const lx_stored_way way = source ? way_of(a, source->ops->prefix(source)) : LX_STORED_NOT;
     if (way == LX_STORED_NOT)
         lynx_source_destroy(source);
     else
@@ -167,8 +165,8 @@ static void begin_gather(lx_answer *a, uint32_t first, uint32_t end)
     options.end_token = end;
     options.key = lynx_store_key(a->options->store);
     a->store.gather_end = end;
-    a->store.reserved = lynx_shape_cache_bytes(shape, end) -
-                        (first ? lynx_shape_cache_bytes(shape, first) : 0);
+    a->store.reserved =
+        lynx_shape_cache_bytes(shape, end) - (first ? lynx_shape_cache_bytes(shape, first) : 0);
     if (!lx_filler_reserve(a->store.filler, a->store.reserved))
         return;
     if (lynx_gather_create(&a->store.gather, &options) != LYNX_OK)

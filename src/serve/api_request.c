@@ -191,7 +191,8 @@ static const char *unknown_member(const json_t *object)
     static const char *const names[] = {"stream", "method", "document", "store"};
     const char *name;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)object, name, value) {
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
         bool is_known = false;
         for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
             is_known |= strcmp(name, names[i]) == 0;

@@ -58,8 +58,8 @@ typedef struct lx_api_request {
 
     bool is_stream, includes_usage, is_optimistic;
     lx_api_method method;
-    char *document;     /* of the store, before the prompt; NULL: none */
-    bool without_store; /* nothing is loaded from it, and nothing kept */
+    char *document;                /* of the store, before the prompt; NULL: none */
+    bool without_store;            /* nothing is loaded from it, and nothing kept */
     bool add_start, parse_special; /* of a text to tokenize */
 } lx_api_request;
 

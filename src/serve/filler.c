@@ -36,7 +36,8 @@ struct lx_filler {
     backoff reading, writing;
 };
 
-/* ---- backing off: with the lock held ------------------------------------------------------ */
+/* ---- backing off: with the lock held ------------------------------------------------------
+ */
 
 static bool is_over(const backoff *p)
 {
@@ -182,8 +183,8 @@ void lx_filler_note_read(lx_filler *f, lx_store_failure what, lynx_status status
 bool lx_filler_reserve(lx_filler *f, uint64_t bytes)
 {
     pthread_mutex_lock(&f->lock);
-    const bool is_room = is_over(&f->writing) &&
-                         f->bytes + bytes <= f->service->options.store_waiting_bytes;
+    const bool is_room =
+        is_over(&f->writing) && f->bytes + bytes <= f->service->options.store_waiting_bytes;
     if (is_room)
         f->bytes += bytes;
     atomic_store(&f->service->metrics.store_waiting, f->bytes);

@@ -49,7 +49,7 @@ struct lynx_serve {
     atomic_uint exchange_count;
     pthread_t watcher;
     bool has_watcher;
-    atomic_bool must_end; /* the watcher */
+    atomic_bool must_end;   /* the watcher */
     atomic_bool is_hurried; /* the end does not wait for what is written */
 };
 

@@ -129,29 +129,30 @@ void lx_metrics_write(lx_metrics *m, lx_policy *policy, lx_buffer *out)
     const lx_own_figures own = lx_policy_own(policy);
     put_requests(out, m);
     lx_metrics_value(out, "lynx_queue_requests", "gauge", "Requests that wait for a slot.",
-              atomic_load(&m->queued));
+                     atomic_load(&m->queued));
     lx_metrics_value(out, "lynx_slots", "gauge", "Slots.", atomic_load(&m->slots));
     lx_metrics_value(out, "lynx_slots_busy", "gauge", "Slots that work on a request.",
-              atomic_load(&m->busy));
+                     atomic_load(&m->busy));
     lx_metrics_value(out, "lynx_http_connections", "gauge", "Connections of clients now.",
-              atomic_load(&m->connections));
+                     atomic_load(&m->connections));
     lx_metrics_value(out, "lynx_prompt_tokens_total", "counter", "Tokens of prompts.",
-              atomic_load(&m->tokens_in));
+                     atomic_load(&m->tokens_in));
     lx_metrics_value(out, "lynx_computed_tokens_total", "counter",
-              "Tokens of prompts that went through the model here.",
-              atomic_load(&m->computed));
+                     "Tokens of prompts that went through the model here.",
+                     atomic_load(&m->computed));
     lx_metrics_value(out, "lynx_answer_tokens_total", "counter", "Valid tokens of answers.",
-              atomic_load(&m->tokens_out));
+                     atomic_load(&m->tokens_out));
     lx_metrics_value(out, "lynx_carried_tokens_total", "counter",
-              "Tokens that prefill nodes chose while the cache travelled.",
-              atomic_load(&m->carried));
-    lx_metrics_value(out, "lynx_drafted_tokens_total", "counter", "Tokens drafted on the anchor.",
-              atomic_load(&m->drafted));
-    lx_metrics_value(out, "lynx_accepted_tokens_total", "counter", "Drafts that verification kept.",
-              atomic_load(&m->accepted));
-    lx_metrics_value(out, "lynx_recomputed_total", "counter",
-              "Requests whose prompt was prefilled here because no prefill node could finish.",
-              atomic_load(&m->recomputed));
+                     "Tokens that prefill nodes chose while the cache travelled.",
+                     atomic_load(&m->carried));
+    lx_metrics_value(out, "lynx_drafted_tokens_total", "counter",
+                     "Tokens drafted on the anchor.", atomic_load(&m->drafted));
+    lx_metrics_value(out, "lynx_accepted_tokens_total", "counter",
+                     "Drafts that verification kept.", atomic_load(&m->accepted));
+    lx_metrics_value(
+        out, "lynx_recomputed_total", "counter",
+        "Requests whose prompt was prefilled here because no prefill node could finish.",
+        atomic_load(&m->recomputed));
     put_methods(out, m);
     put_fallbacks(out, m);
     put_losses(out, m);

@@ -4,9 +4,8 @@
 
 static void put_failures(const lx_metrics *m, lx_buffer *out)
 {
-    static const char *const names[] = {[LX_STORE_FIND] = "find",
-                                        [LX_STORE_LOAD] = "load",
-                                        [LX_STORE_WRITE] = "write"};
+    static const char *const names[] = {
+        [LX_STORE_FIND] = "find", [LX_STORE_LOAD] = "load", [LX_STORE_WRITE] = "write"};
     lx_metrics_head(out, "lynx_store_failures_total", "counter",
                     "What the store could not do; the requests went on without it.");
     for (int i = 0; i < LX_STORE_FAILURE_COUNT; i++)

@@ -65,8 +65,8 @@ static uint64_t count_pages(const lynx_gather *g, const lynx_segment *segment, u
          page++)
         for (uint32_t layer = 0; layer < shape->layer_count; layer++)
             for (uint32_t side = 0; side < 2; side++)
-                count += lynx_segment_wants(
-                    segment, (lynx_page_id){page, (uint16_t)layer, (uint8_t)side});
+                count += lynx_segment_wants(segment, (lynx_page_id){page, (uint16_t)layer,
+                                                                    (uint8_t)side});
     return count;
 }
 

@@ -259,7 +259,7 @@ class Stored(Case):
 
     def test_pages_of_a_prefill_node_are_kept(self):
         psk = self.folder / "psk"
-        run("lynx keys", "psk", "--out", psk)
+        run("lynx keys", "psk", "test", "--dir", self.folder)
         with Node(model(MODEL), "--psk", psk) as prefill:
             node = self.start("--prefill", prefill.address, "--psk", psk)
             first, told = self.ask(node, TEXT + FIRST, lynx={"method": "wait"})

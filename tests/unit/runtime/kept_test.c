@@ -63,8 +63,8 @@ static void put(bed *b)
     char text[LYNX_PLACE_TEXT_MAX] = "";
     lynx_gathered written;
     assert_true(lynx_gather_is_whole(b->gather));
-    assert_int_equal(
-        lynx_gather_put(b->gather, b->store.store, &written, text, sizeof(text)), LYNX_OK);
+    assert_int_equal(lynx_gather_put(b->gather, b->store.store, &written, text, sizeof(text)),
+                     LYNX_OK);
     lynx_gather_destroy(b->gather);
     b->gather = NULL;
 }

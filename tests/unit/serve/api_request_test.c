@@ -294,6 +294,10 @@ static const bad_row bad_rows[] = {
     {LX_API_CHAT, CHAT(",\"lynx\":7"), "lynx", "object"},
     {LX_API_CHAT, CHAT(",\"lynx\":{\"method\":\"magic\"}"), "lynx.method", "speculate"},
     {LX_API_CHAT, CHAT(",\"lynx\":{\"methods\":\"wait\"}"), "lynx.methods", "not known"},
+    {LX_API_CHAT, CHAT(",\"lynx\":{\"document\":7}"), "lynx.document", "string"},
+    {LX_API_CHAT, CHAT(",\"lynx\":{\"document\":\"a/b\"}"), "lynx.document", "letters"},
+    {LX_API_CHAT, CHAT(",\"lynx\":{\"document\":\"\"}"), "lynx.document", "letters"},
+    {LX_API_CHAT, CHAT(",\"lynx\":{\"store\":1}"), "lynx.store", "true or false"},
     {LX_API_CHAT, CHAT(",\"stream\":true,\"lynx\":{\"stream\":\"x\"}"), "lynx.stream",
      "optimistic"},
     {LX_API_CHAT, CHAT(",\"lynx\":{\"stream\":\"optimistic\"}"), "lynx.stream", "stream"},
@@ -368,6 +372,25 @@ static void a_stop_string_has_a_bound(void **state)
     }
 }
 
+static void the_store_may_be_named_and_left_out(void **state)
+{
+    lx_api_request r;
+    lx_api_fault fault;
+    (void)state;
+    assert_int_equal(parse(&r, LX_API_CHAT,
+                           CHAT(",\"lynx\":{\"document\":\"report.txt\",\"store\":true}"),
+                           &fault),
+                     LYNX_OK);
+    assert_string_equal(r.document, "report.txt");
+    assert_false(r.without_store);
+    lx_api_request_fini(&r);
+    assert_int_equal(
+        parse(&r, LX_API_CHAT, CHAT(",\"lynx\":{\"store\":false}"), &fault), LYNX_OK);
+    assert_null(r.document);
+    assert_true(r.without_store);
+    lx_api_request_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -382,6 +405,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(a_body_that_nests_too_deep_is_refused),
         cmocka_unit_test(a_stop_string_has_a_bound),
+        cmocka_unit_test(the_store_may_be_named_and_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -349,8 +349,10 @@ static void answers_renew_the_figures(void **state)
 static void a_stored_beginning_is_loaded_where_it_pays(void **state)
 {
     lx_policy policy;
-    lx_stored stored = {
-        .prompt_tokens = 1000, .stored_tokens = 900, .bytes = 9000000, .busy = 1};
+    lx_stored stored = {.prompt_tokens = 1000,
+                        .stored_tokens = 900,
+                        .bytes = 9000000,
+                        .busy = 1};
     (void)state;
     lx_policy_init(&policy);
     /* Nothing is known: it is tried, with drafts if the rest is short. */

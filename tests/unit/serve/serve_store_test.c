@@ -38,7 +38,7 @@ static void start(server *s)
     lx_toy_options toy;
     memset(s, 0, sizeof(*s));
     lx_toy_options_init(&toy);
-    toy.piece_ns = 40000000; /* slower than a folder */
+    toy.piece_ns = 40000000;                       /* slower than a folder */
     store_bed_begin(&s->bed, &toy, "paper", NULL); /* coarse: other caches, other tokens */
     s->engines[0] = s->bed.engine;
     assert_int_equal(lx_toy_create(&s->engines[1], &toy, NULL), LYNX_OK);
@@ -312,9 +312,8 @@ static void documents_come_first(void **state)
     assert_string_equal(again.text, t.text);
     ask(&s, 19, 0, ",\"lynx\":{\"document\":\"d\"}", &again);
     assert_int_equal(again.computed, 19);
-    static const char *const wrong[][3] = {
-        {"none", "HTTP/1.1 404 ", "document_not_found"},
-        {"e", "HTTP/1.1 400 ", "document_of_another_model"}};
+    static const char *const wrong[][3] = {{"none", "HTTP/1.1 404 ", "document_not_found"},
+                                           {"e", "HTTP/1.1 400 ", "document_of_another_model"}};
     for (size_t i = 0; i < 2; i++) {
         char more[64];
         snprintf(more, sizeof(more), ",\"lynx\":{\"document\":\"%s\"}", wrong[i][0]);
@@ -329,10 +328,8 @@ static void documents_come_first(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_rest_is_computed),
-        cmocka_unit_test(what_is_not_wanted_is_left),
-        cmocka_unit_test(failures_harm_nobody),
-        cmocka_unit_test(what_is_broken_is_made_good),
+        cmocka_unit_test(the_rest_is_computed), cmocka_unit_test(what_is_not_wanted_is_left),
+        cmocka_unit_test(failures_harm_nobody), cmocka_unit_test(what_is_broken_is_made_good),
         cmocka_unit_test(documents_come_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

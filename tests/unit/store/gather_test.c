@@ -70,8 +70,8 @@ static uint32_t put(store_bed *bed, lynx_gather *gather)
     char text[LYNX_PLACE_TEXT_MAX] = "";
     lynx_gathered written;
     assert_true(lynx_gather_is_whole(gather));
-    assert_int_equal(
-        lynx_gather_put(gather, bed->store, &written, text, sizeof(text)), LYNX_OK);
+    assert_int_equal(lynx_gather_put(gather, bed->store, &written, text, sizeof(text)),
+                     LYNX_OK);
     assert_true(written.bytes > lynx_gather_bytes(gather));
     lynx_gather_destroy(gather);
     return written.segments;
@@ -238,8 +238,8 @@ static void test_documents_need_columns(void **state)
     };
     assert_int_equal(lynx_store_put_document(bed.store, &document, text, sizeof(text)),
                      LYNX_OK);
-    assert_int_equal(
-        lynx_store_collect(bed.store, 0, true, &removed, text, sizeof(text)), LYNX_OK);
+    assert_int_equal(lynx_store_collect(bed.store, 0, true, &removed, text, sizeof(text)),
+                     LYNX_OK);
     assert_int_equal(removed.objects, 0);
     assert_int_equal(store_bed_length(&bed, 400), 8 * PAGE);
     assert_int_equal(lynx_store_remove(bed.store, "d", &removed, text, sizeof(text)), LYNX_OK);
