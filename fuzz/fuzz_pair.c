@@ -27,6 +27,11 @@ static void ask(test_pair *pair, uint32_t choice)
                     (choice == 6 ? LYNX_REQUEST_NO_PAGES : 0u) |
                     (choice % 8 == 4 ? LYNX_REQUEST_CARRY_ON : 0u);
     request.answer_tokens = 1 + choice % 3;
+    if (request.token_count > 32 && choice % 3 == 2 &&
+        !(request.flags & LYNX_REQUEST_CARRY_ON)) {
+        request.held_tokens = 32;
+        request.held_spec = request.spec;
+    }
     if (pair->request_count < 6)
         (void)!test_pair_ask(pair, 0, &request, &index);
 }
@@ -124,6 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     pair.peers[0].options.lanes = 2;
     pair.peers[0].options.pool_bytes[0] = 400;
     pair.is_in_order = pair.releases_pages = true;
+    pair.refuses_held = input[0] & 2;
     if (test_pair_create(&pair) != LYNX_OK)
         abort();
     for (size_t at = 1; at < size;)

@@ -39,7 +39,8 @@ static void write_some(lynx_receiver *receiver, uint32_t lane, lynx_time_ns now)
         lynx_receiver_wrote(receiver, lane, now, parts[0].size);
 }
 
-/* Bit 5 of the choice: the first one may be carried on. Bit 6: its logprobs are wanted. */
+/* Bit 5 of the choice: the first one may be carried on. Bit 6: its logprobs are wanted. Bit 7,
+ * without bit 5: its first two pages are held. */
 static void ask(lynx_receiver *receiver, uint8_t choice, uint64_t ids[2])
 {
     static const lynx_token tokens[70];
@@ -50,12 +51,14 @@ static void ask(lynx_receiver *receiver, uint8_t choice, uint64_t ids[2])
     request.top_logprobs = request.wants_logprobs ? 2 : 0;
     if (lynx_codec_spec_named(&request.spec, "range") != LYNX_OK)
         abort();
+    request.held_tokens = choice >> 5 == 4 || choice >> 5 == 6 ? 64 : 0;
+    request.held_spec = request.spec;
     for (uint32_t i = 0; i < 2; i++) {
         if (lynx_receiver_request(receiver, &request, &ids[i]) != LYNX_OK)
             abort();
         request.flags = LYNX_REQUEST_HOLD;
         request.wants_logprobs = false;
-        request.top_logprobs = 0;
+        request.top_logprobs = request.held_tokens = 0;
     }
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Foreign bytes against a sender, over one connection and another that takes its place. The
- * owner accepts, adds a plane and a token, and gives up requests half-way when bit 1 is set. */
+ * owner accepts, leaves out what is held, adds a page and a token, and gives up requests
+ * half-way when bit 1 is set. */
 #include "fuzz_session.h"
 
 typedef struct owner {
@@ -18,9 +19,10 @@ static void on_release(void *user, uint8_t *data, size_t size)
 
 static void on_request(owner *o, const lynx_event *event, lynx_time_ns now)
 {
-    const lynx_page_id page = {0, 0, 0};
+    const uint32_t held = event->request->held_tokens;
+    const lynx_page_id page = {event->request->token_count > 64 ? 2 : 0, 0, 0};
     o->last_request = event->request_id;
-    (void)!lynx_sender_accept(o->sender, event->request_id);
+    (void)!lynx_sender_accept(o->sender, event->request_id, held);
     for (uint32_t plane = 0; plane < 2; plane++) {
         uint8_t *data = malloc(16);
         if (!data)

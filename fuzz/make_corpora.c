@@ -40,14 +40,14 @@ static int write_input(const char *root, const char *target, const char *name, u
 
 /* An exchange that is cut after 'turns'. */
 static int write_exchange(const char *root, const char *name, uint32_t turns, uint32_t flags,
-                          bool has_options)
+                          bool has_options, uint32_t held_tokens)
 {
     static const uint8_t choices[] = {0, 1, 3, 5, 9, 17};
     static const lynx_bias biases[2] = {{1, -100}, {9, 3}};
     static test_pair pair;
     uint32_t index;
     int failed = 0;
-    lynx_request request = test_pair_request(70);
+    lynx_request request = test_pair_held_request(70, held_tokens);
     const bool carries_on = flags & LYNX_REQUEST_CARRY_ON;
     test_pair_init(&pair, 3);
     pair.has_small_planes = pair.starts = pair.reconnects = true;
@@ -80,7 +80,8 @@ static int write_exchange(const char *root, const char *name, uint32_t turns, ui
         first->down.end = was.down.end;
     }
     test_pair_run(&pair, 100000);
-    const uint8_t asked = (uint8_t)((carries_on ? 32 : 0) | (has_options ? 64 : 0));
+    const uint8_t asked =
+        (uint8_t)((carries_on ? 32 : 0) | (has_options ? 64 : 0) | (held_tokens ? 128 : 0));
     for (size_t i = 0; i < sizeof(choices) / sizeof(*choices); i++) {
         failed |= write_input(root, "fuzz_receiver_read", name, choices[i] | asked,
                               &first->down, &next->down);
@@ -111,12 +112,14 @@ int main(int argc, char **argv)
     int failed = argc != 2;
     if (failed)
         return 1;
-    failed |= write_exchange(argv[1], "exchange", 0, 0, false);
-    failed |= write_exchange(argv[1], "resumed", 900, LYNX_REQUEST_HOLD, false);
-    failed |= write_exchange(argv[1], "carried", 0, LYNX_REQUEST_CARRY_ON, false);
-    failed |= write_exchange(argv[1], "carried-resumed", 900, LYNX_REQUEST_CARRY_ON, false);
-    failed |= write_exchange(argv[1], "options", 0, 0, true);
-    failed |= write_exchange(argv[1], "options-resumed", 900, 0, true);
+    failed |= write_exchange(argv[1], "exchange", 0, 0, false, 0);
+    failed |= write_exchange(argv[1], "resumed", 900, LYNX_REQUEST_HOLD, false, 0);
+    failed |= write_exchange(argv[1], "carried", 0, LYNX_REQUEST_CARRY_ON, false, 0);
+    failed |= write_exchange(argv[1], "carried-resumed", 900, LYNX_REQUEST_CARRY_ON, false, 0);
+    failed |= write_exchange(argv[1], "options", 0, 0, true, 0);
+    failed |= write_exchange(argv[1], "options-resumed", 900, 0, true, 0);
+    failed |= write_exchange(argv[1], "held", 0, 0, false, 64);
+    failed |= write_exchange(argv[1], "held-resumed", 900, 0, false, 64);
     for (uint32_t i = 0; i < 12; i++)
         failed |= write_calls(argv[1], i);
     return failed;

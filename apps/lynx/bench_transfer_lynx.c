@@ -154,7 +154,7 @@ static void take_events(source *s)
         if (event.type != LYNX_EVENT_REQUEST)
             continue;
         s->request = event.request_id;
-        s->has_failed |= lynx_sender_accept(s->sender, s->request) != LYNX_OK;
+        s->has_failed |= lynx_sender_accept(s->sender, s->request, 0) != LYNX_OK;
         transfer_plan_start(&s->plan, s->state);
     }
 }

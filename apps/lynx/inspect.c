@@ -32,10 +32,10 @@ static const char help[] =
     "\n"
     "Exit codes: 0 whole, 1 file, 2 usage, 5 damaged or empty.\n";
 
-static const char *const type_names[] = {"?",        "HELLO", "REQUEST", "ACCEPT", "REFUSE",
-                                         "PROGRESS", "READY", "START",   "TOKEN",  "PAGE",
-                                         "ACK",      "AGAIN", "END",     "CLOSE",  "PING",
-                                         "RESUME",   "FLOW",  "YIELD"};
+static const char *const type_names[] = {"?",        "HELLO", "REQUEST", "ACCEPT",  "REFUSE",
+                                         "PROGRESS", "READY", "START",   "TOKEN",   "PAGE",
+                                         "ACK",      "AGAIN", "END",     "CLOSE",   "PING",
+                                         "RESUME",   "FLOW",  "YIELD",   "OPTIONS", "HELD"};
 
 static uint64_t number(const uint8_t *at, size_t size)
 {
@@ -103,6 +103,8 @@ static void describe_payload(json_t *row, const uint8_t *payload, size_t size, u
         json_object_set_new(row, "token", json_integer((int32_t)number(payload + 4, 4)));
     } else if (type == 5 && size == 4) {
         json_object_set_new(row, "prefilled", json_integer((json_int_t)number(payload, 4)));
+    } else if (type == 3 && size == 4) {
+        json_object_set_new(row, "left_out", json_integer((json_int_t)number(payload, 4)));
     } else if (type == 17 && size == 4) {
         json_object_set_new(row, "tokens", json_integer((json_int_t)number(payload, 4)));
     } else if (type == 10) {

@@ -40,7 +40,8 @@ enum {
     LYNX_PLANES_MAX = 8,
     LYNX_REQUESTS_MAX = 16, /* live requests of one session */
     LYNX_LANES_MAX = 8,     /* connections of one session */
-    LYNX_ID_BYTES = 16      /* of the random name of a session, of a request's ticket */
+    LYNX_ID_BYTES = 16,     /* of the random name of a session, of a request's ticket */
+    LYNX_NAME_BYTES = 32    /* of the name of a prefix: model, codec and tokens */
 };
 
 typedef enum lynx_side { LYNX_SIDE_KEYS = 0, LYNX_SIDE_VALUES = 1 } lynx_side;

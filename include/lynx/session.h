@@ -15,7 +15,7 @@
  *     receiver                                   sender
  *        HELLO, RESUME, FLOW ------------------>
  *               <-------------------------------  HELLO
- *        REQUEST (tokens, codec, sampling) ---->
+ *        REQUEST (tokens, codec, sampling) ---->                 (HELD, OPTIONS before it)
  *               <-------------------------------  ACCEPT | REFUSE
  *               <-------------------------------  PROGRESS (prefilled tokens) ...
  *               <-------------------------------  READY          (only with HOLD)
@@ -110,6 +110,14 @@ typedef struct lynx_request {
     const lynx_token *tokens;
     bool wants_logprobs;   /* of the tokens that the prefill node chooses */
     uint32_t top_logprobs; /* [0, LYNX_TOP_LOGPROBS_MAX]; 0 unless wanted */
+
+    /* The pages of so many first tokens are on the decode node already, all planes of them, and
+     * need not be sent: a multiple of page_tokens, less than 'token_count'. 0: none are. Not
+     * with NO_PAGES or CARRY_ON. */
+    uint32_t held_tokens;
+    lynx_codec_spec held_spec;          /* of these pages; without raw tokens at the end */
+    uint8_t held_name[LYNX_NAME_BYTES]; /* of these tokens, model and codec:
+                                           docs/format-store.md, Names, without a key */
 } lynx_request;
 
 /* ---- events -------------------------------------------------------------------------- */
@@ -129,7 +137,8 @@ typedef enum lynx_event_type {
     LYNX_EVENT_DELIVERED, /* every plane is acknowledged */
 
     /* Receiver, of a request. */
-    LYNX_EVENT_ACCEPT,
+    LYNX_EVENT_ACCEPT,   /* the pages of the first 'count' tokens are left out: all that were
+                            said to be held, or none */
     LYNX_EVENT_REFUSE,   /* 'status', 'text'; last event of the request */
     LYNX_EVENT_PROGRESS, /* 'count' prompt tokens are prefilled */
     LYNX_EVENT_READY,    /* the held cache is finished */
@@ -234,8 +243,10 @@ LYNX_API void lynx_sender_tick(lynx_sender *sender, lynx_time_ns now, lynx_time_
 /* Take the oldest event; false when there is none. */
 LYNX_API bool lynx_sender_next_event(lynx_sender *sender, lynx_event *event);
 
+/* The pages of the first 'left_out' tokens will not be added: the request's held_tokens, whose
+ * name is the owner's to check, or 0. LYNX_ERR_ARGUMENT: another number. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_accept(lynx_sender *sender,
-                                                        uint64_t request_id);
+                                                        uint64_t request_id, uint32_t left_out);
 /* Also after accept: the request ends with 'status' (an error) and 'text', its planes are
  * dropped. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_refuse(lynx_sender *sender,
@@ -256,8 +267,8 @@ typedef void lynx_plane_release(void *user, uint8_t *data, size_t size);
 /* Queue a plane. On success the sender keeps 'data' until 'release'; on failure it stays with
  * the caller. 'size' may be 0. The checksum is computed here, once.
  * LYNX_ERR_STATE: no such request (it ended meanwhile), not accepted, or finished.
- * LYNX_ERR_ARGUMENT: page not needed or wanted, no such plane, or it was added before.
- * LYNX_ERR_MEMORY. */
+ * LYNX_ERR_ARGUMENT: page not needed, wanted or left out, no such plane, or it was added
+ * before. LYNX_ERR_MEMORY. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_sender_plane(lynx_sender *sender, lynx_time_ns now,
                                                        uint64_t request_id, lynx_page_id page,
                                                        uint32_t plane, uint8_t *data,
@@ -343,12 +354,14 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_receiver_start(lynx_receiver *receiver
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_receiver_end(lynx_receiver *receiver,
                                                        uint64_t request_id);
 
-/* What is here. Borrowed until the request ends; NULL when there is no such request. */
+/* What is here; pages that are left out count as here. Borrowed until the request ends; NULL
+ * when there is no such request. */
 LYNX_API const lynx_page_map *lynx_receiver_map(const lynx_receiver *receiver,
                                                 uint64_t request_id);
 
 /* The planes of a page that are here from plane 0 on, without a gap: '*count' of them,
- * borrowed until release_page. LYNX_ERR_STATE when plane 0 is not here or was released. */
+ * borrowed until release_page. LYNX_ERR_STATE when plane 0 is not here, was left out, or was
+ * released. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_receiver_planes(const lynx_receiver *receiver,
                                                           uint64_t request_id,
                                                           lynx_page_id page,

@@ -90,6 +90,17 @@ size_t lx_page_map_slot(const lynx_page_map *map, lynx_page_id id)
     return ((size_t)id.page * map->shape.layer_count + id.layer) * 2 + id.side;
 }
 
+size_t lx_page_map_slots_before(const lynx_page_map *map, uint32_t tokens)
+{
+    return (size_t)(tokens / map->shape.page_tokens) * map->shape.layer_count * 2;
+}
+
+lynx_page_id lx_page_map_page(const lynx_page_map *map, size_t slot)
+{
+    return (lynx_page_id){(uint32_t)(slot / 2 / map->shape.layer_count),
+                          (uint16_t)(slot / 2 % map->shape.layer_count), (uint8_t)(slot % 2)};
+}
+
 bool lynx_page_map_mark(lynx_page_map *map, lynx_page_id id, uint32_t plane)
 {
     const size_t slot = lx_page_map_slot(map, id);

@@ -437,7 +437,7 @@ static void answer_request(node *n, const waiting *w)
     lynx_pump_lock(n->pump);
     lynx_status status = judge(n, &n->request, text, sizeof(text));
     if (status == LYNX_OK)
-        status = lynx_sender_accept(n->sender, n->request_id);
+        status = lynx_sender_accept(n->sender, n->request_id, 0);
     n->report.requests += status == LYNX_OK;
     lynx_pump_unlock(n->pump);
     if (status == LYNX_OK) {

@@ -280,7 +280,7 @@ static const message_rule rules[LX_MESSAGE_LAST + 1] = {
                           true},
     [LX_MESSAGE_FLOW] = {LX_FLOW_BYTES, LX_FLOW_BYTES, false, true},
     [LX_MESSAGE_END] = {0, 0, false, true},
-    [LX_MESSAGE_ACCEPT] = {0, 0, true, false},
+    [LX_MESSAGE_ACCEPT] = {0, LX_ACCEPT_BYTES, true, false},
     [LX_MESSAGE_REFUSE] = {LX_REASON_FIXED_BYTES, LX_REASON_BYTES_MAX, true, false},
     [LX_MESSAGE_PROGRESS] = {LX_PROGRESS_BYTES, LX_PROGRESS_BYTES, true, false},
     [LX_MESSAGE_READY] = {0, 0, true, false},
@@ -289,6 +289,7 @@ static const message_rule rules[LX_MESSAGE_LAST + 1] = {
     [LX_MESSAGE_PAGE] = {LX_PAGE_FIXED_BYTES, LX_PAGE_FIXED_BYTES + LX_PAGE_CHUNK_BYTES_MAX,
                          true, false},
     [LX_MESSAGE_OPTIONS] = {LX_OPTIONS_FIXED_BYTES, LX_OPTIONS_BYTES_MAX, false, true},
+    [LX_MESSAGE_HELD] = {LX_HELD_BYTES, LX_HELD_BYTES, false, true},
 };
 
 /* Lanes above 0 carry pages and what answers them alone. */

@@ -25,6 +25,7 @@ static void encode_frame(uint8_t *bytes, lx_message_type type, uint64_t request_
     const lx_frame frame = {
         .version = LX_WIRE_VERSION,
         .type = (uint8_t)type,
+        .flags = type == LX_MESSAGE_HELD ? LX_FRAME_SKIPPABLE : 0,
         .request_id = request_id,
         .payload_bytes = (uint32_t)payload.size,
         .payload_digest = lx_digest64(payload.data, payload.size),

@@ -109,17 +109,80 @@ void lx_receiver_check_complete(lynx_receiver *receiver, lx_receiver_request *re
         lx_receiver_end_request(receiver, request, LYNX_EVENT_FINISH, LYNX_OK, NULL);
 }
 
-/* The sender has the request; its tokens are not needed any more. */
-lynx_status lx_receiver_accepted(lynx_receiver *receiver, lx_receiver_request *request)
+static lynx_status push_accept(lynx_receiver *receiver, lx_receiver_request *request,
+                               uint32_t left_out)
 {
     const lynx_event event = {.type = LYNX_EVENT_ACCEPT,
                               .request_id = request->id,
+                              .count = left_out,
                               .time = receiver->now};
-    if (request->phase != LX_WANT_ASKED)
-        return LYNX_OK; /* said again to a new lane, or a page of another lane came before */
-    LX_TRY(lx_receiver_push_event(receiver, request, &event));
+    return lx_receiver_push_event(receiver, request, &event);
+}
+
+static void become_active(lynx_receiver *receiver, lx_receiver_request *request)
+{
     request->phase = LX_WANT_ACTIVE;
     free_tokens(receiver, request);
+}
+
+/* The sender has the request; its tokens are not needed any more. */
+lynx_status lx_receiver_accepted(lynx_receiver *receiver, lx_receiver_request *request)
+{
+    if (request->phase != LX_WANT_ASKED)
+        return LYNX_OK;
+    if (!request->request.held_tokens)
+        LX_TRY(push_accept(receiver, request, 0));
+    become_active(receiver, request);
+    return LYNX_OK;
+}
+
+static size_t planes_before(const lx_receiver_request *request, uint32_t tokens)
+{
+    return lx_page_map_slots_before(request->map, tokens) * request->plane_count;
+}
+
+/* No plane of the pages of the first tokens has begun to come, on a lane that was faster. */
+static bool has_none_of(const lx_receiver_request *request, uint32_t tokens)
+{
+    for (size_t i = 0; i < planes_before(request, tokens); i++)
+        if (request->planes[i].has_begun || request->planes[i].was_forgotten)
+            return false;
+    return true;
+}
+
+/* These pages count as here. */
+static void leave_out(lx_receiver_request *request, uint32_t left_out)
+{
+    for (size_t i = 0; i < planes_before(request, left_out); i++) {
+        const uint32_t plane = (uint32_t)(i % request->plane_count);
+        if (!lynx_page_map_mark(request->map,
+                                lx_page_map_page(request->map, i / request->plane_count),
+                                plane))
+            continue; /* not needed */
+        request->planes[i].is_marked = request->planes[i].is_released = true;
+        request->marked++;
+    }
+    request->left_out = left_out;
+}
+
+lynx_status lx_receiver_on_accept(lynx_receiver *receiver, lx_receiver_request *request,
+                                  lynx_bytes payload)
+{
+    const uint32_t held = request->request.held_tokens;
+    uint32_t left_out;
+    LX_TRY(lx_accept_decode(payload, &left_out));
+    LX_REQUIRE((payload.size == 0 || held) && (left_out == 0 || left_out == held),
+               LYNX_ERR_PROTOCOL);
+    if (request->has_accept) { /* said again to a new lane */
+        LX_REQUIRE(left_out == request->left_out, LYNX_ERR_PROTOCOL);
+        return LYNX_OK;
+    }
+    LX_REQUIRE(has_none_of(request, left_out), LYNX_ERR_PROTOCOL);
+    if (held || request->phase == LX_WANT_ASKED)
+        LX_TRY(push_accept(receiver, request, left_out));
+    request->has_accept = true;
+    become_active(receiver, request);
+    leave_out(request, left_out);
     return LYNX_OK;
 }
 
@@ -256,6 +319,17 @@ static lynx_status make_options(lynx_receiver *receiver, lx_receiver_request *sl
     return LYNX_OK;
 }
 
+/* Fewer than all, of pages that travel as they are computed. */
+static bool held_is_valid(const lynx_receiver *receiver, const lynx_request *request)
+{
+    const uint32_t held = request->held_tokens;
+    return held == 0 ||
+           (held % receiver->identity.shape.page_tokens == 0 && held < request->token_count &&
+            !(request->flags & (LYNX_REQUEST_NO_PAGES | LYNX_REQUEST_CARRY_ON)) &&
+            lynx_codec_spec_check(&request->held_spec) == LYNX_OK &&
+            request->held_spec.tail_raw_tokens == 0);
+}
+
 static lynx_status request_init(lynx_receiver *receiver, lx_receiver_request *slot,
                                 const lynx_request *request, uint64_t id)
 {
@@ -301,7 +375,8 @@ lynx_status lynx_receiver_request(lynx_receiver *receiver, const lynx_request *r
                LYNX_ERR_ARGUMENT);
     LX_TRY(lynx_codec_spec_check(&request->spec));
     LX_TRY(lynx_sampling_check(&request->sampling));
-    LX_REQUIRE(options_are_valid(request), LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(options_are_valid(request) && held_is_valid(receiver, request),
+               LYNX_ERR_ARGUMENT);
     lx_receiver_request *slot = NULL;
     for (uint32_t i = 0; i < LYNX_REQUESTS_MAX && !slot; i++)
         if (receiver->requests[i].phase == LX_WANT_FREE)

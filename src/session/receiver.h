@@ -58,6 +58,8 @@ typedef struct lx_receiver_request {
     lynx_logprobs *logprobs; /* of each of 'answer_tokens', if they are wanted */
     uint32_t next_token;     /* index of the answer's token that comes next */
     uint64_t marked;         /* planes that are here */
+    uint32_t left_out;       /* tokens in front whose pages do not come, as ACCEPT said */
+    bool has_accept;         /* ACCEPT came: a page of another lane may overtake it */
     bool is_known;           /* the connection of lane 0 told the sender of it */
     bool is_ready;           /* READY came */
     bool is_started;         /* START was sent, or need not be */
@@ -121,8 +123,11 @@ bool lx_receiver_wants_pages(const lx_receiver_request *request);
 /* ASKED or ACTIVE. */
 bool lx_receiver_is_live(const lx_receiver_request *request);
 
-/* The sender has the request; its tokens are not needed any more. */
+/* The sender has the request; its tokens are not needed any more. For one with held pages the
+ * event comes with ACCEPT alone, which says whether they are left out. */
 lynx_status lx_receiver_accepted(lynx_receiver *receiver, lx_receiver_request *request);
+lynx_status lx_receiver_on_accept(lynx_receiver *receiver, lx_receiver_request *request,
+                                  lynx_bytes payload);
 
 lynx_status lx_receiver_push_event(lynx_receiver *receiver, lx_receiver_request *request,
                                    const lynx_event *event);

@@ -50,7 +50,9 @@ static lynx_status on_active_message(lynx_receiver *receiver, lx_receiver_reques
                                      uint8_t type, lynx_event *event, lynx_bytes payload)
 {
     lx_token_message token;
-    LX_REQUIRE(request->phase == LX_WANT_ACTIVE, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(request->phase == LX_WANT_ACTIVE &&
+                   (request->has_accept || !request->request.held_tokens),
+               LYNX_ERR_PROTOCOL);
     switch (type) {
     case LX_MESSAGE_PROGRESS:
         LX_TRY(lx_progress_decode(payload, &event->count));
@@ -108,7 +110,7 @@ static lynx_status on_message(void *owner, lx_lane *lane, lynx_time_ns now,
     if (frame->type == LX_MESSAGE_REFUSE)
         return on_refuse(receiver, request, payload);
     if (frame->type == LX_MESSAGE_ACCEPT)
-        return lx_receiver_accepted(receiver, request);
+        return lx_receiver_on_accept(receiver, request, payload);
     return on_active_message(receiver, request, frame->type, &event, payload);
 }
 
@@ -137,6 +139,19 @@ static const lx_lane_ops lane_ops = {on_hello, on_message, on_long_request, lx_r
 
 /* ---- what a new lane begins with ----------------------------------------------------- */
 
+static lynx_status send_held(lx_lane *lane, const lx_receiver_request *request)
+{
+    uint8_t payload[LX_HELD_BYTES];
+    lx_writer writer = lx_writer_of(payload, sizeof(payload));
+    const lynx_request *r = &request->request;
+    lx_held_message held = {.token_count = r->held_tokens, .spec = r->held_spec};
+    if (!r->held_tokens)
+        return LYNX_OK;
+    memcpy(held.name, r->held_name, LYNX_NAME_BYTES);
+    lx_held_encode(&writer, &held);
+    return lx_lane_send(lane, LX_MESSAGE_HELD, request->id, payload, writer.offset);
+}
+
 lynx_status lx_receiver_send_request(lynx_receiver *receiver, lx_receiver_request *request)
 {
     const lynx_allocator *memory = receiver->identity.memory;
@@ -161,8 +176,8 @@ lynx_status lx_receiver_send_request(lynx_receiver *receiver, lx_receiver_reques
     lx_request_encode(&writer, &message);
     for (uint32_t i = 0; i < r->token_count; i++)
         lx_write_u32(&writer, (uint32_t)request->tokens[i]);
-    lynx_status status = LYNX_OK;
-    if (request->options)
+    lynx_status status = send_held(lane, request);
+    if (status == LYNX_OK && request->options)
         status = lx_lane_send(lane, LX_MESSAGE_OPTIONS, request->id, request->options,
                               request->options_bytes);
     if (status == LYNX_OK)

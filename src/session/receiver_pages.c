@@ -215,7 +215,9 @@ lynx_status lx_receiver_on_page(void *owner, lx_lane *base, uint64_t request_id,
     LX_REQUIRE(request->phase != LX_WANT_ASKED || !base->is_control, LYNX_ERR_PROTOCOL);
     LX_TRY(lx_receiver_accepted(receiver, request));
     const size_t slot = lx_page_map_slot(request->map, page->page);
-    LX_REQUIRE(slot != SIZE_MAX && page->plane < request->plane_count, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(slot != SIZE_MAX && page->plane < request->plane_count &&
+                   slot >= lx_page_map_slots_before(request->map, request->left_out),
+               LYNX_ERR_PROTOCOL);
     lx_plane_slot *plane = &request->planes[slot * request->plane_count + page->plane];
     if (request->phase == LX_WANT_OVER && !plane->is_marked)
         return LYNX_OK; /* refused meanwhile */

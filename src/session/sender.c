@@ -167,6 +167,16 @@ lynx_status lx_sender_tell(lynx_sender *sender, lx_sender_request *request,
     return LYNX_OK;
 }
 
+/* With what is left out, to who said that it holds something. */
+lynx_status lx_sender_tell_accept(lynx_sender *sender, lx_sender_request *request)
+{
+    uint8_t payload[LX_ACCEPT_BYTES];
+    lx_writer writer = lx_writer_of(payload, sizeof(payload));
+    if (request->request.held_tokens)
+        lx_accept_encode(&writer, request->left_out);
+    return lx_sender_tell(sender, request, LX_MESSAGE_ACCEPT, payload, writer.offset);
+}
+
 lynx_status lx_sender_tell_progress(lynx_sender *sender, lx_sender_request *request)
 {
     uint8_t payload[LX_PROGRESS_BYTES];
@@ -343,7 +353,7 @@ void lynx_sender_destroy(lynx_sender *sender)
         lx_sender_lane *lane = &sender->lanes[i];
         if (lane->leaving) /* an orphan: its request is gone */
             lx_plane_release(sender, lane->leaving);
-        lx_sender_drop_options(sender, lane);
+        lx_sender_drop_preface(sender, lane);
         lx_lane_fini(&lane->lane);
     }
     lx_free(memory, sender->lanes, sender->options.connections_max, sizeof(*sender->lanes));
@@ -417,10 +427,21 @@ static uint32_t answer_room(const lynx_sender *sender, const lynx_request *reque
     return is_less ? context : request->answer_tokens;
 }
 
-lynx_status lynx_sender_accept(lynx_sender *sender, uint64_t request_id)
+/* The receiver has all planes of these pages: as if they had been added and acknowledged. */
+static void leave_out(lx_sender_request *request)
+{
+    const size_t slots = lx_page_map_slots_before(request->added, request->left_out);
+    for (size_t slot = 0; slot < slots; slot++)
+        for (uint32_t plane = 0; plane < request->plane_count; plane++)
+            (void)lynx_page_map_mark(request->added, lx_page_map_page(request->added, slot),
+                                     plane);
+}
+
+lynx_status lynx_sender_accept(lynx_sender *sender, uint64_t request_id, uint32_t left_out)
 {
     lx_sender_request *request = find(sender, request_id);
     LX_REQUIRE(request && request->phase == LX_ASKED, LYNX_ERR_STATE);
+    LX_REQUIRE(left_out == 0 || left_out == request->request.held_tokens, LYNX_ERR_ARGUMENT);
     const uint32_t room = answer_room(sender, &request->request);
     if (!request->answer)
         request->answer = lx_alloc(sender->identity.memory, room, sizeof(*request->answer));
@@ -430,7 +451,9 @@ lynx_status lynx_sender_accept(lynx_sender *sender, uint64_t request_id)
         request->answer_logprobs =
             lx_alloc(sender->identity.memory, room, sizeof(*request->answer_logprobs));
     LX_REQUIRE(!request->request.wants_logprobs || request->answer_logprobs, LYNX_ERR_MEMORY);
-    LX_TRY(lx_sender_tell(sender, request, LX_MESSAGE_ACCEPT, NULL, 0));
+    request->left_out = left_out;
+    LX_TRY(lx_sender_tell_accept(sender, request));
+    leave_out(request);
     request->phase = LX_ACTIVE;
     return LYNX_OK;
 }

@@ -72,7 +72,8 @@ struct lx_sender_request {
     lynx_bias *biases; /* behind 'request', as 'allowed' is */
     uint8_t *allowed;
     uint32_t plane_count;
-    lynx_page_map *added;     /* planes that were queued */
+    uint32_t left_out;        /* tokens in front whose pages the receiver holds */
+    lynx_page_map *added;     /* planes that were queued, or are left out */
     lx_plane_entry **entries; /* [slot][plane]; NULL: not added, or acknowledged */
     size_t entry_count;
     size_t unacknowledged; /* planes */
@@ -121,9 +122,11 @@ typedef struct lx_sender_lane {
     bool is_lost;         /* disconnected; its last event waits */
     bool must_wake;
 
-    uint8_t *options; /* payload of an OPTIONS whose REQUEST comes next; NULL: none */
+    /* Of the REQUEST that comes next. */
+    uint8_t *options; /* payload of OPTIONS; NULL: none came */
     size_t options_bytes;
-    uint64_t options_id;
+    lx_held_message held; /* 0 tokens: none came */
+    uint64_t next_id;     /* which one that is, if either came */
 
     lx_flow flow;
     uint64_t limits[2], begun[2]; /* plane bytes: anchors, residuals */
@@ -186,6 +189,7 @@ void lx_sender_check_delivered(lynx_sender *sender, lx_sender_request *request);
  */
 lynx_status lx_sender_tell(lynx_sender *sender, lx_sender_request *request,
                            lx_message_type type, const void *payload, size_t size);
+lynx_status lx_sender_tell_accept(lynx_sender *sender, lx_sender_request *request);
 lynx_status lx_sender_tell_progress(lynx_sender *sender, lx_sender_request *request);
 lynx_status lx_sender_tell_tokens(lynx_sender *sender, lx_sender_request *request);
 lynx_status lx_sender_tell_yield(lynx_sender *sender, lx_sender_request *request);
@@ -198,8 +202,8 @@ lynx_status lx_sender_on_long_request(void *owner, lx_lane *lane, uint64_t reque
 lynx_status lx_sender_on_message(void *owner, lx_lane *lane, lynx_time_ns now,
                                  const lx_frame *frame, lynx_bytes payload);
 
-/* Forget an OPTIONS that waits for its REQUEST. */
-void lx_sender_drop_options(lynx_sender *sender, lx_sender_lane *lane);
+/* Forget OPTIONS and HELD that wait for their REQUEST. */
+void lx_sender_drop_preface(lynx_sender *sender, lx_sender_lane *lane);
 
 /* Give a plane back to its owner. */
 void lx_plane_release(lynx_sender *sender, lx_plane_entry *entry);

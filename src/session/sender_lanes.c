@@ -218,7 +218,7 @@ lynx_status lynx_sender_connect(lynx_sender *sender, lynx_time_ns now, const cha
     const lynx_status status =
         lx_lane_init(&own->lane, &sender->identity, index, &lane_ops, sender, &hello, now);
     if (status != LYNX_OK) {
-        lx_sender_drop_options(sender, own);
+        lx_sender_drop_preface(sender, own);
         lx_lane_fini(&own->lane);
         return status;
     }
@@ -260,7 +260,7 @@ void lynx_sender_disconnect(lynx_sender *sender, lynx_time_ns now, uint32_t lane
     own->leaving = NULL;
     own->session = NULL;
     own->is_gated = false;
-    lx_sender_drop_options(sender, own);
+    lx_sender_drop_preface(sender, own);
     lx_lane_fini(&own->lane);
 }
 

@@ -26,7 +26,7 @@ static lynx_status tell_all(lynx_sender *sender, lx_sender_request *request)
 {
     if (request->phase == LX_ASKED)
         return LYNX_OK;
-    LX_TRY(lx_sender_tell(sender, request, LX_MESSAGE_ACCEPT, NULL, 0));
+    LX_TRY(lx_sender_tell_accept(sender, request));
     if (request->progress)
         LX_TRY(lx_sender_tell_progress(sender, request));
     if (request->is_finishing && (request->request.flags & LYNX_REQUEST_HOLD))
@@ -48,28 +48,59 @@ static lynx_status start(lynx_sender *sender, lx_sender_request *request)
     return lx_sender_tell_tokens(sender, request);
 }
 
-/* ---- OPTIONS, REQUEST ---------------------------------------------------------------- */
+/* ---- OPTIONS, HELD, REQUEST ---------------------------------------------------------- */
 
-void lx_sender_drop_options(lynx_sender *sender, lx_sender_lane *lane)
+void lx_sender_drop_preface(lynx_sender *sender, lx_sender_lane *lane)
 {
     lx_free(sender->identity.memory, lane->options, lane->options_bytes, 1);
     lane->options = NULL;
     lane->options_bytes = 0;
+    lane->held = (lx_held_message){0};
+    lane->next_id = 0;
 }
 
-/* It says more of the REQUEST that comes next. */
+/* OPTIONS and HELD say more of the REQUEST that comes next, the same one. */
+static bool may_come_next(const lx_sender_lane *lane, uint64_t id)
+{
+    return id >= 1 && (lane->next_id == 0 || lane->next_id == id);
+}
+
 static lynx_status on_options(lynx_sender *sender, lx_sender_lane *lane, uint64_t id,
                               lynx_bytes payload)
 {
     lx_options_message options;
-    LX_REQUIRE(!lane->options && id >= 1, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(!lane->options && may_come_next(lane, id), LYNX_ERR_PROTOCOL);
     LX_TRY(lx_options_decode(payload, &options));
     lane->options = lx_alloc(sender->identity.memory, payload.size, 1);
     LX_REQUIRE(lane->options, LYNX_ERR_MEMORY);
     memcpy(lane->options, payload.data, payload.size);
     lane->options_bytes = payload.size;
-    lane->options_id = id;
+    lane->next_id = id;
     return LYNX_OK;
+}
+
+static lynx_status on_held(lynx_sender *sender, lx_sender_lane *lane, uint64_t id,
+                           lynx_bytes payload)
+{
+    lx_held_message held;
+    LX_REQUIRE(!lane->held.token_count && may_come_next(lane, id), LYNX_ERR_PROTOCOL);
+    LX_TRY(lx_held_decode(payload, &held));
+    LX_REQUIRE(held.token_count > 0 &&
+                   held.token_count % sender->identity.shape.page_tokens == 0 &&
+                   lynx_codec_spec_check(&held.spec) == LYNX_OK &&
+                   held.spec.tail_raw_tokens == 0,
+               LYNX_ERR_PROTOCOL);
+    lane->held = held;
+    lane->next_id = id;
+    return LYNX_OK;
+}
+
+/* What is held is less than all, of a request whose pages travel as they are computed. */
+static bool may_be_held(const lx_held_message *held, const lx_request_message *message)
+{
+    return held->token_count == 0 ||
+           (held->token_count < message->token_count &&
+            !(message->flags & (LYNX_REQUEST_NO_PAGES | LYNX_REQUEST_CARRY_ON)));
 }
 
 static lynx_status take_options(lynx_sender *sender, lx_sender_request *slot,
@@ -98,7 +129,7 @@ static lynx_status take_options(lynx_sender *sender, lx_sender_request *slot,
 
 static lynx_status request_init(lynx_sender *sender, lx_sender_request *slot,
                                 const lx_request_message *message,
-                                const lx_options_message *options)
+                                const lx_options_message *options, const lx_held_message *held)
 {
     const lynx_allocator *memory = sender->identity.memory;
     slot->request = (lynx_request){
@@ -107,8 +138,11 @@ static lynx_status request_init(lynx_sender *sender, lx_sender_request *slot,
         .flags = message->flags,
         .answer_tokens = message->answer_tokens,
         .token_count = message->token_count,
+        .held_tokens = held->token_count,
+        .held_spec = held->spec,
     };
     memcpy(slot->request.ticket, message->ticket, LYNX_ID_BYTES);
+    memcpy(slot->request.held_name, held->name, LYNX_NAME_BYTES);
     LX_TRY(take_options(sender, slot, options));
     slot->is_started = (message->flags & LYNX_REQUEST_HOLD) == 0;
     slot->tokens = lx_alloc(memory, message->token_count, sizeof(*slot->tokens));
@@ -139,8 +173,8 @@ lynx_status lx_sender_on_long_request(void *owner, lx_lane *lane, uint64_t reque
     char text[160];
     lx_sender_lane *own = lx_sender_lane_of(lane);
     LX_REQUIRE(own->is_resumed && request_id >= 1, LYNX_ERR_PROTOCOL);
-    LX_REQUIRE(!own->options || own->options_id == request_id, LYNX_ERR_PROTOCOL);
-    lx_sender_drop_options(sender, own);
+    LX_REQUIRE(may_come_next(own, request_id), LYNX_ERR_PROTOCOL);
+    lx_sender_drop_preface(sender, own);
     session->last_id = request_id > session->last_id ? request_id : session->last_id;
     snprintf(
         text, sizeof(text),
@@ -162,15 +196,18 @@ static lynx_status foreign_ticket(lynx_sender *sender, lx_lane *lane, uint64_t i
                            (unsigned long long)id);
 }
 
-/* A request, with the options that were said of it. */
+/* A request, with what was said of it before. */
 static lynx_status judge_request(lynx_sender *sender, lx_lane *lane, uint64_t id,
                                  lynx_bytes payload, const lx_options_message *options)
 {
     lx_session *session = lx_sender_lane_of(lane)->session;
+    const lx_held_message *held = &lx_sender_lane_of(lane)->held;
     lx_request_message message;
     const uint32_t context = sender->identity.context_tokens;
     LX_TRY(lx_request_decode(payload, &message));
-    LX_REQUIRE(options->allowed.size == 0 || message.answer_tokens == 1, LYNX_ERR_PROTOCOL);
+    LX_REQUIRE((options->allowed.size == 0 || message.answer_tokens == 1) &&
+                   may_be_held(held, &message),
+               LYNX_ERR_PROTOCOL);
     LX_REQUIRE(id >= 1 && lynx_codec_spec_check(&message.spec) == LYNX_OK &&
                    lynx_sampling_check(&message.sampling) == LYNX_OK,
                LYNX_ERR_PROTOCOL);
@@ -194,7 +231,7 @@ static lynx_status judge_request(lynx_sender *sender, lx_lane *lane, uint64_t id
     slot->phase = LX_ASKED;
     slot->session = session;
     slot->id = id;
-    const lynx_status status = request_init(sender, slot, &message, options);
+    const lynx_status status = request_init(sender, slot, &message, options, held);
     if (status == LYNX_OK)
         return LYNX_OK;
     /* One prompt that is too large for our memory need not end the others. */
@@ -207,12 +244,11 @@ static lynx_status on_request(lynx_sender *sender, lx_lane *lane, uint64_t id,
 {
     lx_sender_lane *own = lx_sender_lane_of(lane);
     lx_options_message options = {0};
-    if (!own->options)
-        return judge_request(sender, lane, id, payload, &options);
-    LX_REQUIRE(own->options_id == id, LYNX_ERR_PROTOCOL);
-    LX_TRY(lx_options_decode((lynx_bytes){own->options, own->options_bytes}, &options));
+    LX_REQUIRE(may_come_next(own, id), LYNX_ERR_PROTOCOL);
+    if (own->options)
+        LX_TRY(lx_options_decode((lynx_bytes){own->options, own->options_bytes}, &options));
     const lynx_status status = judge_request(sender, lane, id, payload, &options);
-    lx_sender_drop_options(sender, own);
+    lx_sender_drop_preface(sender, own);
     return status;
 }
 
@@ -375,6 +411,8 @@ lynx_status lx_sender_on_message(void *owner, lx_lane *lane, lynx_time_ns now,
         return on_request(sender, lane, id, payload);
     if (frame->type == LX_MESSAGE_OPTIONS)
         return on_options(sender, own, id, payload);
+    if (frame->type == LX_MESSAGE_HELD)
+        return on_held(sender, own, id, payload);
     LX_REQUIRE(id >= 1 && id <= own->session->last_id, LYNX_ERR_PROTOCOL);
     if (frame->type == LX_MESSAGE_ACK || frame->type == LX_MESSAGE_AGAIN)
         return on_planes(sender, lane, frame->type, id, payload);

@@ -24,7 +24,7 @@
 enum {
     LX_FRAME_BYTES = 40,
     LX_WIRE_VERSION = 2,
-    LX_WIRE_VERSION_MINOR = 1,
+    LX_WIRE_VERSION_MINOR = 2,
     LX_FRAME_SKIPPABLE = 1,                  /* flag: who does not know the type skips it */
     LX_PAYLOAD_BYTES_MAX = (64 << 20) + 4096 /* a REQUEST of 2^24 tokens and its fixed part */
 };
@@ -48,7 +48,8 @@ typedef enum lx_message_type {
     LX_MESSAGE_FLOW = 16,
     LX_MESSAGE_YIELD = 17,
     LX_MESSAGE_OPTIONS = 18,
-    LX_MESSAGE_LAST = LX_MESSAGE_OPTIONS
+    LX_MESSAGE_HELD = 19, /* skippable: who does not know it sends everything */
+    LX_MESSAGE_LAST = LX_MESSAGE_HELD
 } lx_message_type;
 
 typedef struct lx_frame {

@@ -35,6 +35,8 @@ enum {
                            LX_OPTIONS_ALLOWED_BYTES_MAX,
     LX_OPTIONS_LOGPROBS = 1, /* flag: tokens come with their logprobs */
     LX_YIELD_BYTES = 4,
+    LX_ACCEPT_BYTES = 4, /* of a request with HELD; else 0 */
+    LX_HELD_BYTES = 64,
     LX_REASON_FIXED_BYTES = 8, /* before the text */
     LX_REASON_BYTES_MAX = LX_REASON_FIXED_BYTES + LX_TEXT_BYTES_MAX,
     LX_CONTROL_BYTES_MAX = 65536, /* of control messages in one write */
@@ -84,6 +86,13 @@ typedef struct lx_options_message {
     lynx_bytes biases;  /* 8 bytes each; view of the payload */
     lynx_bytes allowed; /* view of the payload; none: all tokens */
 } lx_options_message;
+
+/* Which pages of a request are here before it is made. */
+typedef struct lx_held_message {
+    uint32_t token_count;
+    lynx_codec_spec spec; /* of the pages that are held */
+    uint8_t name[LYNX_NAME_BYTES];
+} lx_held_message;
 
 typedef struct lx_reason {
     int32_t status;
@@ -151,6 +160,15 @@ void lx_options_encode(lx_writer *writer, const lx_options_message *options,
 lynx_status lx_options_decode(lynx_bytes payload, lx_options_message *options);
 /* Read the biases of a decoded message into 'biases', 'bias_count' of them. */
 void lx_options_read_biases(const lx_options_message *options, lynx_bias *biases);
+
+/* Whether number and specification fit the request is the caller's affair. */
+void lx_held_encode(lx_writer *writer, const lx_held_message *held);
+lynx_status lx_held_decode(lynx_bytes payload, lx_held_message *held);
+
+/* ACCEPT of a request with HELD: tokens whose pages are left out. */
+void lx_accept_encode(lx_writer *writer, uint32_t left_out);
+/* 0 when it says none. */
+lynx_status lx_accept_decode(lynx_bytes payload, uint32_t *left_out);
 
 /* REFUSE and CLOSE. */
 void lx_reason_encode(lx_writer *writer, const lx_reason *reason);

@@ -10,14 +10,27 @@ enum { SMALL_TOKENS = 40 };
 static const uint64_t hour = 3600000000000u;
 static const uint64_t second = 1000000000u;
 
-static test_request *ask(test_pair *pair, uint32_t peer, uint32_t tokens, uint32_t flags)
+/* The decode node holds the pages of the first 'held' tokens. */
+static test_request *ask_held(test_pair *pair, uint32_t peer, uint32_t tokens, uint32_t held,
+                              uint32_t flags)
 {
     uint32_t index = 0;
-    lynx_request request = test_pair_request(tokens);
+    lynx_request request = test_pair_held_request(tokens, held);
     request.flags = flags;
     request.answer_tokens = 1 + (uint32_t)test_rng_below(&pair->rng, 4);
     assert_int_equal(test_pair_ask(pair, peer, &request, &index), LYNX_OK);
     return &pair->requests[index];
+}
+
+static test_request *ask(test_pair *pair, uint32_t peer, uint32_t tokens, uint32_t flags)
+{
+    return ask_held(pair, peer, tokens, 0, flags);
+}
+
+/* A multiple of the pages' 32 tokens, below 'tokens'. */
+static uint32_t some_held(test_pair *pair, uint32_t tokens)
+{
+    return 32 * (uint32_t)test_rng_below(&pair->rng, (tokens + 31) / 32);
 }
 
 static void begin(test_pair *pair, uint64_t seed, uint32_t lanes)
@@ -66,7 +79,7 @@ static void check_over(const test_pair *pair, uint64_t seed)
     CHECK(pair->delivered + pair->cancels == pair->request_count);
 }
 
-/* F-21, F-24, F-25, F-26, F-27, F-28, F-29, F-38, F-39, F-60 */
+/* F-21, F-24, F-25, F-26, F-27, F-28, F-29, F-38, F-39, F-60, F-67, F-69, F-70 */
 static void test_random_cuts(void **state)
 {
     (void)state;
@@ -75,11 +88,15 @@ static void test_random_cuts(void **state)
         static test_pair pair;
         begin(&pair, seed, 1 + (uint32_t)(seed % TEST_LANES));
         pair.flip_chance = seed % 3 ? 0 : 8;
+        pair.refuses_held = seed % 5 == 0;
         assert_int_equal(test_pair_create(&pair), LYNX_OK);
         ask(&pair, 0, 1 + (uint32_t)test_rng_below(&pair.rng, 140), 0);
         ask(&pair, 0, 40, LYNX_REQUEST_HOLD);
         ask(&pair, 0, 40, LYNX_REQUEST_NO_PAGES);
         ask(&pair, 0, 40, LYNX_REQUEST_CARRY_ON);
+        const uint32_t tokens = 33 + (uint32_t)test_rng_below(&pair.rng, 100);
+        ask_held(&pair, 0, tokens, some_held(&pair, tokens), 0);
+        ask_held(&pair, 0, 70, 64, LYNX_REQUEST_HOLD);
         storm(&pair, 1 + (uint32_t)(seed % 20), 1 + (uint32_t)test_rng_below(&pair.rng, 100));
         CHECK(test_pair_complete(&pair, hour));
         check_over(&pair, seed);
@@ -89,18 +106,26 @@ static void test_random_cuts(void **state)
     assert_true(resumes > 2000);
 }
 
+/* A small exchange; the sender's end of its connection is 'down', the other 'up'. */
+static test_connection *begin_small(test_pair *pair, uint32_t held)
+{
+    test_pair_init(pair, 3);
+    pair->reconnects = pair->ends = pair->starts = true;
+    pair->has_small_planes = true;
+    pair->is_plain = false;
+    pair->piece_top = 1;
+    test_connection *c = &pair->connections[0];
+    c->down.keeps = c->up.keeps = true;
+    assert_int_equal(test_pair_create(pair), LYNX_OK);
+    ask_held(pair, 0, SMALL_TOKENS, held, held ? 0 : LYNX_REQUEST_HOLD);
+    return c;
+}
+
 /* The same exchange, cut when byte 'at' of one direction has entered the connection. */
-static bool run_with_cut(uint64_t seed, bool is_down, uint64_t at)
+static bool run_with_cut(uint64_t seed, bool is_down, uint64_t at, uint32_t held)
 {
     static test_pair pair;
-    test_pair_init(&pair, 3);
-    pair.reconnects = pair.ends = pair.starts = true;
-    pair.has_small_planes = true;
-    pair.is_plain = false;
-    pair.piece_top = 1;
-    assert_int_equal(test_pair_create(&pair), LYNX_OK);
-    ask(&pair, 0, SMALL_TOKENS, LYNX_REQUEST_HOLD);
-    test_connection *c = &pair.connections[0];
+    test_connection *c = begin_small(&pair, held);
     const test_pipe *pipe = is_down ? &c->down : &c->up;
     while (pipe->total < at && !(pair.requests[0].is_ended && !pair.requests[0].key))
         test_pair_turn(&pair);
@@ -120,12 +145,40 @@ static void test_cut_at_every_byte(void **state)
 {
     (void)state;
     uint64_t at = 1;
-    while (run_with_cut(at, true, at))
+    while (run_with_cut(at, true, at, 0))
         at += 5;
     assert_true(at > 1000);
-    for (at = 1; run_with_cut(at, false, at);)
+    for (at = 1; run_with_cut(at, false, at, 0);)
         at += 3;
     assert_true(at > 500);
+}
+
+/* Cut behind each message of either direction, of an exchange in which pages are left out: what
+ * was said before, HELD and ACCEPT above all, may be all that the other end ever heard. */
+static void test_cut_behind_every_message(void **state)
+{
+    static test_pair whole;
+    static uint8_t bytes[2][65536];
+    uint32_t held_messages = 0, messages = 0;
+    (void)state;
+    const test_connection *c = begin_small(&whole, 32);
+    while (!(whole.requests[0].is_ended && !whole.requests[0].key))
+        test_pair_turn(&whole);
+    const size_t sizes[2] = {c->up.total, c->down.total};
+    assert_true(sizes[0] <= sizeof(bytes[0]) && sizes[1] <= sizeof(bytes[1]));
+    memcpy(bytes[0], c->up.data, sizes[0]);
+    memcpy(bytes[1], c->down.data, sizes[1]);
+    test_end_pair(&whole, 0);
+    for (uint32_t way = 0; way < 2; way++)
+        for (size_t at = 0; at + 40 <= sizes[way]; messages++) {
+            const uint8_t *frame = bytes[way] + at;
+            held_messages += frame[5] == 19;
+            at += 40 + (frame[16] | (size_t)frame[17] << 8);
+            if (at <= sizes[way])
+                assert_true(run_with_cut(at, way == 1, at, 32));
+        }
+    assert_int_equal(held_messages, 1);
+    assert_true(messages > 20);
 }
 
 /* Credit is told anew to each connection, and pools hold whatever the lanes do. F-50, F-53 */
@@ -192,7 +245,7 @@ static void test_sender_begins_anew(void **state)
         begin(&pair, seed, 1 + (uint32_t)(seed % TEST_LANES));
         assert_int_equal(test_pair_create(&pair), LYNX_OK);
         for (uint32_t i = 0; i < 4; i++) {
-            ask(&pair, 0, 40, i % 2 ? LYNX_REQUEST_HOLD : 0);
+            ask_held(&pair, 0, 40, i < 2 ? 32 : 0, i % 2 ? LYNX_REQUEST_HOLD : 0);
             if (i < 3)
                 storm(&pair, 1, 1 + (uint32_t)test_rng_below(&pair.rng, 300));
         }
@@ -251,8 +304,8 @@ static void test_two_peers(void **state)
         pair.sender_options.residual_age_max_ns = seed % 4 ? 0 : 1000000;
         assert_int_equal(test_pair_create(&pair), LYNX_OK);
         for (uint32_t i = 0; i < 4; i++)
-            ask(&pair, i % 2, 1 + (uint32_t)test_rng_below(&pair.rng, 100),
-                i == 3 ? LYNX_REQUEST_HOLD : 0);
+            ask_held(&pair, i % 2, 33 + (uint32_t)test_rng_below(&pair.rng, 100),
+                     i == 2 ? 32 : 0, i == 3 ? LYNX_REQUEST_HOLD : 0);
         if (seed % 2)
             storm(&pair, 1 + (uint32_t)(seed % 20),
                   1 + (uint32_t)test_rng_below(&pair.rng, 100));
@@ -280,7 +333,7 @@ static void run_without_memory(uint64_t n, bool at_sender)
         return;
     }
     for (uint32_t i = 0; i < 2; i++) {
-        lynx_request request = test_pair_request(SMALL_TOKENS);
+        lynx_request request = test_pair_held_request(SMALL_TOKENS, 32 * i);
         request.flags = (n + i) % 2 ? LYNX_REQUEST_HOLD : 0;
         uint32_t index;
         if (test_pair_ask(&pair, 0, &request, &index) != LYNX_OK)
@@ -332,6 +385,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_cuts),
         cmocka_unit_test(test_cut_at_every_byte),
+        cmocka_unit_test(test_cut_behind_every_message),
         cmocka_unit_test(test_cuts_with_small_pools),
         cmocka_unit_test(test_calls_across_cuts),
         cmocka_unit_test(test_sender_begins_anew),

@@ -20,7 +20,7 @@ void test_open_pair(test_pair *pair, uint32_t flags, bool accepts)
     test_pair_run(pair, TEST_TURNS);
     assert_int_equal(pair->last_request.request_id, pair->requests[0].key);
     if (accepts)
-        assert_int_equal(lynx_sender_accept(pair->sender, pair->requests[0].key), LYNX_OK);
+        assert_int_equal(lynx_sender_accept(pair->sender, pair->requests[0].key, 0), LYNX_OK);
     test_pair_run(pair, TEST_TURNS);
     assert_int_equal(pair->accepts, accepts);
 }

@@ -27,6 +27,16 @@ lynx_request test_pair_request(uint32_t token_count)
     return request;
 }
 
+lynx_request test_pair_held_request(uint32_t token_count, uint32_t held_tokens)
+{
+    lynx_request request = test_pair_request(token_count);
+    request.held_tokens = held_tokens;
+    const lynx_status status = lynx_codec_spec_named(&request.held_spec, "int8");
+    test_require(status == LYNX_OK);
+    memset(request.held_name, 0x4E, LYNX_NAME_BYTES);
+    return request;
+}
+
 /* The ticket names the record, so that both ends' names of a request can be joined. */
 lynx_status test_pair_ask(test_pair *pair, uint32_t peer, const lynx_request *request,
                           uint32_t *index)
@@ -94,7 +104,8 @@ static void make_planes(test_pair *pair, uint32_t request)
     r->first_plane = pair->plane_count;
     const bool has_pages = !(r->request.flags & LYNX_REQUEST_NO_PAGES);
     const uint32_t pages = lynx_shape_page_count(shape, r->request.token_count);
-    for (uint32_t page = 0; has_pages && page < pages; page++)
+    const uint32_t first = r->left_out / shape->page_tokens;
+    for (uint32_t page = first; has_pages && page < pages; page++)
         for (uint32_t layer = 0; layer < TEST_LAYERS; layer++)
             for (uint32_t side = 0; side < 2; side++) {
                 const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
@@ -138,7 +149,8 @@ static void on_request(test_pair *pair, const lynx_event *event)
     r->is_finished_there = r->is_failing_there = false;
     if (pair->is_manual)
         return;
-    const lynx_status status = lynx_sender_accept(pair->sender, r->key);
+    r->left_out = pair->refuses_held ? 0 : r->request.held_tokens;
+    const lynx_status status = lynx_sender_accept(pair->sender, r->key, r->left_out);
     r->is_failing_there = status == LYNX_ERR_MEMORY; /* ERR_STATE: it ended meanwhile */
     if (status != LYNX_OK)
         return;
@@ -342,13 +354,29 @@ static void on_over(test_pair *pair, test_request *r, const lynx_event *event)
     snprintf(pair->receiver_text, sizeof(pair->receiver_text), "%s", event->text);
 }
 
+/* Whole pages in front are in the map, though nothing of them came. */
+static bool is_left_out(const test_pair *pair, const test_request *r)
+{
+    const lynx_page_map *map = lynx_receiver_map(pair->peers[r->peer].receiver, r->id);
+    for (uint32_t page = 0; page < r->left_out / pair->model.shape.page_tokens; page++)
+        for (uint32_t layer = 0; layer < TEST_LAYERS; layer++)
+            for (uint32_t plane = 0; plane < 2; plane++) {
+                const lynx_page_id id = {page, (uint16_t)layer, LYNX_SIDE_VALUES};
+                if (lynx_page_is_needed(&pair->model.shape, id, r->request.token_count) &&
+                    !lynx_page_map_has(map, id, plane))
+                    return false;
+            }
+    return true;
+}
+
 void test_decode_event(test_pair *pair, test_request *r, const lynx_event *event)
 {
     const uint32_t request = (uint32_t)(r - pair->requests);
     switch ((int)event->type) {
     case LYNX_EVENT_ACCEPT:
         pair->accepts++;
-        pair->content_errors += r->is_accepted;
+        pair->content_errors += r->is_accepted || (!pair->is_manual && !is_left_out(pair, r)) ||
+                                (!pair->is_manual && event->count != r->left_out);
         r->is_accepted = true;
         break;
     case LYNX_EVENT_PROGRESS:

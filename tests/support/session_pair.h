@@ -54,7 +54,8 @@ typedef struct test_request {
     uint32_t planes_here;
     uint32_t tokens_most; /* that the prefill node chooses: with CARRY_ON, some */
     bool has_yielded;
-    bool is_accepted; /* ACCEPT came */
+    uint32_t left_out; /* tokens whose pages the prefill node does not add */
+    bool is_accepted;  /* ACCEPT came */
     bool is_ready, is_started, is_finished, is_refused, is_ended;
     bool is_finished_there, is_failing_there; /* prefill node: finish, refuse is to come */
     lynx_status status;                       /* of REFUSE */
@@ -115,6 +116,7 @@ typedef struct test_pair {
     uint32_t plane_count;
 
     /* How the nodes behave. */
+    bool refuses_held;     /* the prefill node adds the pages that the decode node holds, too */
     bool has_small_planes; /* none is larger than 90 bytes */
     bool is_in_order;      /* planes are added page by page, not at random */
     bool is_manual;        /* the test answers REQUEST itself */
@@ -149,6 +151,8 @@ void test_pair_destroy(test_pair *pair);
 
 /* A request for 'token_count' tokens, coded as "range". */
 lynx_request test_pair_request(uint32_t token_count);
+/* The same; the decode node holds the pages of the first tokens. */
+lynx_request test_pair_held_request(uint32_t token_count, uint32_t held_tokens);
 /* Ask for it at a peer; '*index' is its record. */
 lynx_status test_pair_ask(test_pair *pair, uint32_t peer, const lynx_request *request,
                           uint32_t *index);

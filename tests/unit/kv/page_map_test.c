@@ -77,6 +77,12 @@ static void test_slots_are_distinct(void **state)
                 if (slot == SIZE_MAX)
                     continue;
                 assert_true(slot < lx_page_map_slots(map));
+                const lynx_page_id back = lx_page_map_page(map, slot);
+                assert_true(back.page == page && back.layer == layer && back.side == side);
+                for (uint32_t pages = 0; pages < 5; pages++) /* F-70: those in front */
+                    assert_int_equal(slot < lx_page_map_slots_before(map,
+                                                                     pages * shape.page_tokens),
+                                     page < pages);
                 assert_int_equal(seen[slot]++, 0);
                 found++;
             }

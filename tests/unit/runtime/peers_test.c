@@ -426,7 +426,7 @@ static void send_lies(const liar *l, lynx_sender *sender, const lynx_event *even
     const lynx_shape *shape = &l->engine->ops->model(l->engine)->shape;
     const uint32_t tokens = event->request->token_count;
     memset(data, l->fill, sizeof(data));
-    TOY_CHECK(lynx_sender_accept(sender, event->request_id) == LYNX_OK);
+    TOY_CHECK(lynx_sender_accept(sender, event->request_id, 0) == LYNX_OK);
     TOY_CHECK(lynx_sender_token(sender, event->request_id, l->token, NULL) == LYNX_OK);
     for (uint32_t page = 0; page < lynx_shape_page_count(shape, tokens); page++)
         for (uint32_t i = 0; i < 2 * shape->layer_count && !l->has_no_pages; i++) {

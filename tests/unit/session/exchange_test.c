@@ -121,7 +121,7 @@ static void make_exchange(char *text)
     assert_int_equal(test_pair_ask(&pair, 0, &request, &index), LYNX_OK);
     drain(&pair, text);
     const uint64_t key = pair.requests[0].key;
-    assert_int_equal(lynx_sender_accept(pair.sender, key), LYNX_OK);
+    assert_int_equal(lynx_sender_accept(pair.sender, key, 0), LYNX_OK);
     assert_int_equal(lynx_sender_progress(pair.sender, key, 3), LYNX_OK);
     assert_int_equal(lynx_sender_token(pair.sender, key, 42, NULL), LYNX_OK);
     add_planes(&pair, key, planes, &releases);

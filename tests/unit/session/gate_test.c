@@ -26,7 +26,7 @@ static void begin(fixture *f, uint64_t age_max_ns, uint64_t pool_bytes)
     const lynx_request request = test_pair_request(200);
     assert_int_equal(test_pair_ask(&f->pair, 1, &request, &index), LYNX_OK);
     test_pair_run(&f->pair, TEST_TURNS);
-    assert_int_equal(lynx_sender_accept(f->pair.sender, f->pair.requests[1].key), LYNX_OK);
+    assert_int_equal(lynx_sender_accept(f->pair.sender, f->pair.requests[1].key, 0), LYNX_OK);
     test_pair_run(&f->pair, TEST_TURNS);
     assert_int_equal(f->pair.accepts, 2);
 }

@@ -378,7 +378,7 @@ static void test_answer_to_resume(void **state)
         open_pair(&pair, 1, LYNX_REQUEST_HOLD | LYNX_REQUEST_NO_PAGES, false);
         const uint64_t key = pair.requests[0].key;
         test_pair_cut(&pair, 0, 0);
-        assert_int_equal(lynx_sender_accept(pair.sender, key), LYNX_OK);
+        assert_int_equal(lynx_sender_accept(pair.sender, key, 0), LYNX_OK);
         assert_int_equal(lynx_sender_progress(pair.sender, key, 40), LYNX_OK);
         assert_int_equal(lynx_sender_token(pair.sender, key, 8, NULL), LYNX_OK);
         assert_int_equal(lynx_sender_token(pair.sender, key, 9, NULL), LYNX_OK);

@@ -68,7 +68,7 @@ static void what_is_asked_for_travels(void **state)
         test_pair_run(&pair, TEST_TURNS);
         check_request(&pair);
         const uint64_t key = pair.requests[0].key;
-        assert_int_equal(lynx_sender_accept(pair.sender, key), LYNX_OK);
+        assert_int_equal(lynx_sender_accept(pair.sender, key, 0), LYNX_OK);
         assert_int_equal(lynx_sender_token(pair.sender, key, 4, NULL), LYNX_ERR_ARGUMENT);
         assert_int_equal(lynx_sender_token(pair.sender, key, 4, &told), LYNX_OK);
         if (round == 1) { /* the token is told again, with what belongs to it */
@@ -135,7 +135,7 @@ static void without_memory_nothing_is_lost(void **state)
             if (test_pair_ask(&pair, 0, &full, &index) == LYNX_OK) {
                 test_pair_run(&pair, TEST_TURNS);
                 const uint64_t key = pair.requests[0].key;
-                if (key && lynx_sender_accept(pair.sender, key) == LYNX_OK)
+                if (key && lynx_sender_accept(pair.sender, key, 0) == LYNX_OK)
                     (void)!lynx_sender_token(pair.sender, key, 4, &told);
                 test_pair_run(&pair, TEST_TURNS);
             }
@@ -218,7 +218,7 @@ static void a_receiver_gets_the_logprobs_that_it_asked_for(void **state)
         greet(&pair);
         assert_int_equal(test_pair_ask(&pair, 0, &request, &index), LYNX_OK);
         test_pair_run(&pair, TEST_TURNS);
-        assert_int_equal(lynx_sender_accept(pair.sender, pair.requests[0].key), LYNX_OK);
+        assert_int_equal(lynx_sender_accept(pair.sender, pair.requests[0].key, 0), LYNX_OK);
         test_pair_run(&pair, TEST_TURNS);
         lx_token_message message = {.has_logprobs = i > 0, .logprobs = told};
         message.logprobs.top_count = i == 1 ? 3 : i == 4 ? 0 : 2;

@@ -660,7 +660,7 @@ static void test_calls_without_memory(void **state)
     lynx_status status;
     do {
         pair.memory.fail_at = pair.memory.calls + 1 + failures;
-        status = lynx_sender_accept(pair.sender, key);
+        status = lynx_sender_accept(pair.sender, key, 0);
         failures += status == LYNX_ERR_MEMORY;
     } while (status == LYNX_ERR_MEMORY && failures < 5);
     assert_true(status == LYNX_OK && failures == 2);

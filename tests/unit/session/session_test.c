@@ -211,12 +211,12 @@ static void test_sender_states(void **state)
     uint8_t data[8];
     const uint64_t id = open_pair(&pair, LYNX_REQUEST_HOLD, false);
     lynx_sender *s = pair.sender;
-    assert_int_equal(lynx_sender_accept(s, id + 1), LYNX_ERR_STATE);
-    assert_int_equal(lynx_sender_accept(s, UINT64_MAX), LYNX_ERR_STATE);
+    assert_int_equal(lynx_sender_accept(s, id + 1, 0), LYNX_ERR_STATE);
+    assert_int_equal(lynx_sender_accept(s, UINT64_MAX, 0), LYNX_ERR_STATE);
     assert_int_equal(lynx_sender_token(s, id, 1, NULL), LYNX_ERR_STATE);
     assert_int_equal(lynx_sender_refuse(s, id, LYNX_OK, ""), LYNX_ERR_ARGUMENT);
-    assert_int_equal(lynx_sender_accept(s, id), LYNX_OK);
-    assert_int_equal(lynx_sender_accept(s, id), LYNX_ERR_STATE);
+    assert_int_equal(lynx_sender_accept(s, id, 0), LYNX_OK);
+    assert_int_equal(lynx_sender_accept(s, id, 0), LYNX_ERR_STATE);
     assert_int_equal(lynx_sender_token(s, id, 1, NULL), LYNX_OK);
     assert_int_equal(lynx_sender_finish(s, id), LYNX_ERR_STATE); /* a token is missing */
     assert_int_equal(lynx_sender_token(s, id, 1, NULL), LYNX_OK);
@@ -378,7 +378,7 @@ static void test_carry_above_context(void **state)
     assert_int_equal(test_pair_ask(&pair, 0, &request, &index), LYNX_OK);
     test_pair_run(&pair, STEPS);
     const uint64_t key = pair.requests[0].key;
-    assert_int_equal(lynx_sender_accept(pair.sender, key), LYNX_OK);
+    assert_int_equal(lynx_sender_accept(pair.sender, key, 0), LYNX_OK);
     assert_true(pair.memory.live_bytes < 1 << 20);
     for (uint32_t i = 0; i < 42; i++)
         assert_int_equal(lynx_sender_token(pair.sender, key, 1, NULL), LYNX_OK);
@@ -417,7 +417,7 @@ static void test_end_before_the_request_is_taken(void **state)
     assert_true(lynx_sender_next_event(pair.sender, &event));
     assert_int_equal(event.type, LYNX_EVENT_REQUEST);
     assert_int_equal(event.request->tokens[6], 7);
-    assert_int_equal(lynx_sender_accept(pair.sender, event.request_id), LYNX_ERR_STATE);
+    assert_int_equal(lynx_sender_accept(pair.sender, event.request_id, 0), LYNX_ERR_STATE);
     const lynx_request *shown = event.request;
     assert_true(lynx_sender_next_event(pair.sender, &event));
     assert_int_equal(event.type, LYNX_EVENT_CANCEL);

@@ -285,6 +285,40 @@ static void test_options_come_back(void **state)
                      LYNX_ERR_PROTOCOL);
 }
 
+/* F-12, F-69: ACCEPT has 4 bytes or none, HELD what it says. */
+static void test_held_comes_back(void **state)
+{
+    (void)state;
+    uint8_t bytes[LX_HELD_BYTES + 8] = {0};
+    lx_held_message held = {.token_count = 512}, back;
+    uint32_t left_out = 1;
+    assert_int_equal(lynx_codec_spec_named(&held.spec, "range"), LYNX_OK);
+    for (uint32_t i = 0; i < LYNX_NAME_BYTES; i++)
+        held.name[i] = (uint8_t)(i + 1);
+    lx_writer writer = lx_writer_of(bytes, sizeof(bytes));
+    lx_held_encode(&writer, &held);
+    assert_int_equal(writer.offset, LX_HELD_BYTES);
+    for (size_t size = 0; size <= sizeof(bytes); size++)
+        assert_int_equal(lx_held_decode((lynx_bytes){bytes, size}, &back),
+                         size == LX_HELD_BYTES ? LYNX_OK : LYNX_ERR_PROTOCOL);
+    assert_int_equal(back.token_count, 512);
+    assert_int_equal(back.spec.plane_bits[1][0], held.spec.plane_bits[1][0]);
+    assert_memory_equal(back.name, held.name, LYNX_NAME_BYTES);
+    bytes[4] = 9; /* no profile */
+    assert_int_equal(lx_held_decode((lynx_bytes){bytes, LX_HELD_BYTES}, &back),
+                     LYNX_ERR_PROTOCOL);
+    writer = lx_writer_of(bytes, sizeof(bytes));
+    lx_accept_encode(&writer, 70000);
+    assert_int_equal(writer.offset, LX_ACCEPT_BYTES);
+    for (size_t size = 0; size <= 8; size++)
+        assert_int_equal(lx_accept_decode((lynx_bytes){bytes, size}, &left_out),
+                         size == 0 || size == 4 ? LYNX_OK : LYNX_ERR_PROTOCOL);
+    assert_int_equal(lx_accept_decode((lynx_bytes){bytes, 4}, &left_out), LYNX_OK);
+    assert_int_equal(left_out, 70000);
+    assert_int_equal(lx_accept_decode((lynx_bytes){NULL, 0}, &left_out), LYNX_OK);
+    assert_int_equal(left_out, 0);
+}
+
 static void test_values_come_back(void **state)
 {
     (void)state;
@@ -355,6 +389,7 @@ int main(void)
         cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_illegal_fields),
         cmocka_unit_test(test_options_come_back),
+        cmocka_unit_test(test_held_comes_back),
         cmocka_unit_test(test_values_come_back),
         cmocka_unit_test(test_resume_and_flow_come_back),
     };
