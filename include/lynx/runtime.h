@@ -291,16 +291,21 @@ typedef struct lynx_run_options {
     uint32_t draft_count_max;   /* bound of the drafts. Default 62 */
     lynx_pace *pace; /* what drafting brought in earlier runs on this engine; read and renewed
                         by one run at a time. NULL (default): draft up to the bound */
-    /* The cache of the prompt's first tokens is stored: it is loaded from here, and what is
-     * behind it is computed on this node. No remote is asked, and no exact first token comes
-     * ahead of the cache: it is drafted, too. SPECULATE, WAIT or ANCHOR. Borrowed, and read to
-     * its end or cancelled. NULL (default): none */
+    /* The cache of the prompt's first tokens is stored, and is loaded from here. Borrowed, and
+     * read to its end or cancelled. NULL (default): none.
+     * Without remotes what is behind it is computed on this node, and no exact first token
+     * comes ahead of the cache: it is drafted, too. SPECULATE, WAIT or ANCHOR.
+     * With remotes the first of them computes the prompt, and sends the pages behind the whole
+     * pages that are stored; everything, if it knows no held pages, or other ones (its weights
+     * differ). The cache is then made of stored pages and of pages that were sent, in 'spec'.
+     * When the source fails, and for the next remote, all pages are sent. CARRY is SPECULATE;
+     * TOKENS, as LOCAL and LOCAL_FULL, takes nothing from it. */
     lynx_source *source;
     uint32_t
         cached_tokens;    /* LOCAL_FULL: only the cache of so many first tokens, less than all,
                              goes through the codec, as if it had been stored, and what is
                              behind it is computed on that. 0 (default): the whole prompt's */
-    lynx_codec_spec spec; /* Default "range"; that of a source is its own */
+    lynx_codec_spec spec; /* Default "range"; stored pages have their own */
     /* To be kept: the cache of so many first tokens, less than all. With a source that has
      * fewer, what is behind its pages goes through the codec up to here, too, so that the
      * answer stands on what is kept. Without one, cached_tokens or the prompt say what does. 0
@@ -348,6 +353,7 @@ typedef struct lynx_run_result {
     uint64_t verify_ns;    /* duration of the verification pass */
     uint64_t decode_cache_ns;   /* spent in the codec and in writing pages */
     uint32_t computed_tokens;   /* of the prompt, on this node: 0 when all of it came */
+    uint32_t held_tokens;       /* of the prompt, whose pages the remote left out */
     uint32_t drafted, accepted; /* drafts that were verified, and those that stood */
     uint32_t reviews;           /* passes over drafts before the cache was complete */
     uint32_t withdrawn;         /* drafts that they took back */

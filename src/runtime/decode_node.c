@@ -63,7 +63,7 @@ static lynx_status receive_planes(lx_run *r, uint32_t plane)
 /* Since the request was made; other requests of the session count, too. */
 static uint64_t bytes_received(lx_run *r)
 {
-    if (r->stock)
+    if (!r->receiver)
         return r->result->bytes_total;
     lynx_pump_lock(r->pump);
     const lynx_session_counters counters = lynx_receiver_counters(r->receiver);
@@ -79,7 +79,8 @@ static void end_request(lx_run *r)
         lx_run_take_events(r);
         const uint64_t bytes = lynx_receiver_counters(r->receiver).bytes_received;
         r->result->bytes_total += bytes - r->bytes_before;
-        lx_meter_end(&r->meter, bytes, lynx_clock_now(), r->is_over ? r->over_status : LYNX_OK,
+        const lynx_status failure = r->has_lost_held ? LYNX_ERR_CANCELLED : r->over_status;
+        lx_meter_end(&r->meter, bytes, lynx_clock_now(), r->is_over ? failure : LYNX_OK,
                      r->text);
         /* Without memory the request stays until the remote is closed. */
         (void)!lynx_receiver_end(r->receiver, r->request_id);
@@ -229,7 +230,8 @@ static lynx_status make_request(lx_run *r)
 {
     const lynx_run_options *o = r->options;
     const bool is_tokens = o->method == LYNX_METHOD_TOKENS;
-    const bool is_carry = o->method == LYNX_METHOD_CARRY && !o->sampling.grammar;
+    const bool is_carry =
+        o->method == LYNX_METHOD_CARRY && !o->sampling.grammar && !r->held_tokens;
     lynx_request request = {
         .spec = o->spec,
         .sampling = o->sampling,
@@ -247,8 +249,9 @@ static lynx_status make_request(lx_run *r)
         request.sampling.grammar = NULL;
         request.sampling.allowed = r->allowed;
         request.sampling.allowed_bytes = (uint32_t)r->allowed_bytes;
-        r->has_yielded = true; /* nor does anybody carry on */
     }
+    r->has_yielded = !is_carry; /* nobody carries on: not behind tokens or on pages unknown */
+    LX_TRY(lx_run_name_held(r, &request));
     LX_TRY(lx_random(request.ticket, sizeof(request.ticket)));
     lynx_pump_lock(r->pump);
     r->zero = lynx_clock_now();
@@ -329,17 +332,19 @@ static lynx_status begin_remote(lx_run *r, lynx_remote *remote)
     r->pump = lx_remote_pump(remote);
     r->measure = lx_remote_measure(remote);
     r->request_id = 0;
-    r->is_ready = r->is_finished = r->is_over = r->has_bad_page = r->has_yielded = false;
+    r->is_ready = r->is_finished = r->is_over = r->has_bad_page = false;
     r->pages_needed = 0;
     memset(r->planes_seen, 0, sizeof(r->planes_seen));
     memset(r->plane_bytes, 0, sizeof(r->plane_bytes));
     r->pending_count = 0;
     r->result->drafted = 0;
     r->result->anchor_ns = r->result->complete_ns = 0;
+    r->arrived_at = 0;
     r->text[0] = '\0';
     if (r->options->method == LYNX_METHOD_TOKENS)
         return LYNX_OK;
-    return r->engine->ops->reserve(r->engine, r->options->prompt_tokens);
+    LX_TRY(r->engine->ops->reserve(r->engine, r->options->prompt_tokens));
+    return r->held_tokens ? lx_run_open_held(r) : LYNX_OK;
 }
 
 /* Does the failure lie with the remote, so that another one could do better? */
@@ -358,18 +363,21 @@ static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uin
         snprintf(r->text, LYNX_TEXT_MAX, "this method needs a prefill node");
     else
         LX_TRY(make_allowed(r));
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count;) {
         status = begin_remote(r, remotes[i]);
         if (status == LYNX_OK)
             status = run_over_link(r);
         end_request(r);
         /* To compute here instead would hide what the user has to change. */
-        const bool may_end = i + 1 == count && (lx_is_users_to_mend(status) ||
-                                                r->options->on_loss == LYNX_ON_LOSS_FAIL);
+        i += !r->has_lost_held; /* else the same one, for everything */
+        const bool may_end = i == count && (lx_is_users_to_mend(status) ||
+                                            r->options->on_loss == LYNX_ON_LOSS_FAIL);
         if (!is_lost(r, status) || may_end)
             return status;
         lx_run_emit(r,
                     (lynx_moment){.type = LYNX_MOMENT_LOST, .status = status, .text = r->text});
+        if (i < count) /* what is held was read: it is not there a second time */
+            lx_run_drop_held(r);
     }
     return count == 0 ? status : lx_run_go_on_alone(r);
 }
@@ -381,7 +389,7 @@ static lynx_status load(lx_run *r)
     lx_run_begin(r);
     r->result->computed_tokens = r->options->prompt_tokens - r->cached_tokens;
     LX_TRY(r->engine->ops->reserve(r->engine, r->cached_tokens));
-    LX_TRY(lx_stock_open(&r->stock, r->options->source, r->model, r->memory));
+    LX_TRY(lx_stock_open(&r->stock, r->options->source, r->model, NULL, NULL, r->memory));
     r->pages_needed = lx_stock_pages(r->stock);
     switch (r->options->method) {
     case LYNX_METHOD_SPECULATE:
@@ -407,7 +415,6 @@ static lynx_status run_over_source(lx_run *r)
                     (lynx_moment){.type = LYNX_MOMENT_LOST, .status = status, .text = r->text});
         status = lx_run_go_on_alone(r);
     }
-    lx_stock_close(r->stock);
     return status;
 }
 
@@ -441,15 +448,16 @@ static lynx_status check_options(const lx_run *r)
     return LYNX_OK;
 }
 
-/* What the pages are: of a stored prefix, or of the whole prompt. */
-static lynx_status choose_pages(lx_run *r)
+/* What the pages are: of a stored prefix, or of the whole prompt; then whole pages in front may
+ * be those of the prefix. */
+static lynx_status choose_pages(lx_run *r, bool is_over_remotes)
 {
     const lynx_run_options *o = r->options;
     uint32_t stored = o->method == LYNX_METHOD_LOCAL_FULL ? o->cached_tokens : 0;
     r->spec = &o->spec;
-    if (o->source) {
+    if (o->source && o->method != LYNX_METHOD_LOCAL && o->method != LYNX_METHOD_LOCAL_FULL) {
         const lynx_source_prefix *prefix = o->source->ops->prefix(o->source);
-        r->spec = &prefix->spec;
+        r->spec = is_over_remotes ? &o->spec : &prefix->spec;
         stored = prefix->token_count;
     }
     if (stored >= o->prompt_tokens) {
@@ -460,15 +468,17 @@ static lynx_status choose_pages(lx_run *r)
         return LYNX_ERR_ARGUMENT;
     }
     LX_REQUIRE(o->kept_tokens < o->prompt_tokens, LYNX_ERR_ARGUMENT);
-    r->cached_tokens = stored ? stored : o->prompt_tokens;
+    r->cached_tokens = stored && !is_over_remotes ? stored : o->prompt_tokens;
+    if (is_over_remotes && o->method != LYNX_METHOD_TOKENS)
+        r->held_tokens = stored - stored % r->model->shape.page_tokens;
     return LYNX_OK;
 }
 
-static lynx_status run_init(lx_run *r)
+static lynx_status run_init(lx_run *r, bool is_over_remotes)
 {
     const lynx_run_options *o = r->options;
     LX_TRY(check_options(r));
-    LX_TRY(choose_pages(r));
+    LX_TRY(choose_pages(r, is_over_remotes));
     LX_REQUIRE(r->result->capacity >= o->answer_tokens_max, LYNX_ERR_ARGUMENT);
     r->history_room = (size_t)o->prompt_tokens + o->answer_tokens_max + o->draft_count_max + 2;
     r->history = lx_alloc(r->memory, r->history_room, sizeof(*r->history));
@@ -493,6 +503,8 @@ static lynx_status run_init(lx_run *r)
 
 static void run_fini(lx_run *r)
 {
+    lx_stock_close(r->stock);
+    lx_page_pass_fini(&r->held_pass);
     lx_page_pass_fini(&r->pass);
     lx_free(r->memory, r->pending, r->pending_room, sizeof(*r->pending));
     lx_free(r->memory, r->history, r->history_room, sizeof(*r->history));
@@ -531,6 +543,7 @@ lynx_status lynx_run(lynx_remote *const remotes[], uint32_t count,
 {
     const bool is_local =
         options->method == LYNX_METHOD_LOCAL || options->method == LYNX_METHOD_LOCAL_FULL;
+    const bool is_over_source = !is_local && options->source && count == 0;
     text[0] = '\0';
     *result = (lynx_run_result){.tokens = result->tokens,
                                 .times = result->times,
@@ -543,13 +556,13 @@ lynx_status lynx_run(lynx_remote *const remotes[], uint32_t count,
         .memory = lx_allocator_or_default(options->memory),
         .text = text,
     };
-    r.pass.memory = r.memory;
+    r.pass.memory = r.held_pass.memory = r.memory;
     r.pace = options->pace ? options->pace : &r.own_pace;
-    lynx_status status = run_init(&r);
+    lynx_status status = run_init(&r, !is_local && !is_over_source);
     if (status == LYNX_OK)
-        status = is_local          ? lx_run_locally(&r)
-                 : options->source ? run_over_source(&r)
-                                   : run_over_remotes(&r, remotes, count);
+        status = is_local         ? lx_run_locally(&r)
+                 : is_over_source ? run_over_source(&r)
+                                  : run_over_remotes(&r, remotes, count);
     explain(&r, status);
     if (status == LYNX_OK)
         text[0] = '\0';

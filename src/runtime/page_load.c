@@ -29,7 +29,7 @@ lynx_status lx_page_load(lx_page_pass *pass, lynx_source *source)
     lx_stock *stock = NULL;
     lynx_status end = LYNX_BLOCKED;
     lynx_status status = LYNX_OK;
-    LX_TRY(lx_stock_open(&stock, source, pass->model, pass->memory));
+    LX_TRY(lx_stock_open(&stock, source, pass->model, NULL, NULL, pass->memory));
     while (status == LYNX_OK && end == LYNX_BLOCKED) {
         lx_stock_wait(stock, lynx_clock_now() + wait_ns);
         end = lx_stock_end(stock, text); /* first: nothing comes behind it */

@@ -21,6 +21,7 @@
 #include "base/check.h"
 #include "lynx/runtime.h"
 #include "runtime/carry.h"
+#include "runtime/held_prefix.h"
 #include "runtime/held_prompt.h"
 #include "runtime/page_pass.h"
 #include "runtime/pump.h"
@@ -62,6 +63,7 @@ struct lynx_prefill_node {
     lynx_request request;
     lx_page_pass pass;
     uint32_t next_page;
+    uint32_t left_out; /* tokens in front, whose pages the peer holds */
     uint64_t encode_ns;
     uint32_t carried; /* tokens that were chosen ahead for the request */
     bool is_cancelled;
@@ -400,13 +402,27 @@ static lynx_status judge(const node *n, const lynx_request *request, char *text,
     return LYNX_OK;
 }
 
+/* What the peer says that it holds is left out if it is what this node would send. */
+static uint32_t judge_held(const node *n)
+{
+    const lynx_request *request = &n->request;
+    if (!request->held_tokens || lx_held_name_fits(n->model, request))
+        return request->held_tokens;
+    say(n, LYNX_ERR_MODEL,
+        "a decode node holds pages of another model, or names them wrongly: everything is "
+        "sent");
+    return 0;
+}
+
 static void write_report(node *n, uint64_t prefill_ns)
 {
     lynx_prefill_report *report = &n->report;
-    char carried[64] = "";
+    char carried[64] = "", held[64] = "";
     char text[LYNX_TEXT_MAX];
     if (n->request.flags & LYNX_REQUEST_CARRY_ON)
         snprintf(carried, sizeof(carried), ", carried on for %u tokens", n->carried);
+    if (n->left_out)
+        snprintf(held, sizeof(held), ", left out %u tokens that the peer holds", n->left_out);
     lynx_pump_lock(n->pump);
     report->prefill_ns = prefill_ns;
     report->prefilled += prefill_ns ? n->request.token_count : 0;
@@ -416,9 +432,9 @@ static void write_report(node *n, uint64_t prefill_ns)
     report->cache_bytes = lynx_shape_cache_bytes(&n->model->shape, n->request.token_count);
     snprintf(text, sizeof(text),
              "prompt of %u tokens: prefill %.2f s, encode %.3f s, cache %llu "
-             "bytes%s",
+             "bytes%s%s",
              n->request.token_count, (double)prefill_ns / 1e9, (double)n->encode_ns / 1e9,
-             (unsigned long long)report->cache_bytes, carried);
+             (unsigned long long)report->cache_bytes, carried, held);
     lynx_pump_unlock(n->pump);
     say(n, LYNX_OK, text);
 }
@@ -430,14 +446,15 @@ static void answer_request(node *n, const waiting *w)
     uint64_t prefill_ns = 0;
     n->request_id = w->id;
     n->request = *w->request;
-    n->next_page = 0;
+    n->left_out = judge_held(n);
+    n->next_page = n->left_out / n->model->shape.page_tokens;
     n->is_cancelled = false;
     n->encode_ns = 0;
     n->carried = 0;
     lynx_pump_lock(n->pump);
     lynx_status status = judge(n, &n->request, text, sizeof(text));
     if (status == LYNX_OK)
-        status = lynx_sender_accept(n->sender, n->request_id, 0);
+        status = lynx_sender_accept(n->sender, n->request_id, n->left_out);
     n->report.requests += status == LYNX_OK;
     lynx_pump_unlock(n->pump);
     if (status == LYNX_OK) {

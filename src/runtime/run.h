@@ -3,6 +3,7 @@
  * run.h - one prompt on a decode node: what its files share.
  *
  *     run_pages.c     what arrives, from a remote or a source: planes into the engine's cache
+ *     run_held.c      what comes from a source while a remote sends the rest
  *     run_tokens.c    what is computed: drafts, the verification pass, plain decoding
  *     run_alone.c     the local methods, and going on when the remotes or the source are lost
  *     decode_node.c   the methods over a link or a source
@@ -28,9 +29,16 @@ typedef struct lx_run {
     lynx_time_ns zero;
 
     const lynx_codec_spec *spec; /* of the pages */
-    uint32_t cached_tokens; /* of the prompt, that went through the codec; the rest, if there is
-                               one, is computed here */
-    lx_stock *stock;        /* of a source; NULL: over a remote */
+    uint32_t cached_tokens; /* of the prompt, that the pages give; the rest, if there is one,
+                               is computed here */
+    lx_stock *stock;        /* of a source; NULL: none is read */
+
+    /* Over a remote: the pages of the prompt's first tokens are those of the source. */
+    uint32_t held_tokens; /* said to the remote; 0: none, all pages come */
+    bool leaves_out;      /* it said that it leaves them out */
+    bool has_lost_held;   /* the source failed, not the remote */
+    lx_page_pass held_pass;
+    uint64_t held_due; /* planes of them that are not here yet */
 
     /* The remote in use. */
     lynx_receiver *receiver; /* with the pump's lock held */
@@ -57,6 +65,7 @@ typedef struct lx_run {
 
     /* Counted from events, because the map runs ahead of the events that are taken. */
     uint64_t pages_needed, planes_seen[LYNX_PLANES_MAX], plane_bytes[LYNX_PLANES_MAX];
+    lynx_time_ns arrived_at;  /* the newest plane */
     lynx_time_ns anchor_time; /* when the anchor was complete */
     uint64_t bytes_at_anchor; /* of residual planes that were here then */
     lynx_page_id *pending;    /* a plane of these pages arrived and is not in the cache yet */
@@ -78,6 +87,10 @@ lynx_status lx_run_wait(lx_run *run);
 /* Take all events, with the pump's lock held. */
 void lx_run_take_events(lx_run *run);
 
+/* A plane came: note it, to be decoded with the page's others. Planes [first, end) of its page
+ * count as here. */
+void lx_run_note_plane(lx_run *run, const lx_arrival *arrival, uint32_t first, uint32_t end);
+
 /* Every page has planes 0 .. 'plane', and the events that say so were taken. */
 bool lx_run_has_plane(const lx_run *run, uint32_t plane);
 
@@ -90,6 +103,26 @@ lynx_status lx_run_apply_pages(lx_run *run);
 
 /* Fill the digest of the prompt's cache, if it is asked for. */
 lynx_status lx_run_digest(lx_run *run);
+
+/* ---- run_held.c ---------------------------------------------------------------------- */
+
+/* Begin to read what is held, for the remote in use. */
+lynx_status lx_run_open_held(lx_run *run);
+
+/* Whatever is tried next is tried without it. Not with the pump's lock held. */
+void lx_run_drop_held(lx_run *run);
+
+/* Say it in a request, if something is held. */
+lynx_status lx_run_name_held(const lx_run *run, lynx_request *request);
+
+/* The remote leaves out the pages of so many tokens. With the pump's lock held. */
+void lx_run_on_accept(lx_run *run, uint32_t left_out);
+
+/* The page comes from the source although there is a remote. */
+bool lx_run_is_held(const lx_run *run, lynx_page_id id);
+
+/* Take what the source has given since. */
+void lx_run_take_held(lx_run *run);
 
 /* ---- run_tokens.c -------------------------------------------------------------------- */
 

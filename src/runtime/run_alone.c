@@ -70,6 +70,7 @@ static lynx_status recompute(lx_run *r)
     lynx_logprobs logprobs;
     lynx_token token;
     r->result->is_recomputed = true;
+    r->result->held_tokens = 0;
     r->is_finished = true;
     r->pending_count = 0;
     LX_TRY(prefill(r));

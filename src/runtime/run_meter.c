@@ -19,6 +19,13 @@ void lx_meter_begin(lx_run_meter *m, lx_measure *measure, lynx_time_ns now, uint
         measure->cache_bytes_due[i] += m->page_bytes * pages;
 }
 
+void lx_meter_left_out(lx_run_meter *m, uint64_t pages)
+{
+    m->pages -= pages;
+    for (uint32_t i = 0; i < m->plane_count; i++)
+        m->measure->cache_bytes_due[i] -= m->page_bytes * pages;
+}
+
 static void on_progress(lx_run_meter *m, const lynx_event *event)
 {
     const uint32_t done = event->count < m->tokens ? event->count : m->tokens;

@@ -27,6 +27,8 @@ typedef struct lx_run_meter {
 void lx_meter_begin(lx_run_meter *meter, lx_measure *measure, lynx_time_ns now, uint32_t tokens,
                     uint64_t cache_bytes, uint64_t pages, uint32_t plane_count,
                     bool is_carried);
+/* So many of the pages do not travel after all. */
+void lx_meter_left_out(lx_run_meter *meter, uint64_t pages);
 void lx_meter_event(lx_run_meter *meter, const lynx_event *event);
 
 /* Nothing more is wanted. 'bytes' of the session are here at 'now'. 'status' is what the remote

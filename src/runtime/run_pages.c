@@ -53,29 +53,41 @@ uint64_t lx_run_time_left(const lx_run *r, uint32_t plane)
     return came ? (uint64_t)(elapsed * (double)missing / (double)came) : 0;
 }
 
-/* A plane came: note it, to be decoded with the page's others. */
-static void on_plane(lx_run *r, const lx_arrival *arrival)
+static lynx_time_ns later(lynx_time_ns a, lynx_time_ns b)
+{
+    return a > b ? a : b;
+}
+
+void lx_run_note_plane(lx_run *r, const lx_arrival *arrival, uint32_t first, uint32_t end)
 {
     if (r->pending_count < r->pending_room)
         r->pending[r->pending_count++] = arrival->page;
+    /* What is held may have been read before it was of use. */
+    r->arrived_at = later(later(arrival->time, r->arrived_at), r->zero);
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_PLANE,
-                                 .time = arrival->time,
+                                 .time = r->arrived_at,
                                  .page = arrival->page,
                                  .plane = arrival->plane,
                                  .bytes = arrival->bytes});
 
-    r->planes_seen[arrival->plane]++;
-    r->plane_bytes[arrival->plane] += arrival->bytes;
-    if (arrival->plane == 0 && lx_run_has_plane(r, 0)) {
-        r->anchor_time = arrival->time;
+    for (uint32_t plane = first; plane < end; plane++)
+        r->planes_seen[plane]++;
+    if (first == 0 && end > 0 && lx_run_has_plane(r, 0)) {
+        r->anchor_time = r->arrived_at;
         r->bytes_at_anchor = residual_bytes(r);
-        r->result->anchor_ns = arrival->time - r->zero;
-        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_ANCHOR, .time = arrival->time});
+        r->result->anchor_ns = r->arrived_at - r->zero;
+        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_ANCHOR, .time = r->arrived_at});
     }
     if (r->result->complete_ns == 0 && lx_run_has_plane(r, r->pass.plane_count - 1)) {
-        r->result->complete_ns = arrival->time - r->zero;
-        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_COMPLETE, .time = arrival->time});
+        r->result->complete_ns = r->arrived_at - r->zero;
+        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_COMPLETE, .time = r->arrived_at});
     }
+}
+
+static void on_plane(lx_run *r, const lx_arrival *arrival)
+{
+    r->plane_bytes[arrival->plane] += arrival->bytes;
+    lx_run_note_plane(r, arrival, arrival->plane, arrival->plane + 1);
 }
 
 static void on_plane_event(lx_run *r, const lynx_event *event)
@@ -128,6 +140,9 @@ static void on_event(lx_run *r, const lynx_event *event)
                                      .count = event->count,
                                      .total = r->options->prompt_tokens});
         break;
+    case LYNX_EVENT_ACCEPT:
+        lx_run_on_accept(r, event->count);
+        break;
     case LYNX_EVENT_READY:
         r->is_ready = true;
         break;
@@ -156,7 +171,6 @@ static void on_event(lx_run *r, const lynx_event *event)
     case LYNX_EVENT_REQUEST:
     case LYNX_EVENT_CANCEL:
     case LYNX_EVENT_DELIVERED:
-    case LYNX_EVENT_ACCEPT:
         break;
     }
 }
@@ -210,21 +224,22 @@ static void wait_for_remote(lx_run *r, lynx_time_ns deadline)
 {
     lynx_pump_lock(r->pump);
     lx_run_take_events(r);
-    if (!r->is_over)
+    if (!r->is_over && !(r->leaves_out && lx_stock_has_news(r->stock)))
         lynx_pump_wait(r->pump, deadline);
     lx_run_take_events(r);
     lynx_pump_unlock(r->pump);
+    lx_run_take_held(r);
 }
 
 /* Take events; when there are none, wait for some. */
 lynx_status lx_run_wait(lx_run *r)
 {
     const lynx_time_ns deadline = lynx_clock_now() + poll_ns;
-    if (r->stock) {
+    if (r->receiver) {
+        wait_for_remote(r, deadline);
+    } else {
         lx_stock_wait(r->stock, deadline);
         take_stock(r);
-    } else {
-        wait_for_remote(r, deadline);
     }
     watch_deadlines(r);
     LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
@@ -233,13 +248,14 @@ lynx_status lx_run_wait(lx_run *r)
 
 void lx_run_poll(lx_run *r)
 {
-    if (r->stock) {
+    if (!r->receiver) {
         take_stock(r);
         return;
     }
     lynx_pump_lock(r->pump);
     lx_run_take_events(r);
     lynx_pump_unlock(r->pump);
+    lx_run_take_held(r);
 }
 
 /* ---- pages --------------------------------------------------------------------------- */
@@ -253,10 +269,16 @@ static void flip_residual_bit(lx_run *r, const lynx_bytes *planes, uint32_t coun
     r->is_flipped = true;
 }
 
+/* The source gives the page. */
+static bool is_stored(const lx_run *r, lynx_page_id id)
+{
+    return !r->receiver || lx_run_is_held(r, id);
+}
+
 /* The planes of a page that are here; false: none, it was applied in full already. */
 static bool planes_of(lx_run *r, lynx_page_id id, lynx_bytes *planes, uint32_t *count)
 {
-    if (r->stock)
+    if (is_stored(r, id))
         return lx_stock_planes(r->stock, id, planes, count);
     lynx_pump_lock(r->pump);
     const lynx_status status =
@@ -267,7 +289,7 @@ static bool planes_of(lx_run *r, lynx_page_id id, lynx_bytes *planes, uint32_t *
 
 static void release_page(lx_run *r, lynx_page_id id)
 {
-    if (r->stock) {
+    if (is_stored(r, id)) {
         lx_stock_release(r->stock, id);
         return;
     }
@@ -283,6 +305,7 @@ static lynx_status bad_page(lx_run *r, lynx_page_id id, lynx_status status)
     snprintf(text, sizeof(text), "page %u of layer %u cannot be decoded: %s", id.page, id.layer,
              is_peers ? "it came whole, but is not a legal page" : lynx_status_text(status));
     r->has_bad_page = is_peers;
+    r->has_lost_held = is_peers && lx_run_is_held(r, id);
     if (is_peers)
         lx_run_over(r, status, text);
     else
@@ -295,16 +318,17 @@ static lynx_status apply_page(lx_run *r, lynx_page_id id)
 {
     lynx_bytes planes[LYNX_PLANES_MAX];
     uint32_t count = 0;
+    lx_page_pass *pass = lx_run_is_held(r, id) ? &r->held_pass : &r->pass;
     if (!planes_of(r, id, planes, &count))
         return LYNX_OK;
     if (r->options->flip_residual_bit)
         flip_residual_bit(r, planes, count);
-    const lynx_status status = lx_page_decode(&r->pass, id, r->cached_tokens, planes, count);
+    const lynx_status status = lx_page_decode(pass, id, r->cached_tokens, planes, count);
     if (status != LYNX_OK)
         return bad_page(r, id, status);
-    if (count == r->pass.plane_count && r->options->on_page)
+    if (count == pass->plane_count && r->options->on_page)
         r->options->on_page(r->options->user, id, r->cached_tokens, planes, count);
-    if (count == r->pass.plane_count)
+    if (count == pass->plane_count)
         release_page(r, id);
     return LYNX_OK;
 }

@@ -20,7 +20,7 @@ bool lx_run_is_answered(const lx_run *r)
 
 bool lx_run_has_start(const lx_run *r)
 {
-    return r->has_first || r->stock;
+    return r->has_first || (r->stock && !r->receiver);
 }
 
 /* A valid token, produced at 'time'. It stands in the history already or is put there. */

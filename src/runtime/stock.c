@@ -21,6 +21,8 @@ typedef struct stocked {
 struct lx_stock {
     const lynx_allocator *memory;
     lynx_source *source;
+    lx_stock_news *news;
+    void *user;
     uint32_t plane_count;
     bool is_bounded;    /* the engine takes pages while it drafts */
     lynx_page_map *map; /* what has come; touched by the reading thread alone */
@@ -41,6 +43,12 @@ struct lx_stock {
 
 /* ---- the reading thread -------------------------------------------------------------- */
 
+static void tell(const lx_stock *s)
+{
+    if (s->news)
+        s->news(s->user);
+}
+
 static void end_reading(lx_stock *s, lynx_status status, const char *text)
 {
     uv_mutex_lock(&s->lock);
@@ -48,6 +56,7 @@ static void end_reading(lx_stock *s, lynx_status status, const char *text)
     snprintf(s->text, sizeof(s->text), "%s", text);
     uv_cond_broadcast(&s->changed);
     uv_mutex_unlock(&s->lock);
+    tell(s);
 }
 
 static bool is_bounded(const lx_stock *s, uint32_t plane)
@@ -91,6 +100,7 @@ static bool take_plane(lx_stock *s, const lynx_source_plane *plane)
     uv_mutex_lock(&s->lock);
     put_plane(s, plane);
     uv_mutex_unlock(&s->lock);
+    tell(s);
     return true;
 }
 
@@ -142,12 +152,14 @@ static lynx_status stock_init(lx_stock *s, const lynx_model *model)
 }
 
 lynx_status lx_stock_open(lx_stock **stock, lynx_source *source, const lynx_model *model,
-                          const lynx_allocator *memory)
+                          lx_stock_news *news, void *user, const lynx_allocator *memory)
 {
     lx_stock *s = lx_alloc_zeroed(memory, 1, sizeof(*s));
     LX_REQUIRE(s, LYNX_ERR_MEMORY);
     s->memory = memory;
     s->source = source;
+    s->news = news;
+    s->user = user;
     const lynx_status status = stock_init(s, model);
     if (status != LYNX_OK) {
         lx_stock_close(s);
@@ -209,6 +221,15 @@ bool lx_stock_next(lx_stock *s, lx_arrival *arrival)
         *arrival = s->arrivals[s->arrivals_taken++];
     uv_mutex_unlock(&s->lock);
     return is_one;
+}
+
+bool lx_stock_has_news(lx_stock *s)
+{
+    uv_mutex_lock(&s->lock);
+    const bool has_news = s->arrivals_taken < s->arrivals_count ||
+                          (s->status != LYNX_BLOCKED && s->status != LYNX_OK);
+    uv_mutex_unlock(&s->lock);
+    return has_news;
 }
 
 void lx_stock_wait(lx_stock *s, lynx_time_ns deadline)

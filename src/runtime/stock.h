@@ -18,9 +18,13 @@
 
 typedef struct lx_stock lx_stock;
 
-/* Begin to read. 'source' stays the caller's and is used until the stock is closed. */
+/* Called on the reading thread, without a lock, when something came or the end did. */
+typedef void lx_stock_news(void *user);
+
+/* Begin to read. 'source' stays the caller's and is used until the stock is closed. 'news' may
+ * be NULL. */
 lynx_status lx_stock_open(lx_stock **stock, lynx_source *source, const lynx_model *model,
-                          const lynx_allocator *memory);
+                          lx_stock_news *news, void *user, const lynx_allocator *memory);
 /* Cancels the source, joins the thread, releases every plane. NULL is allowed. */
 void lx_stock_close(lx_stock *stock);
 
@@ -36,6 +40,9 @@ typedef struct lx_arrival {
 } lx_arrival;
 
 bool lx_stock_next(lx_stock *stock, lx_arrival *arrival);
+
+/* There is an arrival to take, or the rest cannot be had. */
+bool lx_stock_has_news(lx_stock *stock);
 
 /* Wait for an arrival or the end of the source, or until 'deadline'. */
 void lx_stock_wait(lx_stock *stock, lynx_time_ns deadline);
