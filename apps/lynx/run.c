@@ -43,6 +43,7 @@ static const char command[] = "lynx run";
 static const char help[] =
     "Usage: lynx run -m model.gguf (--prefill HOST:PORT | --cache NAME | --local | --plain)\n"
     "                [-p TEXT | -f FILE]\n"
+    "       lynx run -m model.gguf --prefill HOST:PORT (--cache NAME | --store PLACE) ...\n"
     "\n"
     "Answer one prompt. The prompt is -p, or -f, or standard input; with both -f and -p the "
     "text\n"
@@ -68,9 +69,16 @@ static const char help[] =
     "is\n"
     "                           read anchors first; with --plain it is computed anew, to "
     "compare\n"
+    "                           With --prefill, too, that node computes the prompt and sends "
+    "only\n"
+    "                           the pages behind those that are stored\n"
     "      --store PLACE        of the store: a folder, http(s)://HOST/PATH or "
     "s3://BUCKET/PREFIX\n"
-    "                           (${XDG_CACHE_HOME:-~/.cache}/lynx/store)\n"
+    "                           (${XDG_CACHE_HOME:-~/.cache}/lynx/store). With --prefill and "
+    "no\n"
+    "                           --cache: the longest beginning of the prompt that is stored "
+    "there\n"
+    "                           in --codec is not sent\n"
     "      --key FILE           key file of an encrypted store\n"
     "      --local              no prefill node: prefill here, decode on the cache as it is\n"
     "      --plain              no prefill node: prefill here, pass the cache through the "
@@ -97,8 +105,8 @@ static const char help[] =
     "--plain)\n"
     "      --record FILE        write what the prefill node sends to FILE, for 'lynx inspect'\n"
     "      --json               one JSON object on stdout: model, exactness, prompt_tokens,\n"
-    "                           computed_tokens, cache_bytes, bytes_before_first_draft,\n"
-    "                           bytes_total, prefill_s,\n"
+    "                           computed_tokens, held_tokens, cache_bytes,\n"
+    "                           bytes_before_first_draft, bytes_total, prefill_s,\n"
     "                           anchor_s, complete_s, first_own_token_s, ttft_s, tt2t_s, "
     "tt16t_s,\n"
     "                           tt32t_s, tt64t_s, drafted, accepted, reviews, withdrawn,\n"
@@ -114,7 +122,8 @@ static const char help_end[] =
     "\n"
     "Example:\n"
     "  lynx run -m model.gguf --prefill 127.0.0.1:7600 -f report.txt -p \"Sum this up.\"\n"
-    "  lynx run -m model.gguf --cache report.txt -p \"What does it say about costs?\"\n";
+    "  lynx run -m model.gguf --cache report.txt -p \"What does it say about costs?\"\n"
+    "  lynx run -m model.gguf --prefill 127.0.0.1:7600 --cache report.txt -p \"And risks?\"\n";
 
 typedef struct run_command {
     cli_options shared;
@@ -247,6 +256,7 @@ static int take_own_option(run_command *c, int option, const char *value)
         c->cache.name = value;
         return CLI_OK;
     case OPT_STORE:
+        c->cache.has_store = true;
         return cache_take_option(&c->cache.options, CACHE_OPT_STORE, value) ? CLI_OK
                                                                             : CLI_USAGE;
     case OPT_KEY:
@@ -285,19 +295,31 @@ static bool take_flag(run_command *c, int option)
     return flag != NULL;
 }
 
-/* What does not go with --cache; -1: nothing. */
+/* Pages may come from a document, or from a store while a prefill node sends the others. */
+static bool has_stored(const run_command *c)
+{
+    return c->cache.name || (c->cache.has_store && c->nodes.count);
+}
+
+/* What does not go with --cache, or --store and --prefill; -1: nothing. */
 static int check_cache(const run_command *c)
 {
-    if (c->nodes.count)
-        return cli_usage(command, "--cache does not go with --prefill: the cache is here");
     if (c->run.method == LYNX_METHOD_LOCAL || c->run.method == LYNX_METHOD_TOKENS ||
         c->run.method == LYNX_METHOD_CARRY)
-        return cli_usage(command,
-                         "--cache goes with the methods lynx, wait and anchor, and with "
-                         "--plain");
-    if (c->system || c->is_tokens || c->record || c->run.cached_tokens)
-        return cli_usage(command, "--system, --tokens, --record and --cached-tokens do not go "
-                                  "with --cache: the prompt begins as it was stored");
+        return cli_usage(command, "%s",
+                         c->cache.name
+                             ? "--cache goes with the methods lynx, wait and anchor, and with "
+                               "--plain"
+                             : "--store goes with the methods lynx, wait and anchor");
+    if (c->cache.name && (c->system || c->is_tokens))
+        return cli_usage(command, "--system and --tokens do not go with --cache: the prompt "
+                                  "begins as it was stored");
+    if (c->run.cached_tokens)
+        return cli_usage(command, "--cached-tokens goes with --plain, without --cache");
+    if (c->record && !c->nodes.count)
+        return cli_usage(command, "--record needs a prefill node");
+    if (c->run.method == LYNX_METHOD_LOCAL_FULL && c->nodes.count)
+        return cli_usage(command, "--prefill does not go with --local or --plain");
     return -1;
 }
 
@@ -323,7 +345,7 @@ static int parse(run_command *c, int argc, char **argv)
         return cli_usage(command, "unexpected argument '%s'", argv[optind]);
     const bool is_local =
         c->run.method == LYNX_METHOD_LOCAL || c->run.method == LYNX_METHOD_LOCAL_FULL;
-    if (c->cache.name)
+    if (has_stored(c))
         return check_cache(c);
     if (!is_local && !c->nodes.count)
         return cli_usage(command, "no prefill node; pass --prefill HOST:PORT, --cache NAME or "
@@ -500,12 +522,12 @@ int lx_command_run(int argc, char **argv)
         code = cli_fail(command, LYNX_ERR_MEMORY, NULL);
     c.cache.is_raw = c.is_raw_prompt;
     c.cache.template_name = c.template_name;
-    if (code == CLI_OK && c.cache.name)
+    if (code == CLI_OK && has_stored(&c))
         code = run_cache_open(&c.cache, c.engine);
     if (code == CLI_OK)
         code = make_prompt(&c);
-    if (code == CLI_OK && c.cache.name)
-        code = run_cache_use(&c.cache, &c.run);
+    if (code == CLI_OK && has_stored(&c))
+        code = run_cache_use(&c.cache, &c.run, c.nodes.count > 0);
     if (code == CLI_OK)
         code = answer(&c, &result);
     run_cache_close(&c.cache);

@@ -27,7 +27,7 @@ static int open_document(run_cache *c)
 {
     char text[LYNX_PLACE_TEXT_MAX] = "";
     const int code = cache_open(&c->options, 0, &c->store);
-    if (code != CLI_OK)
+    if (code != CLI_OK || !c->name)
         return code;
     const lynx_status status =
         lynx_store_get_document(c->store, c->name, &c->document, text, sizeof(text));
@@ -62,8 +62,8 @@ int run_cache_open(run_cache *c, lynx_engine *engine)
     const lynx_fingerprint *own = &engine->ops->model(engine)->fingerprint;
     int code = cache_read_key(&c->options);
     if (code == CLI_OK)
-        code = cache_is_path(c->name) ? open_file(c) : open_document(c);
-    if (code != CLI_OK)
+        code = c->name && cache_is_path(c->name) ? open_file(c) : open_document(c);
+    if (code != CLI_OK || !c->name)
         return code;
     const lynx_fingerprint *stored = c->file ? &lynx_cache_file_model(c->file)->fingerprint
                                              : &c->document->model.fingerprint;
@@ -97,12 +97,17 @@ int run_cache_prompt(run_cache *c, lynx_engine *engine, const char *question,
                : cli_fail(c->options.command, status, engine->ops->error_text(engine));
 }
 
-int run_cache_use(run_cache *c, lynx_run_options *run)
+int run_cache_use(run_cache *c, lynx_run_options *run, bool has_remote)
 {
     const lynx_model *model = run->engine->ops->model(run->engine);
     char text[LYNX_PLACE_TEXT_MAX] = "";
     lynx_status status = LYNX_OK;
-    run->spec = c->spec;
+    if (c->name) {
+        run->spec = c->spec;
+    } else { /* what is stored ends nowhere */
+        c->spec = run->spec;
+        c->spec.tail_raw_tokens = 0;
+    }
     if (run->method == LYNX_METHOD_LOCAL_FULL) { /* --plain: nothing is loaded */
         run->cached_tokens = c->token_count;
         return CLI_OK;
@@ -116,7 +121,7 @@ int run_cache_use(run_cache *c, lynx_run_options *run)
     if (status != LYNX_OK)
         return cache_fail(&c->options, status, text);
     run->source = c->source;
-    if (!c->source) {
+    if (!c->source && !has_remote) {
         cli_say(c->options.command, CLI_LEVEL_WARNING,
                 "nothing of '%s' is stored any more: computing it", c->name);
         run->method = LYNX_METHOD_LOCAL_FULL;

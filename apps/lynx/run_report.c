@@ -52,6 +52,7 @@ json_t *run_report(lynx_engine *engine, const lynx_run_options *options,
     json_object_set_new(report, "exactness", json_string(exactness_name(engine)));
     json_object_set_new(report, "prompt_tokens", json_integer(options->prompt_tokens));
     json_object_set_new(report, "computed_tokens", json_integer(result->computed_tokens));
+    json_object_set_new(report, "held_tokens", json_integer(result->held_tokens));
     json_object_set_new(report, "cache_bytes", json_integer((json_int_t)result->cache_bytes));
     json_object_set_new(report, "bytes_before_first_draft",
                         json_integer((json_int_t)result->bytes_before_first_draft));
@@ -95,6 +96,8 @@ void run_summary(lynx_engine *engine, const lynx_run_options *options,
             result->token_count, last);
     if (result->computed_tokens && result->computed_tokens < options->prompt_tokens)
         fprintf(stderr, ", %u of them computed", result->computed_tokens);
+    if (result->held_tokens)
+        fprintf(stderr, ", pages of %u of them were here", result->held_tokens);
     if (result->bytes_total)
         fprintf(stderr, ", %.1f MB received of a cache of %.1f MB",
                 (double)result->bytes_total / 1e6, (double)result->cache_bytes / 1e6);
