@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* decode.c - planes to a page. */
+#include <string.h>
+
+#include "base/check.h"
+#include "codec/page.h"
+
+/* Everything that can be wrong with foreign planes. */
+static lynx_status check_planes(const lynx_codec *codec, const lx_page_view *v,
+                                const lynx_bytes planes[], uint32_t plane_count)
+{
+    LX_REQUIRE(planes[0].size >= LX_MODE_BYTES, LYNX_ERR_CORRUPT);
+    const uint8_t *mode = planes[0].data;
+    LX_REQUIRE(mode[0] <= LX_MODE_RAW && mode[1] == 0 && mode[2] == 0 && mode[3] == 0,
+               LYNX_ERR_CORRUPT);
+    const bool is_raw = mode[0] == LX_MODE_RAW;
+    LX_REQUIRE(is_raw || lx_page_is_worth_coding(codec, v), LYNX_ERR_CORRUPT);
+    for (uint32_t plane = 0; plane < plane_count; plane++) {
+        const size_t size = !is_raw      ? lx_page_coded_bytes(codec, v, plane)
+                            : plane == 0 ? lx_page_raw_bytes(v)
+                                         : 0;
+        LX_REQUIRE(planes[plane].size == size, LYNX_ERR_CORRUPT);
+    }
+    if (is_raw)
+        return LYNX_OK;
+    const lx_quantiser q = lx_page_quantiser(codec, v, 0);
+    const uint8_t *meta = planes[0].data + v->meta_offset;
+    const uint32_t heads = v->shape->channels / v->shape->head_channels;
+    for (uint32_t head = 0; v->head_meta && head < heads; head++)
+        LX_REQUIRE(lx_token_check_head(&q, meta + head * v->head_meta), LYNX_ERR_CORRUPT);
+    for (uint32_t c = 0; v->channel_meta && c < v->shape->channels; c++)
+        LX_REQUIRE(lx_range_check(&q, meta + c * v->channel_meta), LYNX_ERR_CORRUPT);
+    return LYNX_OK;
+}
+
+static void get_codes(const lx_page_bits *p, uint32_t c, uint8_t *codes)
+{
+    const lx_kernels *kernels = p->codec->kernels;
+    const lx_pair alone = {.a = c};
+    kernels->unpack(&p->area, c, p->count, p->codec->code_bits, codes);
+    lx_rest rest;
+    if (!lx_rest_init(&rest, p, &alone))
+        return;
+    lx_get_rest(p, &rest, c, 0);
+    kernels->unpack(&rest.area, 0, p->count, p->codec->code_bits, codes + rest.first);
+}
+
+/* RANGE: bits of a pair to rows. Low bits that are not here are zero in the codes; the grids
+ * have their centre. */
+static void get_values(const lx_page_bits *p, const lx_pair *pair, const lynx_tile *rows)
+{
+    const lynx_codec *codec = p->codec;
+    codec->kernels->dequantize(&p->area, pair, p->count, codec->code_bits, codec->grids, rows);
+    lx_rest rest;
+    if (!lx_rest_init(&rest, p, pair))
+        return;
+    float room[2][LX_KERNEL_TOKENS];
+    lynx_tile copy = *rows;
+    copy.data = room;
+    copy.channel_stride_bytes = sizeof(room[0]);
+    lx_pair both = {.a = 0, .b = 1};
+    lx_get_rest(p, &rest, pair->a, 0);
+    if (pair->cosines) {
+        lx_get_rest(p, &rest, pair->b, 1);
+        both.cosines = pair->cosines + rest.first;
+        both.sines = pair->sines + rest.first;
+    }
+    codec->kernels->dequantize(&rest.area, &both, p->count, codec->code_bits, rest.grids,
+                               &copy);
+    const size_t bytes = rest.tokens * rows->token_stride_bytes;
+    memcpy(lx_tile_at(rows, rest.first, pair->a).data, room[0], bytes);
+    if (pair->cosines)
+        memcpy(lx_tile_at(rows, rest.first, pair->b).data, room[1], bytes);
+}
+
+/* PAPER: codes of a channel to floats. */
+static void decode_channel(const lx_page_bits *p, uint32_t c, float *values)
+{
+    get_codes(p, c, p->codec->codes);
+    lx_paper_decode(&p->q, p->meta + c * p->view->channel_meta, p->codec->codes, values);
+}
+
+static void decode_heads(const lx_page_bits *p)
+{
+    const uint32_t step = p->view->shape->head_channels;
+    for (uint32_t c = 0; c < p->view->shape->channels; c++)
+        get_codes(p, c, lx_codes_row(p->codec, c));
+    for (uint32_t c = 0; c < p->view->shape->channels; c += step)
+        lx_token_decode_head(&p->q, p->meta + c / step * p->view->head_meta,
+                             lx_codes_row(p->codec, c), p->codec->row_values, step,
+                             lx_block_row(p->codec, c));
+}
+
+static void decode_run(const lx_page_bits *p, const lynx_tile *run)
+{
+    const lynx_codec *codec = p->codec;
+    const lynx_profile profile = codec->spec.profile;
+    const bool is_token = profile == LYNX_PROFILE_TOKEN;
+    const lynx_tile rows = lx_rows_of(codec, run);
+    if (is_token)
+        decode_heads(p);
+    lx_page_bits own = *p;
+    lx_quantiser q = p->q;
+    for (uint32_t c = 0; profile == LYNX_PROFILE_RANGE && c < p->view->shape->channels; c++) {
+        if (codec->spec.spread)
+            q.missing_bits = codec->code_bits - codec->here[c];
+        lx_range_grids(&q, p->meta + c * p->view->channel_meta, false, lx_grids_of(p, c));
+    }
+    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
+    lx_pair pair;
+    while (lx_next_pair(&walk, &pair)) {
+        if (profile == LYNX_PROFILE_RANGE && codec->spec.spread) {
+            lx_aim_at_pair(p, &pair, &own);
+            get_values(&own, &pair, &rows);
+            continue;
+        }
+        if (profile == LYNX_PROFILE_RANGE) {
+            get_values(p, &pair, &rows);
+            continue;
+        }
+        float *a = lx_block_row(codec, is_token ? pair.a : 0);
+        float *b = lx_block_row(codec, is_token ? pair.b : 1);
+        if (!is_token)
+            decode_channel(p, pair.a, a);
+        if (!is_token && pair.cosines)
+            decode_channel(p, pair.b, b);
+        codec->kernels->store(a, b, &pair, p->q.tokens, &rows);
+    }
+    lx_move_rows(codec, p->view, &rows, run);
+}
+
+lynx_status lynx_codec_decode(lynx_codec *codec, const lynx_side_shape *shape, lynx_side side,
+                              const lynx_page_span *span, const lynx_bytes planes[],
+                              uint32_t plane_count, const lynx_tile *target)
+{
+    LX_TRY(lx_page_check(codec, shape, side, span, target));
+    LX_REQUIRE(plane_count >= 1 && plane_count <= codec->plane_count, LYNX_ERR_ARGUMENT);
+    const lx_page_view v = lx_page_view_of(codec, shape, side, span);
+    LX_TRY(check_planes(codec, &v, planes, plane_count));
+    uint8_t *plane0 = (uint8_t *)(uintptr_t)planes[0].data; /* only read below */
+    if (plane0[0] == LX_MODE_RAW) {
+        const lynx_tile wire = lx_wire_tile(codec, &v, plane0 + LX_MODE_BYTES);
+        lx_copy_values(&wire, target, span->token_count, shape->channels);
+        return LYNX_OK;
+    }
+    lx_copy_raw_tokens(codec, &v, target, plane0, false);
+    uint8_t *here[LYNX_PLANES_MAX]; /* only read */
+    for (uint32_t plane = 0; plane < plane_count; plane++)
+        here[plane] = (uint8_t *)(uintptr_t)planes[plane].data;
+    const lx_page_bits bits = lx_bits_of(codec, &v, here, plane_count);
+    const lynx_tile run = lx_tile_at(target, v.split.head, 0);
+    if (codec->spec.spread)
+        lx_find_rows(&bits, here, plane_count);
+    decode_run(&bits, &run);
+    return LYNX_OK;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * page.h - a page between a tile and its planes; private to the codec. The bytes are those of
+ * docs/format-codec.md.
+ *
+ *   plane 0:  | mode, 3 zero bytes | raw tokens | metadata | bit rows of the top bits |
+ *   plane i:  | bit rows of the next bits |
+ *
+ * A page is head raw tokens, a coded run, tail raw tokens. The coded run is worked on as rows,
+ * a channel-major tile, channel by channel or pair by pair of turned channels. A channel-major
+ * tile is its own rows; others are transposed, in halves that stay in the second-level cache.
+ */
+#ifndef LX_CODEC_PAGE_H
+#define LX_CODEC_PAGE_H
+
+#include "codec/quantiser.h"
+
+enum { LX_MODE_CODED = 0, LX_MODE_RAW = 1, LX_MODE_BYTES = 4, LX_ROPE_TABLES = 4 };
+
+/* Cosines and sines of one rotation at the positions of one page. */
+typedef struct lx_rope_table {
+    lynx_rope rope;
+    uint32_t first, count;
+    float *cosines, *sines; /* [pair][row_values] */
+} lx_rope_table;
+
+struct lynx_codec {
+    const lynx_allocator *memory;
+    lynx_codec_options options;
+    lynx_codec_spec spec;
+    const lx_kernels *kernels;
+    uint32_t plane_count, code_bits;
+    size_t row_values; /* page_tokens rounded up to what kernels touch, and ROW_GAP */
+    size_t block_rows; /* TOKEN needs all channels at once, others two */
+    float *block;      /* [block_rows][row_values] */
+    uint8_t *codes;    /* [channels_max][row_values] */
+    uint8_t *rows;     /* the same, of a tile's element: see lx_rows_of */
+    lx_grid *grids;    /* [channels_max][row_values / LX_CHUNK_TOKENS] */
+    /* With 'spread', by channel: weights, bits that are here, bits with the next plane, and
+     * where each row lies. */
+    uint16_t *weights;
+    uint8_t *here, *next;
+    uint8_t *(*row_of)[8];
+    lx_rope_table ropes[LX_ROPE_TABLES];
+    uint32_t next_rope;
+    size_t rope_floats;
+    lx_paper_tables paper;
+};
+
+/* ---- layout.c: what is allowed, how tokens are divided and how many bytes follow ------- */
+
+/* How the tokens of a page are divided. */
+typedef struct lx_split {
+    uint32_t head, coded, tail;
+} lx_split;
+
+/* Everything about one page that its planes' layout depends on. */
+typedef struct lx_page_view {
+    const lynx_side_shape *shape;
+    lynx_side side;
+    const lynx_page_span *span;
+    lx_split split;
+    size_t element_bytes; /* on the wire */
+    size_t row_bytes;
+    size_t meta_offset; /* in plane 0 */
+    size_t channel_meta, head_meta;
+    size_t rows_offset; /* in plane 0 */
+} lx_page_view;
+
+lynx_status lx_page_check(const lynx_codec *codec, const lynx_side_shape *shape, lynx_side side,
+                          const lynx_page_span *span, const lynx_tile *tile);
+lx_page_view lx_page_view_of(const lynx_codec *codec, const lynx_side_shape *shape,
+                             lynx_side side, const lynx_page_span *span);
+size_t lx_page_raw_bytes(const lx_page_view *v);
+size_t lx_page_coded_bytes(const lynx_codec *codec, const lx_page_view *v, uint32_t plane);
+bool lx_page_is_worth_coding(const lynx_codec *codec, const lx_page_view *v);
+lx_quantiser lx_page_quantiser(const lynx_codec *codec, const lx_page_view *v,
+                               uint32_t missing_bits);
+
+/* ---- tile.c: values of tiles ----------------------------------------------------------- */
+
+lynx_tile lx_tile_at(const lynx_tile *tile, uint32_t token, uint32_t channel);
+/* Raw values at 'data', as planes have them. */
+lynx_tile lx_wire_tile(const lynx_codec *codec, const lx_page_view *v, void *data);
+
+/* Copy values between tiles, bit for bit when the types are the same. */
+void lx_copy_values(const lynx_tile *from, const lynx_tile *to, uint32_t tokens,
+                    uint32_t channels);
+
+/* Raw head and tail tokens between a page's tile and plane 0. */
+void lx_copy_raw_tokens(const lynx_codec *codec, const lx_page_view *v, const lynx_tile *page,
+                        uint8_t *plane, bool is_encoding);
+
+/* Rows of the coded run of 'tile': its own memory, or room that it is moved to or from. */
+lynx_tile lx_rows_of(const lynx_codec *codec, const lynx_tile *tile);
+void lx_move_rows(const lynx_codec *codec, const lx_page_view *v, const lynx_tile *from,
+                  const lynx_tile *to);
+
+/* ---- turn.c: channels that turn together ----------------------------------------------- */
+
+/* Goes through the channels of a page: first the pairs that turn, pair i of all heads before
+ * pair i + 1 because they share a row of the table, then what does not turn. */
+typedef struct lx_pair_walk {
+    const lx_rope_table *table;
+    size_t table_pitch;
+    uint32_t heads, head_channels, turned; /* 'turned' channels of a head */
+    uint32_t head, channel;                /* next */
+} lx_pair_walk;
+
+lx_pair_walk lx_walk_pairs(lynx_codec *codec, const lx_page_view *v);
+bool lx_next_pair(lx_pair_walk *walk, lx_pair *pair);
+
+/* ---- bits.c: where the bits of codes lie ----------------------------------------------- */
+
+/* The planes of a page that are here, in both directions. */
+typedef struct lx_page_bits {
+    lynx_codec *codec;
+    const lx_page_view *view;
+    lx_quantiser q;
+    uint8_t *meta; /* decoding only reads; the same for the bits */
+    lx_area area;
+    uint32_t count; /* bits of a code that are here */
+} lx_page_bits;
+
+lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const planes[],
+                        uint32_t plane_count);
+
+/* Tokens behind the last whole strip are worked on in a copy of the bits of a pair. */
+typedef struct lx_rest {
+    uint8_t bytes[2][8][LX_STRIP_BYTES];
+    lx_area area;
+    uint32_t first, tokens;
+    size_t bytes_each; /* of a row that exist */
+    const lx_grid *grids;
+} lx_rest;
+
+/* False when there are none. */
+bool lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_pair *pair);
+uint8_t *lx_rest_at(const lx_page_bits *p, uint32_t row, uint32_t channel);
+void lx_get_rest(const lx_page_bits *p, lx_rest *rest, uint32_t channel, uint32_t to);
+
+/* With 'spread': where each row of each channel lies in the first planes. */
+void lx_find_rows(const lx_page_bits *p, uint8_t *const planes[], uint32_t plane_count);
+
+/* From where rows were gathered to the planes. */
+void lx_scatter_rows(const lx_page_bits *p);
+
+/* Bits of a pair for the kernels: those of one channel in their planes, those of two gathered.
+ * 'own' is a copy of 'p' that serves every pair. */
+void lx_aim_at_pair(const lx_page_bits *p, const lx_pair *pair, lx_page_bits *own);
+
+static inline float *lx_block_row(const lynx_codec *codec, uint32_t row)
+{
+    return codec->block + row * codec->row_values;
+}
+
+static inline uint8_t *lx_codes_row(const lynx_codec *codec, uint32_t row)
+{
+    return codec->codes + row * codec->row_values;
+}
+
+static inline lx_grid *lx_grids_of(const lx_page_bits *p, uint32_t channel)
+{
+    return p->codec->grids + channel * p->area.grid_pitch;
+}
+
+#endif
