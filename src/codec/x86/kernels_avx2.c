@@ -210,172 +210,387 @@ static void store(const float *a, const float *b, const lx_pair *pair, uint32_t 
     lx_kernels_reference.store(a + whole, b + whole, &rest, count - whole, &left);
 }
 
+static float least_of(__m256 x)
+{
+    __m128 y = _mm_min_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_min_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_min_ss(y, _mm_movehdup_ps(y)));
+}
+
+static float most_of(__m256 x)
+{
+    __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
+}
+
 static bool range(const float *values, uint32_t count, float *least, float *most)
 {
     __m256 low = _mm256_loadu_ps(values);
     __m256 high = low;
     /* x - x is zero for finite x and NaN for all others. */
     __m256 differences = _mm256_setzero_ps();
-    for (uint32_t i = 0; i < count; i += 8) {
+    for (uint32_t i = 0; i < count; i += 16) {
         const __m256 x = _mm256_loadu_ps(values + i);
-        differences = _mm256_or_ps(differences, _mm256_sub_ps(x, x));
-        low = _mm256_min_ps(low, x);
-        high = _mm256_max_ps(high, x);
+        const __m256 y = _mm256_loadu_ps(values + i + 8);
+        differences =
+            _mm256_or_ps(differences, _mm256_or_ps(_mm256_sub_ps(x, x), _mm256_sub_ps(y, y)));
+        low = _mm256_min_ps(low, _mm256_min_ps(x, y));
+        high = _mm256_max_ps(high, _mm256_max_ps(x, y));
     }
-    float lows[8];
-    float highs[8];
-    _mm256_storeu_ps(lows, low);
-    _mm256_storeu_ps(highs, high);
-    for (int i = 1; i < 8; i++) {
-        lows[0] = lows[i] < lows[0] ? lows[i] : lows[0];
-        highs[0] = highs[i] > highs[0] ? highs[i] : highs[0];
-    }
-    *least = lows[0] + 0.0f;
-    *most = highs[0] + 0.0f;
+    *least = least_of(low) + 0.0f;
+    *most = most_of(high) + 0.0f;
     const __m256 odd = _mm256_cmp_ps(differences, differences, _CMP_UNORD_Q);
     return _mm256_movemask_ps(odd) == 0;
 }
 
-/* ---- codes and bits ------------------------------------------------------------------ */
+/* ---- codes and bits: blocks of up to 256 tokens ---------------------------------------- */
 
-static __m256i quantize_8(const float *values, lx_grid grid, __m256i most)
+/* A block is four strips, 32 bytes of each row. Register k has bit k of all its codes, token
+ * 8 i + j at bit j of byte i. Turning the eight bits of byte i of eight registers gives whole
+ * codes: register j has token 8 i + j at byte i. */
+enum { BLOCK_STRIPS = 4, BLOCK_BYTES = 32, BLOCK_TOKENS = 256 };
+
+/* Swap the bits of 'mask' in 'b' with those 'shift' higher in 'a'. */
+#define SWAP_BITS(a, b, shift, mask)                                                           \
+    do {                                                                                       \
+        const __m256i both =                                                                   \
+            _mm256_and_si256(_mm256_xor_si256(_mm256_srli_epi16(a, shift), b), mask);          \
+        b = _mm256_xor_si256(b, both);                                                         \
+        a = _mm256_xor_si256(a, _mm256_slli_epi16(both, shift));                               \
+    } while (0)
+
+/* Turn the bits of each byte of four registers, in its halves. */
+static ALWAYS_INLINE void turn_bits4(__m256i r[4])
 {
-    const __m256 x = _mm256_sub_ps(_mm256_loadu_ps(values), _mm256_set1_ps(grid.low));
-    const __m256i code = _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm256_set1_ps(grid.scale)));
-    return _mm256_min_epi32(_mm256_max_epi32(code, _mm256_setzero_si256()), most);
+    const __m256i twos = _mm256_set1_epi8(0x33);
+    const __m256i ones = _mm256_set1_epi8(0x55);
+    SWAP_BITS(r[0], r[2], 2, twos);
+    SWAP_BITS(r[1], r[3], 2, twos);
+    SWAP_BITS(r[0], r[1], 1, ones);
+    SWAP_BITS(r[2], r[3], 1, ones);
 }
 
-static __m256i quantize_32(const float *values, lx_grid grid, __m256i most)
+static ALWAYS_INLINE void turn_bits8(__m256i r[8])
 {
-    const __m256i a = quantize_8(values, grid, most);
-    const __m256i b = quantize_8(values + 8, grid, most);
-    const __m256i c = quantize_8(values + 16, grid, most);
-    const __m256i d = quantize_8(values + 24, grid, most);
-    const __m256i words =
-        _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-    /* The packs work in 128-bit lanes; this puts the groups of four back in order. */
-    return _mm256_permutevar8x32_epi32(words, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    const __m256i fours = _mm256_set1_epi8(0x0F);
+    for (int i = 0; i < 4; i++)
+        SWAP_BITS(r[i], r[i + 4], 4, fours);
+    turn_bits4(r);
+    turn_bits4(r + 4);
 }
 
-/* The row's four bytes of one chunk: half a strip. */
-static inline uint8_t *chunk_at(const lx_area *area, uint32_t row, uint32_t channel,
-                                uint32_t chunk)
+/* Bytes of register j and place i to place j of register i / 2, in each 128-bit lane: tokens in
+ * order, from 16 k and from 128 + 16 k on in register k. */
+static ALWAYS_INLINE void interleave(__m256i r[8])
 {
-    return area->row[row] + channel * area->channel_bytes[row] + (size_t)chunk * 4;
-}
-
-static inline void pack_chunk(__m256i codes, uint32_t code_bits, const lx_area *area,
-                              uint32_t channel, uint32_t chunk)
-{
-    for (uint32_t row = 0; row < code_bits; row++) {
-        /* Bring the bit to the top of its byte; words are shifted, so no byte may matter but
-         * by its top bit. */
-        const __m128i left = _mm_cvtsi32_si128((int)(8 - code_bits + row));
-        const int mask = _mm256_movemask_epi8(_mm256_sll_epi16(codes, left));
-        memcpy(chunk_at(area, row, channel, chunk), &mask, sizeof(mask));
+    __m256i a[8];
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm256_unpacklo_epi8(r[2 * i], r[2 * i + 1]);
+        a[4 + i] = _mm256_unpackhi_epi8(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        __m256i *x = a + 4 * i;
+        const __m256i b0 = _mm256_unpacklo_epi16(x[0], x[1]);
+        const __m256i b1 = _mm256_unpacklo_epi16(x[2], x[3]);
+        const __m256i b2 = _mm256_unpackhi_epi16(x[0], x[1]);
+        const __m256i b3 = _mm256_unpackhi_epi16(x[2], x[3]);
+        r[4 * i] = _mm256_unpacklo_epi32(b0, b1);
+        r[4 * i + 1] = _mm256_unpackhi_epi32(b0, b1);
+        r[4 * i + 2] = _mm256_unpacklo_epi32(b2, b3);
+        r[4 * i + 3] = _mm256_unpackhi_epi32(b2, b3);
     }
 }
 
-static inline __m256i unpack_chunk(const lx_area *area, uint32_t channel, uint32_t chunk,
-                                   uint32_t bits, uint32_t code_bits)
+static ALWAYS_INLINE uint8_t *row_of_bits(const lx_area *area, uint32_t row, uint32_t channel,
+                                          uint32_t strip)
 {
-    /* Each byte of the four goes to eight places, of which each looks at its own bit. */
-    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2,
-                                            2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
-    const __m256i own = _mm256_set1_epi64x((long long)0x8040201008040201ull);
-    __m256i codes = _mm256_setzero_si256();
-    for (uint32_t row = 0; row < bits; row++) {
-        int mask;
-        memcpy(&mask, chunk_at(area, row, channel, chunk), sizeof(mask));
-        const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(mask), spread);
-        const __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, own), own);
-        const __m256i bit = _mm256_set1_epi8((char)(1u << (code_bits - 1 - row)));
-        codes = _mm256_or_si256(codes, _mm256_and_si256(is_set, bit));
-    }
-    return codes;
+    return area->row[row] + channel * area->channel_bytes[row] + (size_t)strip * LX_STRIP_BYTES;
 }
 
-static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area,
-                 uint32_t channel)
+static uint32_t strips_at(const lx_area *area, uint32_t strip)
 {
-    for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++) {
-        const uint8_t *at = codes + (size_t)chunk * LX_CHUNK_TOKENS;
-        pack_chunk(_mm256_loadu_si256((const __m256i *)(const void *)at), code_bits, area,
-                   channel, chunk);
+    return area->strips - strip < BLOCK_STRIPS ? area->strips - strip : BLOCK_STRIPS;
+}
+
+/* Registers 0 .. count - 1 of a block: bits of the codes from bit 'lowest' on; rows that are
+ * not here are zero. */
+static ALWAYS_INLINE void get_rows(const lx_area *area, uint32_t channel, uint32_t strip,
+                                   uint32_t bits, uint32_t top, int count, __m256i r[8])
+{
+    static const uint8_t zeros[BLOCK_BYTES];
+    const uint32_t strips = strips_at(area, strip);
+    for (int k = 0; k < count; k++) {
+        const uint32_t row = top - (uint32_t)k; /* beyond all rows where there is none */
+        const uint8_t *at = row < bits ? row_of_bits(area, row & 7, channel, strip) : zeros;
+        if (strips == BLOCK_STRIPS) {
+            r[k] = _mm256_loadu_si256((const __m256i *)(const void *)at);
+        } else {
+            uint8_t part[BLOCK_BYTES] = {0};
+            memcpy(part, at, (size_t)strips * LX_STRIP_BYTES);
+            r[k] = _mm256_loadu_si256((const __m256i *)(const void *)part);
+        }
+    }
+}
+
+/* The top 'bits' (up to four) of the codes of a block, as numbers below 16. */
+static ALWAYS_INLINE void get_fours(const lx_area *area, uint32_t channel, uint32_t strip,
+                                    uint32_t bits, __m256i r[8])
+{
+    const __m256i fours = _mm256_set1_epi8(0x0F);
+    get_rows(area, channel, strip, bits, bits - 1, 4, r);
+    turn_bits4(r);
+    for (int k = 0; k < 4; k++) {
+        r[4 + k] = _mm256_and_si256(_mm256_srli_epi16(r[k], 4), fours);
+        r[k] = _mm256_and_si256(r[k], fours);
+    }
+    interleave(r);
+}
+
+/* Codes of a block. */
+static ALWAYS_INLINE void get_codes(const lx_area *area, uint32_t channel, uint32_t strip,
+                                    uint32_t bits, uint32_t code_bits, __m256i r[8])
+{
+    if (bits <= 4) {
+        get_fours(area, channel, strip, bits, r);
+        const __m128i up = _mm_cvtsi32_si128((int)(code_bits - bits));
+        for (int k = 0; k < 8; k++)
+            r[k] = _mm256_sll_epi16(r[k], up);
+        return;
+    }
+    get_rows(area, channel, strip, bits, code_bits - 1, 8, r);
+    turn_bits8(r);
+    interleave(r);
+}
+
+static ALWAYS_INLINE void unpack_block(const lx_area *area, uint32_t channel, uint32_t strip,
+                                       uint32_t bits, uint32_t code_bits,
+                                       uint8_t codes[BLOCK_TOKENS])
+{
+    __m256i r[8];
+    get_codes(area, channel, strip, bits, code_bits, r);
+    for (int k = 0; k < 8; k++) {
+        __m128i *at = (__m128i *)(void *)codes + k;
+        _mm_storeu_si128(at, _mm256_castsi256_si128(r[k]));
+        _mm_storeu_si128(at + 8, _mm256_extracti128_si256(r[k], 1));
     }
 }
 
 static void unpack(const lx_area *area, uint32_t channel, uint32_t bits, uint32_t code_bits,
                    uint8_t *codes)
 {
-    for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++) {
-        uint8_t *at = codes + (size_t)chunk * LX_CHUNK_TOKENS;
-        _mm256_storeu_si256((__m256i *)(void *)at,
-                            unpack_chunk(area, channel, chunk, bits, code_bits));
+    for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
+        uint8_t block[BLOCK_TOKENS];
+        unpack_block(area, channel, s, bits, code_bits, block);
+        memcpy(codes + (size_t)s * LX_KERNEL_TOKENS, block,
+               (size_t)strips_at(area, s) * LX_KERNEL_TOKENS);
     }
 }
 
-static lx_grid grid_at(const lx_area *area, const lx_grid *grids, uint32_t channel,
-                       uint32_t chunk)
+/* Codes to the rows of a block. In r[k], lane 0 has tokens 32 k + 8 i + 0 .. 3 at its bytes 4 i
+ * and lane 1 those four behind: what packs leave of 32 tokens. */
+static ALWAYS_INLINE void pack_block(__m256i r[8], uint32_t code_bits, const lx_area *area,
+                                     uint32_t channel, uint32_t strip)
+{
+    const __m256i turn4 =
+        _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 4, 8, 12, 1,
+                         5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    /* Register k, 32-bit place j: token 8 i + j of four i; then those of register j. */
+    __m256i a[8];
+    __m256i b[8];
+    for (int k = 0; k < 8; k++)
+        r[k] = _mm256_shuffle_epi8(r[k], turn4);
+    for (int k = 0; k < 4; k++) {
+        a[2 * k] = _mm256_unpacklo_epi32(r[2 * k], r[2 * k + 1]);
+        a[2 * k + 1] = _mm256_unpackhi_epi32(r[2 * k], r[2 * k + 1]);
+    }
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < 2; i++) {
+            b[4 * k + 2 * i] = _mm256_unpacklo_epi64(a[4 * k + i], a[4 * k + 2 + i]);
+            b[4 * k + 2 * i + 1] = _mm256_unpackhi_epi64(a[4 * k + i], a[4 * k + 2 + i]);
+        }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2x128_si256(b[i], b[4 + i], 0x20);
+        r[4 + i] = _mm256_permute2x128_si256(b[i], b[4 + i], 0x31);
+    }
+    turn_bits8(r);
+    const size_t bytes = (size_t)strips_at(area, strip) * LX_STRIP_BYTES;
+    for (uint32_t k = 0; k < 8; k++) {
+        if (k >= code_bits)
+            break;
+        uint8_t *at = row_of_bits(area, code_bits - 1 - k, channel, strip);
+        if (bytes == BLOCK_BYTES)
+            _mm256_storeu_si256((__m256i *)(void *)at, r[k]);
+        else
+            memcpy(at, &r[k], bytes);
+    }
+}
+
+static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area,
+                 uint32_t channel)
+{
+    for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
+        const uint32_t chunks = 2 * strips_at(area, s);
+        __m256i r[8];
+        for (uint32_t k = 0; k < 8; k++) {
+            const uint8_t *at =
+                codes + (size_t)s * LX_KERNEL_TOKENS + (size_t)k * LX_CHUNK_TOKENS;
+            r[k] = _mm256_setzero_si256();
+            if (k < chunks)
+                r[k] = _mm256_permutevar8x32_epi32(_mm256_loadu_si256(
+                                                       (const __m256i *)(const void *)at),
+                                                   _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+        }
+        pack_block(r, code_bits, area, channel, s);
+    }
+}
+
+static ALWAYS_INLINE lx_grid grid_at(const lx_area *area, const lx_grid *grids,
+                                     uint32_t channel, uint32_t chunk)
 {
     return grids[channel * area->grid_pitch + chunk * area->grid_step];
+}
+
+static ALWAYS_INLINE __m256i quantize_8(const float *values, __m256 low, __m256 scale)
+{
+    const __m256 x = _mm256_sub_ps(_mm256_loadu_ps(values), low);
+    return _mm256_cvtps_epi32(_mm256_mul_ps(x, scale));
+}
+
+/* The packs clamp to 0 .. 255, and leave tokens as pack_block takes them. */
+static ALWAYS_INLINE __m256i quantize_32(const float *values, lx_grid grid, __m256i most)
+{
+    const __m256 low = _mm256_set1_ps(grid.low);
+    const __m256 scale = _mm256_set1_ps(grid.scale);
+    const __m256i a = quantize_8(values, low, scale);
+    const __m256i b = quantize_8(values + 8, low, scale);
+    const __m256i c = quantize_8(values + 16, low, scale);
+    const __m256i d = quantize_8(values + 24, low, scale);
+    const __m256i codes =
+        _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    return _mm256_min_epu8(codes, most);
 }
 
 static void quantize(const float *values, const lx_grid *grids, uint32_t code_bits,
                      const lx_area *area, uint32_t channel)
 {
-    const __m256i most = _mm256_set1_epi32((1 << code_bits) - 1);
-    for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++)
-        pack_chunk(quantize_32(values + (size_t)chunk * LX_CHUNK_TOKENS,
-                               grid_at(area, grids, channel, chunk), most),
-                   code_bits, area, channel, chunk);
+    const __m256i most = _mm256_set1_epi8((char)((1u << code_bits) - 1));
+    for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
+        const uint32_t chunks = 2 * strips_at(area, s);
+        const float *at = values + (size_t)s * LX_KERNEL_TOKENS;
+        __m256i r[8];
+        if (chunks == 8) /* unrolled */
+            for (uint32_t k = 0; k < 8; k++)
+                r[k] = quantize_32(at + (size_t)k * LX_CHUNK_TOKENS,
+                                   grid_at(area, grids, channel, 2 * s + k), most);
+        else
+            for (uint32_t k = 0; k < 8; k++)
+                r[k] = k < chunks ? quantize_32(at + (size_t)k * LX_CHUNK_TOKENS,
+                                                grid_at(area, grids, channel, 2 * s + k), most)
+                                  : _mm256_setzero_si256();
+        pack_block(r, code_bits, area, channel, s);
+    }
 }
 
-static ALWAYS_INLINE __m256 dequantize_8(__m128i codes, lx_grid grid)
+static ALWAYS_INLINE __m256 dequantize_8(const uint8_t *codes, lx_grid grid)
 {
-    const __m256 x = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(codes));
+    const __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)codes);
+    const __m256 x = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight));
     const __m256 scaled = _mm256_mul_ps(x, _mm256_set1_ps(grid.scale));
     return _mm256_add_ps(_mm256_set1_ps(grid.low), scaled);
 }
 
-static ALWAYS_INLINE void dequantize_32(__m256i codes, lx_grid grid, __m256 x[4])
+static ALWAYS_INLINE void dequantize_one(const lx_area *area, uint32_t channel, uint32_t strip,
+                                         uint32_t bits, uint32_t code_bits,
+                                         const lx_grid *grids, uint8_t *to, bool is_half)
 {
-    const __m128i low = _mm256_castsi256_si128(codes);
-    const __m128i high = _mm256_extracti128_si256(codes, 1);
-    x[0] = dequantize_8(low, grid);
-    x[1] = dequantize_8(_mm_srli_si128(low, 8), grid);
-    x[2] = dequantize_8(high, grid);
-    x[3] = dequantize_8(_mm_srli_si128(high, 8), grid);
+    uint8_t codes[BLOCK_TOKENS];
+    unpack_block(area, channel, strip, bits, code_bits, codes);
+    const uint32_t chunks = 2 * strips_at(area, strip);
+    for (uint32_t k = 0; k < chunks; k++) {
+        const lx_grid grid = grid_at(area, grids, channel, 2 * strip + k);
+        for (uint32_t i = 0; i < LX_CHUNK_TOKENS; i += 8) {
+            const uint32_t t = k * LX_CHUNK_TOKENS + i;
+            put_8(to, is_half, strip * LX_KERNEL_TOKENS + t, dequantize_8(codes + t, grid));
+        }
+    }
 }
 
-static ALWAYS_INLINE void dequantize_chunk(const lx_area *area, const lx_pair *pair,
-                                           uint32_t chunk, uint32_t bits, uint32_t code_bits,
-                                           const lx_grid *grids, const lynx_tile *rows)
+static ALWAYS_INLINE void dequantize_two(const lx_area *area, const lx_pair *pair,
+                                         uint32_t strip, uint32_t bits, uint32_t code_bits,
+                                         const lx_grid *grids, uint8_t *to_a, uint8_t *to_b,
+                                         bool is_half)
 {
-    const bool is_half = rows->element == LYNX_ELEMENT_F16;
-    const bool is_turned = pair->cosines != NULL;
-    __m256 x[4];
-    __m256 y[4];
-    dequantize_32(unpack_chunk(area, pair->a, chunk, bits, code_bits),
-                  grid_at(area, grids, pair->a, chunk), x);
-    if (is_turned)
-        dequantize_32(unpack_chunk(area, pair->b, chunk, bits, code_bits),
-                      grid_at(area, grids, pair->b, chunk), y);
-    for (uint32_t i = 0; i < 4; i++) {
-        const uint32_t t = chunk * LX_CHUNK_TOKENS + 8 * i;
-        if (is_turned) {
-            turn(&x[i], &y[i], pair, t, false);
-            put_8(row_at(rows, pair->b), is_half, t, y[i]);
+    uint8_t a[BLOCK_TOKENS];
+    uint8_t b[BLOCK_TOKENS];
+    unpack_block(area, pair->a, strip, bits, code_bits, a);
+    unpack_block(area, pair->b, strip, bits, code_bits, b);
+    const uint32_t chunks = 2 * strips_at(area, strip);
+    for (uint32_t k = 0; k < chunks; k++) {
+        const lx_grid grid_a = grid_at(area, grids, pair->a, 2 * strip + k);
+        const lx_grid grid_b = grid_at(area, grids, pair->b, 2 * strip + k);
+        for (uint32_t i = 0; i < LX_CHUNK_TOKENS; i += 8) {
+            const uint32_t here = k * LX_CHUNK_TOKENS + i;
+            const uint32_t t = strip * LX_KERNEL_TOKENS + here;
+            __m256 x = dequantize_8(a + here, grid_a);
+            __m256 y = dequantize_8(b + here, grid_b);
+            turn(&x, &y, pair, t, false);
+            put_8(to_a, is_half, t, x);
+            put_8(to_b, is_half, t, y);
         }
-        put_8(row_at(rows, pair->a), is_half, t, x[i]);
+    }
+}
+
+/* Up to 16 different halves: their bytes are looked up. */
+static ALWAYS_INLINE void dequantize_few(const lx_area *area, uint32_t channel, uint32_t strip,
+                                         uint32_t bits, uint32_t code_bits, lx_grid grid,
+                                         uint8_t *row)
+{
+    uint8_t codes[16];
+    for (uint32_t i = 0; i < 16; i++)
+        codes[i] = (uint8_t)(i << (code_bits - bits));
+    const __m128i first = _mm256_cvtps_ph(dequantize_8(codes, grid), ROUND_EVEN);
+    const __m128i last = _mm256_cvtps_ph(dequantize_8(codes + 8, grid), ROUND_EVEN);
+    const __m128i bytes = _mm_set1_epi16(0xFF);
+    const __m256i low = _mm256_broadcastsi128_si256(
+        _mm_packus_epi16(_mm_and_si128(first, bytes), _mm_and_si128(last, bytes)));
+    const __m256i high = _mm256_broadcastsi128_si256(
+        _mm_packus_epi16(_mm_srli_epi16(first, 8), _mm_srli_epi16(last, 8)));
+    __m256i r[8];
+    get_fours(area, channel, strip, bits, r);
+    const uint32_t end = strips_at(area, strip) * LX_KERNEL_TOKENS;
+    for (uint32_t k = 0; k < 8; k++) {
+        const __m256i x = _mm256_shuffle_epi8(low, r[k]);
+        const __m256i y = _mm256_shuffle_epi8(high, r[k]);
+        const __m256i a = _mm256_unpacklo_epi8(x, y);
+        const __m256i b = _mm256_unpackhi_epi8(x, y);
+        __m256i *to = (__m256i *)(void *)(row + 2 * (size_t)strip * LX_KERNEL_TOKENS) + k;
+        if (16 * k < end)
+            _mm256_storeu_si256(to, _mm256_permute2x128_si256(a, b, 0x20));
+        if (128 + 16 * k < end)
+            _mm256_storeu_si256(to + 8, _mm256_permute2x128_si256(a, b, 0x31));
     }
 }
 
 static void dequantize(const lx_area *area, const lx_pair *pair, uint32_t bits,
                        uint32_t code_bits, const lx_grid *grids, const lynx_tile *rows)
 {
-    for (uint32_t chunk = 0; chunk < 2 * area->strips; chunk++)
-        dequantize_chunk(area, pair, chunk, bits, code_bits, grids, rows);
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    uint8_t *a = row_at(rows, pair->a);
+    uint8_t *b = row_at(rows, pair->b);
+    for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
+        if (pair->cosines && is_half)
+            dequantize_two(area, pair, s, bits, code_bits, grids, a, b, true);
+        else if (pair->cosines)
+            dequantize_two(area, pair, s, bits, code_bits, grids, a, b, false);
+        else if (is_half && bits <= 4 && area->grid_step == 0)
+            dequantize_few(area, pair->a, s, bits, code_bits, grids[pair->a * area->grid_pitch],
+                           a);
+        else if (is_half)
+            dequantize_one(area, pair->a, s, bits, code_bits, grids, a, true);
+        else
+            dequantize_one(area, pair->a, s, bits, code_bits, grids, a, false);
+    }
 }
 
 const lx_kernels lx_kernels_avx2 = {
