@@ -5,71 +5,22 @@
 #include "codec/page.h"
 #include "codec/spread.h"
 
-/* With 'spread' the rows of a channel are gathered in 'codes', all of them beside each other.
- */
-static void gathered_area(const lynx_codec *codec, const lx_page_view *v, lx_area *area)
-{
-    for (uint32_t row = 0; row < codec->code_bits; row++) {
-        area->row[row] = lx_codes_row(codec, 0) + row * v->row_bytes;
-        area->channel_bytes[row] = codec->row_values;
-    }
-}
-
 lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const planes[],
                         uint32_t plane_count)
 {
-    lx_page_bits p = {.codec = codec, .view = v, .meta = planes[0] + v->meta_offset};
-    p.area.strips = v->split.coded / LX_KERNEL_TOKENS;
-    p.area.grid_pitch = codec->row_values / LX_CHUNK_TOKENS;
-    p.area.grid_step = codec->spec.chunk_tokens ? 1 : 0;
-    if (codec->spec.spread) {
-        gathered_area(codec, v, &p.area);
-        p.count = codec->code_bits;
-        p.q = lx_page_quantiser(codec, v, 0);
-        return p;
-    }
-    for (uint32_t plane = 0; plane < plane_count; plane++) {
-        const uint32_t count = codec->spec.plane_bits[v->side][plane];
-        uint8_t *row = planes[plane] + (plane == 0 ? v->rows_offset : 0);
-        for (uint32_t i = 0; i < count; i++, row += v->row_bytes) {
-            p.area.row[p.count] = row;
-            p.area.channel_bytes[p.count++] = count * v->row_bytes;
-        }
-    }
-    p.q = lx_page_quantiser(codec, v, codec->code_bits - p.count);
-    return p;
+    uint32_t bits = 0;
+    for (uint32_t plane = 0; plane < plane_count; plane++)
+        bits += codec->spec.plane_bits[v->side][plane];
+    return (lx_page_bits){
+        .codec = codec,
+        .view = v,
+        .q = lx_page_quantiser(codec, v, codec->code_bits - bits),
+        .planes = planes,
+        .meta = planes[0] + v->meta_offset,
+        .plane_count = plane_count,
+        .grid_pitch = codec->row_values / LX_CHUNK_TOKENS,
+    };
 }
-
-bool lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_pair *pair)
-{
-    const uint32_t first = p->area.strips * LX_KERNEL_TOKENS;
-    if (first == p->view->split.coded)
-        return false;
-    *rest = (lx_rest){.first = first, .tokens = p->view->split.coded - first};
-    rest->bytes_each = p->view->row_bytes - first / 8;
-    rest->grids = lx_grids_of(p, pair->a) + first / LX_CHUNK_TOKENS * p->area.grid_step;
-    rest->area = (lx_area){.strips = 1, .grid_step = p->area.grid_step};
-    rest->area.grid_pitch = (pair->b - pair->a) * p->area.grid_pitch;
-    for (uint32_t row = 0; row < 8; row++) {
-        rest->area.row[row] = rest->bytes[0][row];
-        rest->area.channel_bytes[row] = sizeof(rest->bytes[0]);
-    }
-    return true;
-}
-
-uint8_t *lx_rest_at(const lx_page_bits *p, uint32_t row, uint32_t channel)
-{
-    return p->area.row[row] + channel * p->area.channel_bytes[row] +
-           (size_t)p->area.strips * LX_STRIP_BYTES;
-}
-
-void lx_get_rest(const lx_page_bits *p, lx_rest *rest, uint32_t channel, uint32_t to)
-{
-    for (uint32_t row = 0; row < p->count; row++)
-        memcpy(rest->bytes[to][row], lx_rest_at(p, row, channel), rest->bytes_each);
-}
-
-/* ---- spread -------------------------------------------------------------------------- */
 
 static void find_weights(const lx_page_bits *p)
 {
@@ -91,18 +42,19 @@ static void place_rows(const uint8_t *before, const uint8_t *now, uint32_t chann
     }
 }
 
-void lx_find_rows(const lx_page_bits *p, uint8_t *const planes[], uint32_t plane_count)
+void lx_find_rows(const lx_page_bits *p)
 {
     lynx_codec *codec = p->codec;
     const uint32_t channels = p->view->shape->channels;
     const size_t size = p->view->row_bytes;
     uint32_t mean = 0;
-    find_weights(p);
+    if (codec->spec.spread)
+        find_weights(p);
     memset(codec->here, 0, channels);
-    for (uint32_t plane = 0; plane < plane_count; plane++) {
-        uint8_t *at = planes[plane] + (plane == 0 ? p->view->rows_offset : 0);
+    for (uint32_t plane = 0; plane < p->plane_count; plane++) {
+        uint8_t *at = p->planes[plane] + (plane == 0 ? p->view->rows_offset : 0);
         mean += codec->spec.plane_bits[p->view->side][plane];
-        if (mean == codec->code_bits)
+        if (!codec->spec.spread || mean == codec->code_bits)
             memset(codec->next, (int)mean, channels);
         else
             lx_spread_bits(codec->weights, channels, mean, codec->code_bits, codec->next);
@@ -111,51 +63,89 @@ void lx_find_rows(const lx_page_bits *p, uint8_t *const planes[], uint32_t plane
     }
 }
 
-/* Rows between 'gathered', where they follow each other, and their places. */
-static void copy_rows(uint8_t *gathered, uint8_t *const *places, uint32_t count, size_t size,
-                      bool is_gathering)
+static lx_channel channel_of(const lx_page_bits *p, uint32_t c)
 {
-    for (uint32_t row = 0; row < count; row++, gathered += size) {
-        uint8_t *to = is_gathering ? gathered : places[row];
-        const uint8_t *from = is_gathering ? places[row] : gathered;
-        if (size == 32) /* whole pages: a move without a call */
-            memcpy(to, from, 32);
+    return (lx_channel){p->codec->row_of[c], p->codec->here[c], lx_grids_of(p, c)};
+}
+
+lx_area lx_area_of(const lx_page_bits *p, const lx_pair *pair)
+{
+    return (lx_area){
+        .a = channel_of(p, pair->a),
+        .b = channel_of(p, pair->b),
+        .strips = p->view->split.coded / LX_KERNEL_TOKENS,
+        .code_bits = p->codec->code_bits,
+        .grid_step = p->codec->spec.chunk_tokens ? 1 : 0,
+    };
+}
+
+/* ---- the rest -------------------------------------------------------------------------- */
+
+bool lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_area *area,
+                  const lx_pair *pair, const lynx_tile *rows)
+{
+    const uint32_t first = area->strips * LX_KERNEL_TOKENS;
+    if (first == p->view->split.coded)
+        return false;
+    *rest = (lx_rest){.first = first, .tokens = p->view->split.coded - first, .area = *area};
+    rest->bytes_each = p->view->row_bytes - first / 8;
+    for (uint32_t side = 0; side < 2; side++)
+        for (uint32_t row = 0; row < 8; row++)
+            rest->rows[side][row] = rest->bytes[side][row];
+    const size_t chunk = (size_t)first / LX_CHUNK_TOKENS * area->grid_step;
+    rest->area.strips = 1;
+    rest->area.a.row = rest->rows[0];
+    rest->area.b.row = rest->rows[1];
+    rest->area.a.grids += chunk;
+    rest->area.b.grids += chunk;
+    rest->pair = (lx_pair){.a = 0, .b = 1};
+    if (pair->cosines) {
+        rest->pair.cosines = pair->cosines + first;
+        rest->pair.sines = pair->sines + first;
+    }
+    if (rows) {
+        rest->tile = *rows;
+        rest->tile.data = rest->values;
+        rest->tile.channel_stride_bytes = sizeof(rest->values[0]);
+    }
+    return true;
+}
+
+/* Bits behind the last token are zero. */
+static void put_rest(const lx_rest *rest, uint32_t side, const lx_channel *channel)
+{
+    const uint32_t left = rest->tokens % 8;
+    for (uint32_t row = 0; row < channel->bits; row++) {
+        uint8_t *at = channel->row[row] + rest->first / 8;
+        memcpy(at, rest->bytes[side][row], rest->bytes_each);
+        if (left)
+            at[rest->bytes_each - 1] &= (uint8_t)((1u << left) - 1);
+    }
+}
+
+static void get_rest(lx_rest *rest, uint32_t side, const lx_channel *channel)
+{
+    for (uint32_t row = 0; row < channel->bits; row++)
+        memcpy(rest->bytes[side][row], channel->row[row] + rest->first / 8, rest->bytes_each);
+}
+
+void lx_rest_bits(lx_rest *rest, const lx_area *area, bool is_reading)
+{
+    for (uint32_t side = 0; side < (rest->pair.cosines ? 2 : 1); side++) {
+        const lx_channel *channel = side ? &area->b : &area->a;
+        if (is_reading)
+            get_rest(rest, side, channel);
         else
-            memcpy(to, from, size);
+            put_rest(rest, side, channel);
     }
 }
 
-void lx_scatter_rows(const lx_page_bits *p)
+void lx_rest_values(lx_rest *rest, const lx_pair *pair, const lynx_tile *rows, bool is_reading)
 {
-    const lynx_codec *codec = p->codec;
-    const uint32_t channels = p->view->shape->channels, count = codec->code_bits;
-    const size_t size = p->view->row_bytes;
-    for (uint32_t c = 0; c < channels; c++)
-        copy_rows(lx_codes_row(codec, c), codec->row_of[c], count, size, false);
-}
-
-/* The first 'count' rows of a channel; those that are not here are zero. */
-static void gather_rows(const lx_page_bits *p, uint32_t channel, uint32_t count)
-{
-    const lynx_codec *codec = p->codec;
-    const uint32_t here = codec->here[channel];
-    const size_t size = p->view->row_bytes;
-    uint8_t *gathered = lx_codes_row(codec, channel);
-    copy_rows(gathered, codec->row_of[channel], here, size, true);
-    memset(gathered + here * size, 0, (count - here) * size);
-}
-
-void lx_aim_at_pair(const lx_page_bits *p, const lx_pair *pair, lx_page_bits *own)
-{
-    const uint8_t *here = p->codec->here;
-    own->count = here[pair->a];
-    if (!pair->cosines) {
-        memcpy(own->area.row, p->codec->row_of[pair->a], sizeof(own->area.row));
-        memset(own->area.channel_bytes, 0, sizeof(own->area.channel_bytes));
-        return;
+    const size_t bytes = rest->tokens * rows->token_stride_bytes;
+    for (uint32_t side = 0; side < (pair->cosines ? 2 : 1); side++) {
+        void *at = lx_tile_at(rows, rest->first, side ? pair->b : pair->a).data;
+        memcpy(is_reading ? (void *)rest->values[side] : at,
+               is_reading ? at : (void *)rest->values[side], bytes);
     }
-    own->count = here[pair->b] > own->count ? here[pair->b] : own->count;
-    own->area = p->area;
-    gather_rows(p, pair->a, own->count);
-    gather_rows(p, pair->b, own->count);
 }

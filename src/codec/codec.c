@@ -30,18 +30,17 @@ static lynx_status codec_init(lynx_codec *codec)
     codec->block =
         lx_alloc_zeroed(memory, codec->block_rows * codec->row_values, sizeof(float));
     codec->codes = lx_alloc_zeroed(memory, channels * codec->row_values, 1);
-    codec->grids = lx_alloc_zeroed(memory, channels * (codec->row_values / LX_CHUNK_TOKENS),
-                                   sizeof(*codec->grids));
+    const size_t grids = channels * (codec->row_values / LX_CHUNK_TOKENS);
+    codec->grids = lx_alloc_zeroed(memory, grids, sizeof(*codec->grids));
+    codec->extents = lx_alloc_zeroed(memory, grids, sizeof(*codec->extents));
     codec->rows = lx_alloc_zeroed(memory, channels * codec->row_values, sizeof(float));
-    LX_REQUIRE(codec->block && codec->codes && codec->rows && codec->grids, LYNX_ERR_MEMORY);
-    if (codec->spec.spread) {
-        codec->weights = lx_alloc_zeroed(memory, channels, sizeof(*codec->weights));
-        codec->here = lx_alloc_zeroed(memory, channels, 1);
-        codec->next = lx_alloc_zeroed(memory, channels, 1);
-        codec->row_of = lx_alloc_zeroed(memory, channels, sizeof(*codec->row_of));
-        LX_REQUIRE(codec->weights && codec->here && codec->next && codec->row_of,
-                   LYNX_ERR_MEMORY);
-    }
+    codec->weights = lx_alloc_zeroed(memory, channels, sizeof(*codec->weights));
+    codec->here = lx_alloc_zeroed(memory, channels, 1);
+    codec->next = lx_alloc_zeroed(memory, channels, 1);
+    codec->row_of = lx_alloc_zeroed(memory, channels, sizeof(*codec->row_of));
+    LX_REQUIRE(codec->block && codec->codes && codec->rows && codec->grids && codec->extents &&
+                   codec->weights && codec->here && codec->next && codec->row_of,
+               LYNX_ERR_MEMORY);
     if (codec->spec.undo_rope) {
         codec->rope_floats = (channels / 2 + 1) * codec->row_values;
         for (uint32_t i = 0; i < LX_ROPE_TABLES; i++) {
@@ -94,9 +93,9 @@ void lynx_codec_destroy(lynx_codec *codec)
     lx_free(memory, codec->block, codec->block_rows * codec->row_values, sizeof(float));
     lx_free(memory, codec->codes, values, 1);
     lx_free(memory, codec->rows, values, sizeof(float));
-    lx_free(memory, codec->grids,
-            codec->options.channels_max * (codec->row_values / LX_CHUNK_TOKENS),
-            sizeof(*codec->grids));
+    const size_t grids = codec->options.channels_max * (codec->row_values / LX_CHUNK_TOKENS);
+    lx_free(memory, codec->grids, grids, sizeof(*codec->grids));
+    lx_free(memory, codec->extents, grids, sizeof(*codec->extents));
     lx_free(memory, codec->weights, codec->options.channels_max, sizeof(*codec->weights));
     lx_free(memory, codec->here, codec->options.channels_max, 1);
     lx_free(memory, codec->next, codec->options.channels_max, 1);

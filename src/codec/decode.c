@@ -35,42 +35,42 @@ static lynx_status check_planes(const lynx_codec *codec, const lx_page_view *v,
 
 static void get_codes(const lx_page_bits *p, uint32_t c, uint8_t *codes)
 {
-    const lx_kernels *kernels = p->codec->kernels;
-    const lx_pair alone = {.a = c};
-    kernels->unpack(&p->area, c, p->count, p->codec->code_bits, codes);
+    const lx_pair alone = {.a = c, .b = c};
+    const lx_area area = lx_area_of(p, &alone);
+    p->codec->kernels->unpack(&area, codes);
     lx_rest rest;
-    if (!lx_rest_init(&rest, p, &alone))
+    if (!lx_rest_init(&rest, p, &area, &alone, NULL))
         return;
-    lx_get_rest(p, &rest, c, 0);
-    kernels->unpack(&rest.area, 0, p->count, p->codec->code_bits, codes + rest.first);
+    lx_rest_bits(&rest, &area, true);
+    p->codec->kernels->unpack(&rest.area, codes + rest.first);
 }
 
 /* RANGE: bits of a pair to rows. Low bits that are not here are zero in the codes; the grids
  * have their centre. */
 static void get_values(const lx_page_bits *p, const lx_pair *pair, const lynx_tile *rows)
 {
-    const lynx_codec *codec = p->codec;
-    codec->kernels->dequantize(&p->area, pair, p->count, codec->code_bits, codec->grids, rows);
+    const lx_area area = lx_area_of(p, pair);
+    p->codec->kernels->dequantize(&area, pair, rows);
     lx_rest rest;
-    if (!lx_rest_init(&rest, p, pair))
+    if (!lx_rest_init(&rest, p, &area, pair, rows))
         return;
-    float room[2][LX_KERNEL_TOKENS];
-    lynx_tile copy = *rows;
-    copy.data = room;
-    copy.channel_stride_bytes = sizeof(room[0]);
-    lx_pair both = {.a = 0, .b = 1};
-    lx_get_rest(p, &rest, pair->a, 0);
-    if (pair->cosines) {
-        lx_get_rest(p, &rest, pair->b, 1);
-        both.cosines = pair->cosines + rest.first;
-        both.sines = pair->sines + rest.first;
+    lx_rest_bits(&rest, &area, true);
+    p->codec->kernels->dequantize(&rest.area, &rest.pair, &rest.tile);
+    lx_rest_values(&rest, pair, rows, false);
+}
+
+static void decode_range(const lx_page_bits *p, const lynx_tile *rows)
+{
+    const lynx_codec *codec = p->codec;
+    lx_quantiser q = p->q;
+    for (uint32_t c = 0; c < p->view->shape->channels; c++) {
+        q.missing_bits = codec->code_bits - codec->here[c];
+        lx_range_grids(&q, p->meta + c * p->view->channel_meta, false, lx_grids_of(p, c));
     }
-    codec->kernels->dequantize(&rest.area, &both, p->count, codec->code_bits, rest.grids,
-                               &copy);
-    const size_t bytes = rest.tokens * rows->token_stride_bytes;
-    memcpy(lx_tile_at(rows, rest.first, pair->a).data, room[0], bytes);
-    if (pair->cosines)
-        memcpy(lx_tile_at(rows, rest.first, pair->b).data, room[1], bytes);
+    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
+    lx_pair pair;
+    while (lx_next_pair(&walk, &pair))
+        get_values(p, &pair, rows);
 }
 
 /* PAPER: codes of a channel to floats. */
@@ -80,53 +80,50 @@ static void decode_channel(const lx_page_bits *p, uint32_t c, float *values)
     lx_paper_decode(&p->q, p->meta + c * p->view->channel_meta, p->codec->codes, values);
 }
 
-static void decode_heads(const lx_page_bits *p)
+static void decode_paper(const lx_page_bits *p, const lynx_tile *rows)
 {
+    const lynx_codec *codec = p->codec;
+    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
+    lx_pair pair;
+    while (lx_next_pair(&walk, &pair)) {
+        float *a = lx_block_row(codec, 0);
+        float *b = lx_block_row(codec, 1);
+        decode_channel(p, pair.a, a);
+        if (pair.cosines)
+            decode_channel(p, pair.b, b);
+        codec->kernels->store(a, b, &pair, p->q.tokens, rows);
+    }
+}
+
+static void decode_token(const lx_page_bits *p, const lynx_tile *rows)
+{
+    const lynx_codec *codec = p->codec;
     const uint32_t step = p->view->shape->head_channels;
     for (uint32_t c = 0; c < p->view->shape->channels; c++)
-        get_codes(p, c, lx_codes_row(p->codec, c));
+        get_codes(p, c, lx_codes_row(codec, c));
     for (uint32_t c = 0; c < p->view->shape->channels; c += step)
         lx_token_decode_head(&p->q, p->meta + c / step * p->view->head_meta,
-                             lx_codes_row(p->codec, c), p->codec->row_values, step,
-                             lx_block_row(p->codec, c));
+                             lx_codes_row(codec, c), codec->row_values, step,
+                             lx_block_row(codec, c));
+    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
+    lx_pair pair;
+    while (lx_next_pair(&walk, &pair))
+        codec->kernels->store(lx_block_row(codec, pair.a), lx_block_row(codec, pair.b), &pair,
+                              p->q.tokens, rows);
 }
 
 static void decode_run(const lx_page_bits *p, const lynx_tile *run)
 {
-    const lynx_codec *codec = p->codec;
-    const lynx_profile profile = codec->spec.profile;
-    const bool is_token = profile == LYNX_PROFILE_TOKEN;
-    const lynx_tile rows = lx_rows_of(codec, run);
-    if (is_token)
-        decode_heads(p);
-    lx_page_bits own = *p;
-    lx_quantiser q = p->q;
-    for (uint32_t c = 0; profile == LYNX_PROFILE_RANGE && c < p->view->shape->channels; c++) {
-        if (codec->spec.spread)
-            q.missing_bits = codec->code_bits - codec->here[c];
-        lx_range_grids(&q, p->meta + c * p->view->channel_meta, false, lx_grids_of(p, c));
-    }
-    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
-    lx_pair pair;
-    while (lx_next_pair(&walk, &pair)) {
-        if (profile == LYNX_PROFILE_RANGE && codec->spec.spread) {
-            lx_aim_at_pair(p, &pair, &own);
-            get_values(&own, &pair, &rows);
-            continue;
-        }
-        if (profile == LYNX_PROFILE_RANGE) {
-            get_values(p, &pair, &rows);
-            continue;
-        }
-        float *a = lx_block_row(codec, is_token ? pair.a : 0);
-        float *b = lx_block_row(codec, is_token ? pair.b : 1);
-        if (!is_token)
-            decode_channel(p, pair.a, a);
-        if (!is_token && pair.cosines)
-            decode_channel(p, pair.b, b);
-        codec->kernels->store(a, b, &pair, p->q.tokens, &rows);
-    }
-    lx_move_rows(codec, p->view, &rows, run);
+    const lynx_profile profile = p->codec->spec.profile;
+    const lynx_tile rows = lx_rows_of(p->codec, run);
+    lx_find_rows(p);
+    if (profile == LYNX_PROFILE_RANGE)
+        decode_range(p, &rows);
+    else if (profile == LYNX_PROFILE_PAPER)
+        decode_paper(p, &rows);
+    else
+        decode_token(p, &rows);
+    lx_move_rows(p->codec, p->view, &rows, run);
 }
 
 lynx_status lynx_codec_decode(lynx_codec *codec, const lynx_side_shape *shape, lynx_side side,
@@ -149,8 +146,6 @@ lynx_status lynx_codec_decode(lynx_codec *codec, const lynx_side_shape *shape, l
         here[plane] = (uint8_t *)(uintptr_t)planes[plane].data;
     const lx_page_bits bits = lx_bits_of(codec, &v, here, plane_count);
     const lynx_tile run = lx_tile_at(target, v.split.head, 0);
-    if (codec->spec.spread)
-        lx_find_rows(&bits, here, plane_count);
     decode_run(&bits, &run);
     return LYNX_OK;
 }

@@ -17,90 +17,127 @@ static void encode_raw(const lynx_codec *codec, const lx_page_view *v, const lyn
         plane_bytes[plane] = 0;
 }
 
-/* One channel to its bits, from values (RANGE) or, without them, from codes. */
-static void put_bits(const lx_page_bits *p, uint32_t c, const float *values,
-                     const uint8_t *codes)
+/* Codes of a channel to its bits. */
+static void put_codes(const lx_page_bits *p, uint32_t c, const uint8_t *codes)
 {
-    const lx_kernels *kernels = p->codec->kernels;
-    const uint32_t code_bits = p->codec->code_bits;
-    const lx_pair alone = {.a = c};
-    if (values)
-        kernels->quantize(values, p->codec->grids, code_bits, &p->area, c);
-    else
-        kernels->pack(codes, code_bits, &p->area, c);
+    const lx_pair alone = {.a = c, .b = c};
+    const lx_area area = lx_area_of(p, &alone);
+    p->codec->kernels->pack(codes, &area);
     lx_rest rest;
-    if (!lx_rest_init(&rest, p, &alone))
+    if (!lx_rest_init(&rest, p, &area, &alone, NULL))
         return;
-    if (values)
-        kernels->quantize(values + rest.first, rest.grids, code_bits, &rest.area, 0);
-    else
-        kernels->pack(codes + rest.first, code_bits, &rest.area, 0);
-    const uint32_t left = rest.tokens % 8; /* bits behind the last token are zero */
-    for (uint32_t row = 0; row < p->count; row++) {
-        uint8_t *at = lx_rest_at(p, row, c);
-        memcpy(at, rest.bytes[0][row], rest.bytes_each);
-        if (left)
-            at[rest.bytes_each - 1] &= (uint8_t)((1u << left) - 1);
-    }
+    p->codec->kernels->pack(codes + rest.first, &rest.area);
+    lx_rest_bits(&rest, &area, false);
 }
 
-static bool encode_channel(const lx_page_bits *p, uint32_t c, const float *values)
+/* Rows of a pair to its bits. */
+static void put_values(const lx_page_bits *p, const lynx_tile *rows, const lx_pair *pair)
 {
-    uint8_t *meta = p->meta + c * p->view->channel_meta;
-    if (p->codec->spec.profile == LYNX_PROFILE_PAPER) {
-        if (!lx_paper_encode(&p->q, values, meta, p->codec->codes))
+    const lx_area area = lx_area_of(p, pair);
+    p->codec->kernels->quantize(rows, pair, &area);
+    lx_rest rest;
+    if (!lx_rest_init(&rest, p, &area, pair, rows))
+        return;
+    lx_rest_values(&rest, pair, rows, true);
+    p->codec->kernels->quantize(&rest.tile, &rest.pair, &rest.area);
+    lx_rest_bits(&rest, &area, false);
+}
+
+/* Extents of a pair, of all tokens or of each chunk, where grids will be. */
+static bool find_extents(const lx_page_bits *p, const lynx_tile *rows, const lx_pair *pair)
+{
+    const lynx_codec *codec = p->codec;
+    lx_extent *a = codec->extents + pair->a * p->grid_pitch;
+    lx_extent *b = codec->extents + pair->b * p->grid_pitch;
+    const uint32_t tokens = p->view->split.coded;
+    const uint32_t step = codec->spec.chunk_tokens ? LX_CHUNK_TOKENS : tokens;
+    for (uint32_t t = 0; t < tokens; t += step) {
+        const lynx_tile part = lx_tile_at(rows, t, 0);
+        lx_pair turned = *pair;
+        if (pair->cosines) {
+            turned.cosines += t;
+            turned.sines += t;
+        }
+        if (!codec->kernels->extents(&part, &turned, tokens - t < step ? tokens - t : step, a++,
+                                     b++))
             return false;
-        put_bits(p, c, NULL, p->codec->codes);
-        return true;
     }
-    if (!lx_range_meta(&p->q, values, meta))
-        return false;
-    lx_range_grids(&p->q, meta, true, lx_grids_of(p, c));
-    put_bits(p, c, values, NULL);
     return true;
 }
 
-static bool encode_heads(const lx_page_bits *p)
+/* RANGE: each step for all channels before the next, so that none waits for its own metadata
+ * (and 'spread' needs that of all). */
+static bool encode_range(const lx_page_bits *p, const lynx_tile *rows)
 {
+    const lynx_codec *codec = p->codec;
+    const uint32_t channels = p->view->shape->channels;
+    lx_pair pair;
+    for (lx_pair_walk walk = lx_walk_pairs(p->codec, p->view); lx_next_pair(&walk, &pair);)
+        if (!find_extents(p, rows, &pair))
+            return false;
+    for (uint32_t c = 0; c < channels; c++)
+        if (!lx_range_meta(&p->q, codec->extents + c * p->grid_pitch,
+                           p->meta + c * p->view->channel_meta))
+            return false;
+    for (uint32_t c = 0; c < channels; c++)
+        lx_range_grids(&p->q, p->meta + c * p->view->channel_meta, true, lx_grids_of(p, c));
+    lx_find_rows(p);
+    for (lx_pair_walk walk = lx_walk_pairs(p->codec, p->view); lx_next_pair(&walk, &pair);)
+        put_values(p, rows, &pair);
+    return true;
+}
+
+static bool encode_paper(const lx_page_bits *p, const lynx_tile *rows)
+{
+    const lynx_codec *codec = p->codec;
+    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
+    lx_pair pair;
+    lx_find_rows(p);
+    while (lx_next_pair(&walk, &pair)) {
+        lx_extent extents[2];
+        if (!codec->kernels->extents(rows, &pair, p->q.tokens, &extents[0], &extents[1]))
+            return false;
+        codec->kernels->load(rows, &pair, p->q.tokens, lx_block_row(codec, 0),
+                             lx_block_row(codec, 1));
+        for (uint32_t i = 0; i < (pair.cosines ? 2 : 1); i++) {
+            const uint32_t c = i ? pair.b : pair.a;
+            if (!lx_paper_encode(&p->q, extents[i], lx_block_row(codec, i),
+                                 p->meta + c * p->view->channel_meta, codec->codes))
+                return false;
+            put_codes(p, c, codec->codes);
+        }
+    }
+    return true;
+}
+
+static bool encode_token(const lx_page_bits *p, const lynx_tile *rows)
+{
+    const lynx_codec *codec = p->codec;
     const uint32_t step = p->view->shape->head_channels;
+    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
+    lx_pair pair;
+    lx_find_rows(p);
+    while (lx_next_pair(&walk, &pair))
+        codec->kernels->load(rows, &pair, p->q.tokens, lx_block_row(codec, pair.a),
+                             lx_block_row(codec, pair.b));
     for (uint32_t c = 0; c < p->view->shape->channels; c += step)
-        if (!lx_token_encode_head(&p->q, lx_block_row(p->codec, c), p->codec->row_values, step,
+        if (!lx_token_encode_head(&p->q, lx_block_row(codec, c), codec->row_values, step,
                                   p->meta + c / step * p->view->head_meta,
-                                  lx_codes_row(p->codec, c)))
+                                  lx_codes_row(codec, c)))
             return false;
     for (uint32_t c = 0; c < p->view->shape->channels; c++)
-        put_bits(p, c, NULL, lx_codes_row(p->codec, c));
+        put_codes(p, c, lx_codes_row(codec, c));
     return true;
-}
-
-/* Repeat the last token up to the padding. */
-static void pad_row(const lx_quantiser *q, float *row)
-{
-    for (uint32_t t = q->tokens; t < q->padded; t++)
-        row[t] = row[q->tokens - 1];
 }
 
 static bool encode_run(const lx_page_bits *p, const lynx_tile *run)
 {
-    const lynx_codec *codec = p->codec;
-    const bool is_token = codec->spec.profile == LYNX_PROFILE_TOKEN;
-    const lynx_tile rows = lx_rows_of(codec, run);
-    lx_move_rows(codec, p->view, run, &rows);
-    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
-    lx_pair pair;
-    while (lx_next_pair(&walk, &pair)) {
-        float *a = lx_block_row(codec, is_token ? pair.a : 0);
-        float *b = lx_block_row(codec, is_token ? pair.b : 1);
-        codec->kernels->load(&rows, &pair, p->q.tokens, a, b);
-        pad_row(&p->q, a);
-        if (pair.cosines)
-            pad_row(&p->q, b);
-        if (is_token)
-            continue;
-        if (!encode_channel(p, pair.a, a) || (pair.cosines && !encode_channel(p, pair.b, b)))
-            return false;
-    }
-    return !is_token || encode_heads(p);
+    const lynx_profile profile = p->codec->spec.profile;
+    const lynx_tile rows = lx_rows_of(p->codec, run);
+    lx_move_rows(p->codec, p->view, run, &rows);
+    return profile == LYNX_PROFILE_RANGE   ? encode_range(p, &rows)
+           : profile == LYNX_PROFILE_PAPER ? encode_paper(p, &rows)
+                                           : encode_token(p, &rows);
 }
 
 lynx_status lynx_codec_encode(lynx_codec *codec, const lynx_side_shape *shape, lynx_side side,
@@ -116,10 +153,6 @@ lynx_status lynx_codec_encode(lynx_codec *codec, const lynx_side_shape *shape, l
         memset(planes[0], 0, LX_MODE_BYTES);
         lx_copy_raw_tokens(codec, &v, source, planes[0], true);
         is_coded = encode_run(&bits, &run);
-        if (is_coded && codec->spec.spread) {
-            lx_find_rows(&bits, planes, codec->plane_count);
-            lx_scatter_rows(&bits);
-        }
         for (uint32_t plane = 0; plane < codec->plane_count; plane++)
             plane_bytes[plane] = lx_page_coded_bytes(codec, &v, plane);
     }

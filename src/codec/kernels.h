@@ -6,9 +6,9 @@
  * floats. Kernels do not allocate, fail or keep state.
  *
  * 'rows' is a channel-major tile of halves or floats. Between rows and bits a value stays in
- * registers, or in two rows of floats that stay in the first-level cache:
+ * registers:
  *
- *   encoding:  tile -transpose-> rows -load-> floats -quantize-> bits
+ *   encoding:  tile -transpose-> rows -extents-> metadata;  rows -quantize-> bits
  *   decoding:  bits -dequantize-> rows -transpose-> tile
  */
 #ifndef LX_CODEC_KERNELS_H
@@ -22,20 +22,31 @@
 
 enum { LX_KERNEL_TOKENS = 64, LX_CHUNK_TOKENS = 32, LX_STRIP_BYTES = LX_KERNEL_TOKENS / 8 };
 
-/* The bits of the codes of some channels: row[0] has the top bit of channel 0; bit t of a row
- * is token t, so a strip of LX_KERNEL_TOKENS tokens is eight bytes. */
-typedef struct lx_area {
-    uint8_t *row[8];
-    size_t channel_bytes[8]; /* between the rows of two channels */
-    uint32_t strips;
-    /* Grids between two channels, and between two chunks of one (0: they share one). */
-    size_t grid_pitch, grid_step;
-} lx_area;
-
 /* Where codes lie. Encoding: scale = 1 / step, or 0; decoding: scale = step. */
 typedef struct lx_grid {
     float low, scale;
 } lx_grid;
+
+/* Smallest and largest; no zero has a sign. */
+typedef struct lx_extent {
+    float least, most;
+} lx_extent;
+
+/* The bits of one channel: row[0] has the top bit of each code, bit t of a row is token t, so
+ * that a strip of LX_KERNEL_TOKENS tokens is eight bytes. */
+typedef struct lx_channel {
+    uint8_t *const *row;
+    uint32_t bits; /* rows that are here; those behind them count as zeros */
+    const lx_grid *grids;
+} lx_channel;
+
+/* Whole strips of a channel, or of two that turn together. */
+typedef struct lx_area {
+    lx_channel a, b;
+    uint32_t strips;
+    uint32_t code_bits; /* rows of a whole code */
+    uint32_t grid_step; /* 1: each chunk has its grid; 0: all share the first */
+} lx_area;
 
 /* Two channels that turn together, (a, b) -> (a cos - b sin, a sin + b cos) with one angle for
  * each token; or, without cosines, channel a alone as it is. */
@@ -60,25 +71,22 @@ typedef struct lx_kernels {
     void (*store)(const float *a, const float *b, const lx_pair *pair, uint32_t count,
                   const lynx_tile *rows);
 
-    /* Smallest and largest of 'count' values, a multiple of 32; false when one is not finite
-     * (then the results mean nothing). */
-    bool (*range)(const float *values, uint32_t count, float *least, float *most);
+    /* Of 'count' values (at least one) of a pair turned back; 'b' only if it turns. False when
+     * one is not finite (then the results mean nothing). */
+    bool (*extents)(const lynx_tile *rows, const lx_pair *pair, uint32_t count, lx_extent *a,
+                    lx_extent *b);
 
-    /* The strips of one channel: code = clamp(round_to_even((value - low) * scale), 0,
-     * 2^code_bits - 1), as bits. 'grids' are those of channel 0, here and below. */
-    void (*quantize)(const float *values, const lx_grid *grids, uint32_t code_bits,
-                     const lx_area *area, uint32_t channel);
+    /* The strips of a pair, turned back: code = clamp(round_to_even((value - low) * scale), 0,
+     * 2^code_bits - 1), as bits. */
+    void (*quantize)(const lynx_tile *rows, const lx_pair *pair, const lx_area *area);
 
     /* The strips of a pair: value = low + code * scale, turned forth, rounded to nearest even.
-     * Of the codes the top 'bits' are here, the others are 0. */
-    void (*dequantize)(const lx_area *area, const lx_pair *pair, uint32_t bits,
-                       uint32_t code_bits, const lx_grid *grids, const lynx_tile *rows);
+     */
+    void (*dequantize)(const lx_area *area, const lx_pair *pair, const lynx_tile *rows);
 
-    /* The strips of one channel from codes, and codes from them. */
-    void (*pack)(const uint8_t *codes, uint32_t code_bits, const lx_area *area,
-                 uint32_t channel);
-    void (*unpack)(const lx_area *area, uint32_t channel, uint32_t bits, uint32_t code_bits,
-                   uint8_t *codes);
+    /* The strips of channel a from codes, and codes from them. */
+    void (*pack)(const uint8_t *codes, const lx_area *area);
+    void (*unpack)(const lx_area *area, uint8_t *codes);
 } lx_kernels;
 
 extern const lx_kernels lx_kernels_reference;

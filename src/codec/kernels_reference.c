@@ -80,28 +80,42 @@ static void store(const float *a, const float *b, const lx_pair *pair, uint32_t 
     }
 }
 
-static bool range(const float *values, uint32_t count, float *least, float *most)
+static bool extend(lx_extent *extent, float value)
 {
-    float low = values[0];
-    float high = values[0];
+    extent->least = value < extent->least ? value : extent->least;
+    extent->most = value > extent->most ? value : extent->most;
+    return isfinite(value);
+}
+
+static bool extents(const lynx_tile *rows, const lx_pair *pair, uint32_t count, lx_extent *a,
+                    lx_extent *b)
+{
     bool is_finite = true;
-    for (uint32_t i = 0; i < count; i++) {
-        is_finite = is_finite && isfinite(values[i]);
-        low = values[i] < low ? values[i] : low;
-        high = values[i] > high ? values[i] : high;
+    for (uint32_t t = 0; t < count; t++) {
+        float x = load_value(value_at(rows, t, pair->a), rows->element);
+        if (pair->cosines) {
+            float y = load_value(value_at(rows, t, pair->b), rows->element);
+            turn(&x, &y, pair->cosines[t], -pair->sines[t]);
+            if (t == 0)
+                *b = (lx_extent){y, y};
+            is_finite = extend(b, y) && is_finite;
+        }
+        if (t == 0)
+            *a = (lx_extent){x, x};
+        is_finite = extend(a, x) && is_finite;
     }
     /* A zero has no sign here, so that tables may compare in any order. */
-    *least = low + 0.0f;
-    *most = high + 0.0f;
+    *a = (lx_extent){a->least + 0.0f, a->most + 0.0f};
+    if (pair->cosines)
+        *b = (lx_extent){b->least + 0.0f, b->most + 0.0f};
     return is_finite;
 }
 
-static void pack_strip(const uint8_t *codes, uint32_t code_bits, const lx_area *area,
-                       uint32_t channel, uint32_t strip)
+static void pack_strip(const uint8_t *codes, uint32_t code_bits, const lx_channel *channel,
+                       uint32_t strip)
 {
     for (uint32_t row = 0; row < code_bits; row++) {
-        uint8_t *bytes = area->row[row] + channel * area->channel_bytes[row] +
-                         (size_t)strip * LX_STRIP_BYTES;
+        uint8_t *bytes = channel->row[row] + (size_t)strip * LX_STRIP_BYTES;
         for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i += 8) {
             uint32_t byte = 0;
             for (uint32_t k = 0; k < 8; k++)
@@ -111,13 +125,12 @@ static void pack_strip(const uint8_t *codes, uint32_t code_bits, const lx_area *
     }
 }
 
-static void unpack_strip(const lx_area *area, uint32_t channel, uint32_t strip, uint32_t bits,
-                         uint32_t code_bits, uint8_t *codes)
+static void unpack_strip(const lx_channel *channel, uint32_t strip, uint32_t code_bits,
+                         uint8_t *codes)
 {
     memset(codes, 0, LX_KERNEL_TOKENS);
-    for (uint32_t row = 0; row < bits; row++) {
-        const uint8_t *bytes = area->row[row] + channel * area->channel_bytes[row] +
-                               (size_t)strip * LX_STRIP_BYTES;
+    for (uint32_t row = 0; row < channel->bits; row++) {
+        const uint8_t *bytes = channel->row[row] + (size_t)strip * LX_STRIP_BYTES;
         for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
             const uint32_t bit = (uint32_t)(bytes[i / 8] >> (i % 8)) & 1u;
             codes[i] = (uint8_t)(codes[i] | bit << (code_bits - 1 - row));
@@ -125,71 +138,91 @@ static void unpack_strip(const lx_area *area, uint32_t channel, uint32_t strip, 
     }
 }
 
-static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area,
-                 uint32_t channel)
+static void pack(const uint8_t *codes, const lx_area *area)
 {
     for (uint32_t s = 0; s < area->strips; s++)
-        pack_strip(codes + (size_t)s * LX_KERNEL_TOKENS, code_bits, area, channel, s);
+        pack_strip(codes + (size_t)s * LX_KERNEL_TOKENS, area->code_bits, &area->a, s);
 }
 
-static void unpack(const lx_area *area, uint32_t channel, uint32_t bits, uint32_t code_bits,
-                   uint8_t *codes)
+static void unpack(const lx_area *area, uint8_t *codes)
 {
     for (uint32_t s = 0; s < area->strips; s++)
-        unpack_strip(area, channel, s, bits, code_bits, codes + (size_t)s * LX_KERNEL_TOKENS);
+        unpack_strip(&area->a, s, area->code_bits, codes + (size_t)s * LX_KERNEL_TOKENS);
 }
 
-static lx_grid grid_at(const lx_area *area, const lx_grid *grids, uint32_t channel,
-                       uint32_t token)
+static lx_grid grid_at(const lx_area *area, const lx_channel *channel, uint32_t token)
 {
-    return grids[channel * area->grid_pitch + token / LX_CHUNK_TOKENS * area->grid_step];
+    return channel->grids[token / LX_CHUNK_TOKENS * area->grid_step];
 }
 
-static void quantize(const float *values, const lx_grid *grids, uint32_t code_bits,
-                     const lx_area *area, uint32_t channel)
+static void put_strip(const float *values, const lx_area *area, const lx_channel *channel,
+                      uint32_t strip)
 {
-    const long most = (1l << code_bits) - 1;
-    for (uint32_t s = 0; s < area->strips; s++) {
-        uint8_t codes[LX_KERNEL_TOKENS];
-        for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
-            const uint32_t t = s * LX_KERNEL_TOKENS + i;
-            const lx_grid grid = grid_at(area, grids, channel, t);
-            const float scaled = (values[t] - grid.low) * grid.scale;
-            const long rounded = lrintf(scaled);
-            codes[i] = (uint8_t)(rounded < 0 ? 0 : rounded > most ? most : rounded);
-        }
-        pack_strip(codes, code_bits, area, channel, s);
+    const long most = (1l << area->code_bits) - 1;
+    uint8_t codes[LX_KERNEL_TOKENS];
+    for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
+        const lx_grid grid = grid_at(area, channel, strip * LX_KERNEL_TOKENS + i);
+        const float scaled = (values[i] - grid.low) * grid.scale;
+        const long rounded = lrintf(scaled);
+        codes[i] = (uint8_t)(rounded < 0 ? 0 : rounded > most ? most : rounded);
     }
+    pack_strip(codes, area->code_bits, channel, strip);
 }
 
-static void get_strip(const lx_area *area, uint32_t channel, uint32_t strip, uint32_t bits,
-                      uint32_t code_bits, const lx_grid *grids, float *values)
+static void get_strip(const lx_area *area, const lx_channel *channel, uint32_t strip,
+                      float *values)
 {
     uint8_t codes[LX_KERNEL_TOKENS];
-    unpack_strip(area, channel, strip, bits, code_bits, codes);
+    unpack_strip(channel, strip, area->code_bits, codes);
     for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
-        const lx_grid grid = grid_at(area, grids, channel, strip * LX_KERNEL_TOKENS + i);
+        const lx_grid grid = grid_at(area, channel, strip * LX_KERNEL_TOKENS + i);
         const float scaled = (float)codes[i] * grid.scale;
         values[i] = grid.low + scaled;
     }
 }
 
-static void dequantize(const lx_area *area, const lx_pair *pair, uint32_t bits,
-                       uint32_t code_bits, const lx_grid *grids, const lynx_tile *rows)
+/* The tokens of one strip. */
+static lynx_tile strip_of_rows(const lynx_tile *rows, uint32_t strip)
+{
+    lynx_tile part = *rows;
+    part.data = value_at(rows, strip * LX_KERNEL_TOKENS, 0);
+    return part;
+}
+
+static lx_pair strip_of_pair(const lx_pair *pair, uint32_t strip)
+{
+    lx_pair part = *pair;
+    if (pair->cosines) {
+        part.cosines += (size_t)strip * LX_KERNEL_TOKENS;
+        part.sines += (size_t)strip * LX_KERNEL_TOKENS;
+    }
+    return part;
+}
+
+static void quantize(const lynx_tile *rows, const lx_pair *pair, const lx_area *area)
 {
     for (uint32_t s = 0; s < area->strips; s++) {
-        const uint32_t first = s * LX_KERNEL_TOKENS;
         float a[LX_KERNEL_TOKENS];
         float b[LX_KERNEL_TOKENS];
-        lx_pair part = *pair;
-        lynx_tile to = *rows;
-        to.data = value_at(rows, first, 0);
-        get_strip(area, pair->a, s, bits, code_bits, grids, a);
-        if (pair->cosines) {
-            get_strip(area, pair->b, s, bits, code_bits, grids, b);
-            part.cosines += first;
-            part.sines += first;
-        }
+        const lynx_tile from = strip_of_rows(rows, s);
+        const lx_pair part = strip_of_pair(pair, s);
+        load(&from, &part, LX_KERNEL_TOKENS, a, b);
+        put_strip(a, area, &area->a, s);
+        if (pair->cosines)
+            put_strip(b, area, &area->b, s);
+    }
+}
+
+static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile *rows)
+{
+    for (uint32_t s = 0; s < area->strips; s++) {
+        float a[LX_KERNEL_TOKENS];
+        float b[LX_KERNEL_TOKENS];
+        const lynx_tile to = strip_of_rows(rows, s);
+        const lx_pair part = strip_of_pair(pair, s);
+        get_strip(area, &area->a, s, a);
+        if (pair->cosines)
+            get_strip(area, &area->b, s, b);
         store(a, b, &part, LX_KERNEL_TOKENS, &to);
     }
 }
@@ -199,7 +232,7 @@ const lx_kernels lx_kernels_reference = {
     .transpose = transpose,
     .load = load,
     .store = store,
-    .range = range,
+    .extents = extents,
     .quantize = quantize,
     .dequantize = dequantize,
     .pack = pack,

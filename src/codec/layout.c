@@ -111,7 +111,6 @@ lx_quantiser lx_page_quantiser(const lynx_codec *codec, const lx_page_view *v,
 {
     return (lx_quantiser){
         .spec = &codec->spec,
-        .kernels = codec->kernels,
         .paper = &codec->paper,
         .code_bits = codec->code_bits,
         .missing_bits = missing_bits,

@@ -30,13 +30,14 @@ struct lynx_codec {
     lynx_codec_spec spec;
     const lx_kernels *kernels;
     uint32_t plane_count, code_bits;
-    size_t row_values; /* page_tokens rounded up to what kernels touch, and ROW_GAP */
-    size_t block_rows; /* TOKEN needs all channels at once, others two */
-    float *block;      /* [block_rows][row_values] */
-    uint8_t *codes;    /* [channels_max][row_values] */
-    uint8_t *rows;     /* the same, of a tile's element: see lx_rows_of */
-    lx_grid *grids;    /* [channels_max][row_values / LX_CHUNK_TOKENS] */
-    /* With 'spread', by channel: weights, bits that are here, bits with the next plane, and
+    size_t row_values;  /* page_tokens rounded up to what kernels touch, and ROW_GAP */
+    size_t block_rows;  /* TOKEN needs all channels at once, PAPER two */
+    float *block;       /* [block_rows][row_values] */
+    uint8_t *codes;     /* [channels_max][row_values] */
+    uint8_t *rows;      /* the same, of a tile's element: see lx_rows_of */
+    lx_grid *grids;     /* [channels_max][row_values / LX_CHUNK_TOKENS] */
+    lx_extent *extents; /* as many as grids */
+    /* By channel: weights with 'spread', rows that are here, rows with the next plane, and
      * where each row lies. */
     uint16_t *weights;
     uint8_t *here, *next;
@@ -117,37 +118,39 @@ typedef struct lx_page_bits {
     lynx_codec *codec;
     const lx_page_view *view;
     lx_quantiser q;
-    uint8_t *meta; /* decoding only reads; the same for the bits */
-    lx_area area;
-    uint32_t count; /* bits of a code that are here */
+    uint8_t *const *planes; /* decoding only reads */
+    uint8_t *meta;          /* in plane 0 */
+    uint32_t plane_count;
+    size_t grid_pitch; /* grids and extents between two channels */
 } lx_page_bits;
 
 lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const planes[],
                         uint32_t plane_count);
 
-/* Tokens behind the last whole strip are worked on in a copy of the bits of a pair. */
+/* Find where each row of each channel lies; with 'spread' this reads the metadata. */
+void lx_find_rows(const lx_page_bits *p);
+
+/* The bits of a pair. */
+lx_area lx_area_of(const lx_page_bits *p, const lx_pair *pair);
+
+/* Tokens behind the last whole strip are worked on in copies. */
 typedef struct lx_rest {
     uint8_t bytes[2][8][LX_STRIP_BYTES];
+    uint8_t *rows[2][8];
+    float values[2][LX_KERNEL_TOKENS]; /* or halves */
     lx_area area;
+    lynx_tile tile;
+    lx_pair pair;
     uint32_t first, tokens;
     size_t bytes_each; /* of a row that exist */
-    const lx_grid *grids;
 } lx_rest;
 
-/* False when there are none. */
-bool lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_pair *pair);
-uint8_t *lx_rest_at(const lx_page_bits *p, uint32_t row, uint32_t channel);
-void lx_get_rest(const lx_page_bits *p, lx_rest *rest, uint32_t channel, uint32_t to);
-
-/* With 'spread': where each row of each channel lies in the first planes. */
-void lx_find_rows(const lx_page_bits *p, uint8_t *const planes[], uint32_t plane_count);
-
-/* From where rows were gathered to the planes. */
-void lx_scatter_rows(const lx_page_bits *p);
-
-/* Bits of a pair for the kernels: those of one channel in their planes, those of two gathered.
- * 'own' is a copy of 'p' that serves every pair. */
-void lx_aim_at_pair(const lx_page_bits *p, const lx_pair *pair, lx_page_bits *own);
+/* False when there are none. 'rows' may be NULL where values are not asked for. */
+bool lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_area *area,
+                  const lx_pair *pair, const lynx_tile *rows);
+/* Bits, or values, between their places and the copies. */
+void lx_rest_bits(lx_rest *rest, const lx_area *area, bool is_reading);
+void lx_rest_values(lx_rest *rest, const lx_pair *pair, const lynx_tile *rows, bool is_reading);
 
 static inline float *lx_block_row(const lynx_codec *codec, uint32_t row)
 {
@@ -161,7 +164,7 @@ static inline uint8_t *lx_codes_row(const lynx_codec *codec, uint32_t row)
 
 static inline lx_grid *lx_grids_of(const lx_page_bits *p, uint32_t channel)
 {
-    return p->codec->grids + channel * p->area.grid_pitch;
+    return p->codec->grids + channel * p->grid_pitch;
 }
 
 #endif

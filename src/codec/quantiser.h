@@ -2,9 +2,9 @@
 /*
  * quantiser.h - one head of one page between floats and codes; private to the codec.
  *
- * A quantiser sees the coded run of a page: 'tokens' tokens, in rows padded to 'padded' with
- * copies of the last value. It writes metadata and codes, or reads them. Whether metadata can
- * be trusted is asked before any decoding (check).
+ * A quantiser sees the coded run of a page: 'tokens' tokens, which kernels see as 'padded'. It
+ * writes metadata and codes, or reads them. Whether metadata can be trusted is asked before any
+ * decoding (check).
  */
 #ifndef LX_CODEC_QUANTISER_H
 #define LX_CODEC_QUANTISER_H
@@ -24,7 +24,6 @@ typedef struct lx_paper_tables {
 
 typedef struct lx_quantiser {
     const lynx_codec_spec *spec;
-    const lx_kernels *kernels;
     const lx_paper_tables *paper;
     uint32_t code_bits;    /* 8 or 4 */
     uint32_t missing_bits; /* decode: low bits of the codes that are not here */
@@ -35,10 +34,13 @@ typedef struct lx_quantiser {
 size_t lx_channel_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens);
 size_t lx_head_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens);
 
-/* RANGE: metadata of one channel of 'padded' floats; false when it cannot be carried
- * faithfully. grids: for the kernels, one, or one for each chunk of 'padded'
- * tokens where chunks have their own. */
-bool lx_range_meta(const lx_quantiser *q, const float *values, uint8_t *meta);
+/* Chunks of a run; the last may be short. */
+uint32_t lx_chunk_count(uint32_t tokens);
+
+/* RANGE: metadata of one channel from its extents, one of all tokens or, where chunks have
+ * their own, one of each; false when it cannot be carried faithfully. grids: for the kernels,
+ * one, or one for each chunk of 'padded' tokens where chunks have their own. */
+bool lx_range_meta(const lx_quantiser *q, const lx_extent *extents, uint8_t *meta);
 void lx_range_grids(const lx_quantiser *q, const uint8_t *meta, bool is_encoding,
                     lx_grid *grids);
 bool lx_range_check(const lx_quantiser *q, const uint8_t *meta);
@@ -46,8 +48,9 @@ bool lx_range_check(const lx_quantiser *q, const uint8_t *meta);
 /* The step of a channel whose tokens share one, as the bits of its half. */
 uint16_t lx_range_step(const lx_quantiser *q, const uint8_t *meta);
 
-/* PAPER: one channel. */
-bool lx_paper_encode(const lx_quantiser *q, const float *values, uint8_t *meta, uint8_t *codes);
+/* PAPER: one channel; 'extent' of all its values. */
+bool lx_paper_encode(const lx_quantiser *q, lx_extent extent, const float *values,
+                     uint8_t *meta, uint8_t *codes);
 void lx_paper_decode(const lx_quantiser *q, const uint8_t *meta, const uint8_t *codes,
                      float *values);
 void lx_paper_tables_init(lx_paper_tables *tables, float alpha);

@@ -90,15 +90,12 @@ static uint8_t encode_value(const lx_paper_tables *tables, float value, chunk_vi
     return (uint8_t)((anchor & 15) << 4 | (residual & 15));
 }
 
-bool lx_paper_encode(const lx_quantiser *q, const float *values, uint8_t *meta, uint8_t *codes)
+bool lx_paper_encode(const lx_quantiser *q, lx_extent extent, const float *values,
+                     uint8_t *meta, uint8_t *codes)
 {
-    float least;
-    float most;
-    if (!q->kernels->range(values, q->padded, &least, &most))
-        return false;
     uint16_t low;
     uint16_t scale;
-    if (!lx_cover(least, most, 1, true, &low, &scale))
+    if (!lx_cover(extent.least, extent.most, 1, true, &low, &scale))
         return false;
     meta[0] = (uint8_t)low;
     meta[1] = (uint8_t)(low >> 8);

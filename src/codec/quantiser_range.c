@@ -62,7 +62,7 @@ static float inverse_of(float step)
     return step > 0.0f ? 1.0f / step : 0.0f;
 }
 
-static uint32_t chunk_count(uint32_t tokens)
+uint32_t lx_chunk_count(uint32_t tokens)
 {
     return (tokens + LX_CHUNK_TOKENS - 1) / LX_CHUNK_TOKENS;
 }
@@ -70,13 +70,13 @@ static uint32_t chunk_count(uint32_t tokens)
 size_t lx_channel_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens)
 {
     if (spec->profile == LYNX_PROFILE_PAPER)
-        return 4 + 2 * (size_t)chunk_count(tokens);
+        return 4 + 2 * (size_t)lx_chunk_count(tokens);
     if (spec->profile != LYNX_PROFILE_RANGE)
         return 0;
     if (spec->chunk_tokens == 0)
         return spec->meta_wide ? 4 : 3;
-    return spec->meta_wide ? 4 * (size_t)chunk_count(tokens)
-                           : 4 + 2 * (size_t)chunk_count(tokens);
+    return spec->meta_wide ? 4 * (size_t)lx_chunk_count(tokens)
+                           : 4 + 2 * (size_t)lx_chunk_count(tokens);
 }
 
 size_t lx_head_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens)
@@ -172,44 +172,38 @@ static lx_grid grid_of(const lx_quantiser *q, const uint8_t *meta, uint32_t chun
                       (1u << q->code_bits) - 1);
 }
 
-/* Fill the metadata of a channel whose range over the page is known. */
-static bool encode_meta(const lx_quantiser *q, const float *values, float least, float most,
-                        uint8_t *meta)
+bool lx_range_meta(const lx_quantiser *q, const lx_extent *extents, uint8_t *meta)
 {
     const uint32_t code_max = (1u << q->code_bits) - 1;
     const bool is_wide = q->spec->meta_wide;
+    lx_extent all = extents[0];
     if (q->spec->chunk_tokens == 0)
-        return is_wide ? put_wide(meta, least, most, code_max)
-                       : put_narrow(meta, least, most, code_max);
-    if (!is_wide && !put_wide(meta, least, most, 255))
+        return is_wide ? put_wide(meta, all.least, all.most, code_max)
+                       : put_narrow(meta, all.least, all.most, code_max);
+    const uint32_t chunks = lx_chunk_count(q->tokens);
+    for (uint32_t chunk = 1; chunk < chunks; chunk++) {
+        all.least = extents[chunk].least < all.least ? extents[chunk].least : all.least;
+        all.most = extents[chunk].most > all.most ? extents[chunk].most : all.most;
+    }
+    if (!is_wide && !put_wide(meta, all.least, all.most, 255))
         return false;
     const lx_grid page = grid_of_pair(get_wide(meta));
-    for (uint32_t chunk = 0; chunk < chunk_count(q->tokens); chunk++) {
-        float low;
-        float high;
-        if (!q->kernels->range(values + chunk * LX_CHUNK_TOKENS, LX_CHUNK_TOKENS, &low, &high))
-            return false;
+    for (uint32_t chunk = 0; chunk < chunks; chunk++) {
+        const lx_extent own = extents[chunk];
         if (!is_wide)
-            encode_chunk(meta + 4 + 2 * (size_t)chunk, low, high, page.low, page.scale);
-        else if (!put_wide(meta + 4 * (size_t)chunk, low, high, code_max))
+            encode_chunk(meta + 4 + 2 * (size_t)chunk, own.least, own.most, page.low,
+                         page.scale);
+        else if (!put_wide(meta + 4 * (size_t)chunk, own.least, own.most, code_max))
             return false;
     }
     return true;
-}
-
-bool lx_range_meta(const lx_quantiser *q, const float *values, uint8_t *meta)
-{
-    float least;
-    float most;
-    return q->kernels->range(values, q->padded, &least, &most) &&
-           encode_meta(q, values, least, most, meta);
 }
 
 void lx_range_grids(const lx_quantiser *q, const uint8_t *meta, bool is_encoding,
                     lx_grid *grids)
 {
     const float centre = lx_centre(q->missing_bits);
-    const uint32_t count = q->spec->chunk_tokens ? chunk_count(q->tokens) : 1;
+    const uint32_t count = q->spec->chunk_tokens ? lx_chunk_count(q->tokens) : 1;
     for (uint32_t chunk = 0; chunk < count; chunk++) {
         const lx_grid g = grid_of(q, meta, chunk);
         const float shift = centre * g.scale;
@@ -225,7 +219,7 @@ bool lx_range_check(const lx_quantiser *q, const uint8_t *meta)
 {
     if (!q->spec->meta_wide)
         return pair_is_finite(q->spec->chunk_tokens ? get_wide(meta) : get_narrow(meta));
-    const uint32_t pairs = q->spec->chunk_tokens ? chunk_count(q->tokens) : 1;
+    const uint32_t pairs = q->spec->chunk_tokens ? lx_chunk_count(q->tokens) : 1;
     for (uint32_t i = 0; i < pairs; i++)
         if (!pair_is_finite(get_wide(meta + 4 * (size_t)i)))
             return false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* kernels_avx2.c - built with -mavx2 -mf16c; see kernels.h. */
 #include <immintrin.h>
+#include <math.h>
 #include <string.h>
 
 #include "codec/kernels.h"
@@ -173,19 +174,44 @@ static lx_pair rest_of(const lx_pair *pair, uint32_t whole)
     return rest;
 }
 
-static void load(const lynx_tile *rows, const lx_pair *pair, uint32_t count, float *a, float *b)
+/* A row soon to come: rows of a channel-major tile lie apart. Behind the last this may be any
+ * address, which is allowed. */
+static ALWAYS_INLINE void prefetch_row(uintptr_t row, size_t bytes)
 {
-    const bool is_half = rows->element == LYNX_ELEMENT_F16;
-    const uint32_t whole = count / 8 * 8;
+    for (size_t i = 0; i < bytes; i += LINE_BYTES)
+        _mm_prefetch((const void *)(row + i), _MM_HINT_T0);
+}
+
+static ALWAYS_INLINE void load_whole(const uint8_t *restrict from_a,
+                                     const uint8_t *restrict from_b, const lx_pair pair,
+                                     bool is_half, bool is_turned, uint32_t whole,
+                                     float *restrict a, float *restrict b)
+{
     for (uint32_t t = 0; t < whole; t += 8) {
-        __m256 x = get_8(row_at(rows, pair->a), is_half, t);
-        if (pair->cosines) {
-            __m256 y = get_8(row_at(rows, pair->b), is_half, t);
-            turn(&x, &y, pair, t, true);
+        __m256 x = get_8(from_a, is_half, t);
+        if (is_turned) {
+            __m256 y = get_8(from_b, is_half, t);
+            turn(&x, &y, &pair, t, true);
             _mm256_storeu_ps(b + t, y);
         }
         _mm256_storeu_ps(a + t, x);
     }
+}
+
+static void load(const lynx_tile *rows, const lx_pair *pair, uint32_t count, float *a, float *b)
+{
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    const uint32_t whole = count / 8 * 8;
+    const uint8_t *from_a = row_at(rows, pair->a);
+    const uint8_t *from_b = row_at(rows, pair->b);
+    prefetch_row((uintptr_t)from_a + 2 * rows->channel_stride_bytes,
+                 count * rows->token_stride_bytes);
+    if (is_half && pair->cosines)
+        load_whole(from_a, from_b, *pair, true, true, whole, a, b);
+    else if (is_half)
+        load_whole(from_a, from_b, *pair, true, false, whole, a, b);
+    else
+        load_whole(from_a, from_b, *pair, false, pair->cosines != NULL, whole, a, b);
     const lynx_tile left = tile_at(rows, whole, 0);
     const lx_pair rest = rest_of(pair, whole);
     lx_kernels_reference.load(&left, &rest, count - whole, a + whole, b + whole);
@@ -224,24 +250,108 @@ static float most_of(__m256 x)
     return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
 }
 
-static bool range(const float *values, uint32_t count, float *least, float *most)
+/* Extents of 'count' values, a multiple of 8, that are turned or floats. */
+static ALWAYS_INLINE bool extents_of_floats(const uint8_t *from_a, const uint8_t *from_b,
+                                            const lx_pair pair, bool is_half, bool is_turned,
+                                            uint32_t count, lx_extent *a, lx_extent *b)
 {
-    __m256 low = _mm256_loadu_ps(values);
-    __m256 high = low;
+    const __m256 huge = _mm256_set1_ps(INFINITY);
+    const __m256 tiny = _mm256_set1_ps(-INFINITY);
+    __m256 low[2] = {huge, huge};
+    __m256 high[2] = {tiny, tiny};
     /* x - x is zero for finite x and NaN for all others. */
     __m256 differences = _mm256_setzero_ps();
-    for (uint32_t i = 0; i < count; i += 16) {
-        const __m256 x = _mm256_loadu_ps(values + i);
-        const __m256 y = _mm256_loadu_ps(values + i + 8);
-        differences =
-            _mm256_or_ps(differences, _mm256_or_ps(_mm256_sub_ps(x, x), _mm256_sub_ps(y, y)));
-        low = _mm256_min_ps(low, _mm256_min_ps(x, y));
-        high = _mm256_max_ps(high, _mm256_max_ps(x, y));
+    for (uint32_t t = 0; t < count; t += 8) {
+        __m256 x = get_8(from_a, is_half, t);
+        if (is_turned) {
+            __m256 y = get_8(from_b, is_half, t);
+            turn(&x, &y, &pair, t, true);
+            differences = _mm256_or_ps(differences, _mm256_sub_ps(y, y));
+            low[1] = _mm256_min_ps(low[1], y);
+            high[1] = _mm256_max_ps(high[1], y);
+        }
+        differences = _mm256_or_ps(differences, _mm256_sub_ps(x, x));
+        low[0] = _mm256_min_ps(low[0], x);
+        high[0] = _mm256_max_ps(high[0], x);
     }
-    *least = least_of(low) + 0.0f;
-    *most = most_of(high) + 0.0f;
+    *a = (lx_extent){least_of(low[0]) + 0.0f, most_of(high[0]) + 0.0f};
+    if (is_turned)
+        *b = (lx_extent){least_of(low[1]) + 0.0f, most_of(high[1]) + 0.0f};
     const __m256 odd = _mm256_cmp_ps(differences, differences, _CMP_UNORD_Q);
     return _mm256_movemask_ps(odd) == 0;
+}
+
+static float float_of_half(uint32_t half)
+{
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128((int)half)));
+}
+
+/* Halves as whole numbers in the same order: those below zero have their other bits turned
+ * over. */
+static bool extent_of_halves(const uint8_t *row, uint32_t count, lx_extent *extent)
+{
+    __m256i low = _mm256_set1_epi16(INT16_MAX);
+    __m256i high = _mm256_set1_epi16(INT16_MIN);
+    for (uint32_t t = 0; t < count; t += 16) {
+        const __m256i x =
+            _mm256_loadu_si256((const __m256i *)(const void *)(row + 2 * (size_t)t));
+        const __m256i below = _mm256_srli_epi16(_mm256_srai_epi16(x, 15), 1);
+        const __m256i number = _mm256_xor_si256(x, below);
+        low = _mm256_min_epi16(low, number);
+        high = _mm256_max_epi16(high, number);
+    }
+    const __m128i least =
+        _mm_min_epi16(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+    const __m128i most =
+        _mm_max_epi16(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+    /* minpos finds the least of numbers without a sign. */
+    const uint32_t first = (uint32_t)_mm_cvtsi128_si32(
+        _mm_minpos_epu16(_mm_xor_si128(least, _mm_set1_epi16(INT16_MIN))));
+    const uint32_t last = (uint32_t)_mm_cvtsi128_si32(
+        _mm_minpos_epu16(_mm_xor_si128(most, _mm_set1_epi16(INT16_MAX))));
+    const int16_t from = (int16_t)((first & 0xFFFF) ^ 0x8000);
+    const int16_t to = (int16_t)((last & 0xFFFF) ^ 0x7FFF);
+    extent->least = float_of_half((uint16_t)(from < 0 ? from ^ 0x7FFF : from)) + 0.0f;
+    extent->most = float_of_half((uint16_t)(to < 0 ? to ^ 0x7FFF : to)) + 0.0f;
+    return from >= -0x7C00 && to < 0x7C00;
+}
+
+static lx_extent both_extents(lx_extent a, lx_extent b)
+{
+    return (lx_extent){a.least < b.least ? a.least : b.least,
+                       a.most > b.most ? a.most : b.most};
+}
+
+static bool extents(const lynx_tile *rows, const lx_pair *pair, uint32_t count, lx_extent *a,
+                    lx_extent *b)
+{
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    const uint8_t *from_a = row_at(rows, pair->a);
+    const uint8_t *from_b = row_at(rows, pair->b);
+    const uint32_t whole = count / 16 * 16;
+    if (whole == 0)
+        return lx_kernels_reference.extents(rows, pair, count, a, b);
+    prefetch_row((uintptr_t)from_a + 2 * rows->channel_stride_bytes,
+                 count * rows->token_stride_bytes);
+    bool is_finite;
+    if (is_half && !pair->cosines)
+        is_finite = extent_of_halves(from_a, whole, a);
+    else if (is_half)
+        is_finite = extents_of_floats(from_a, from_b, *pair, true, true, whole, a, b);
+    else
+        is_finite =
+            extents_of_floats(from_a, from_b, *pair, false, pair->cosines != NULL, whole, a, b);
+    if (whole == count)
+        return is_finite;
+    const lynx_tile left = tile_at(rows, whole, 0);
+    const lx_pair rest = rest_of(pair, whole);
+    lx_extent x;
+    lx_extent y;
+    is_finite = lx_kernels_reference.extents(&left, &rest, count - whole, &x, &y) && is_finite;
+    *a = both_extents(*a, x);
+    if (pair->cosines)
+        *b = both_extents(*b, y);
+    return is_finite;
 }
 
 /* ---- codes and bits: blocks of up to 256 tokens ---------------------------------------- */
@@ -302,27 +412,22 @@ static ALWAYS_INLINE void interleave(__m256i r[8])
     }
 }
 
-static ALWAYS_INLINE uint8_t *row_of_bits(const lx_area *area, uint32_t row, uint32_t channel,
-                                          uint32_t strip)
-{
-    return area->row[row] + channel * area->channel_bytes[row] + (size_t)strip * LX_STRIP_BYTES;
-}
-
 static uint32_t strips_at(const lx_area *area, uint32_t strip)
 {
     return area->strips - strip < BLOCK_STRIPS ? area->strips - strip : BLOCK_STRIPS;
 }
 
-/* Registers 0 .. count - 1 of a block: bits of the codes from bit 'lowest' on; rows that are
- * not here are zero. */
-static ALWAYS_INLINE void get_rows(const lx_area *area, uint32_t channel, uint32_t strip,
-                                   uint32_t bits, uint32_t top, int count, __m256i r[8])
+/* Registers 0 .. count - 1 of a block: register 0 has row 'last', register 1 the one before it;
+ * rows that are not here are zero. */
+static ALWAYS_INLINE void get_rows(const lx_area *area, const lx_channel *channel,
+                                   uint32_t strip, uint32_t last, uint32_t count, __m256i r[8])
 {
     static const uint8_t zeros[BLOCK_BYTES];
     const uint32_t strips = strips_at(area, strip);
-    for (int k = 0; k < count; k++) {
-        const uint32_t row = top - (uint32_t)k; /* beyond all rows where there is none */
-        const uint8_t *at = row < bits ? row_of_bits(area, row & 7, channel, strip) : zeros;
+    for (uint32_t k = 0; k < count; k++) {
+        const uint32_t row = last - k; /* beyond all rows where there is none */
+        const uint8_t *at =
+            row < channel->bits ? channel->row[row] + (size_t)strip * LX_STRIP_BYTES : zeros;
         if (strips == BLOCK_STRIPS) {
             r[k] = _mm256_loadu_si256((const __m256i *)(const void *)at);
         } else {
@@ -333,12 +438,12 @@ static ALWAYS_INLINE void get_rows(const lx_area *area, uint32_t channel, uint32
     }
 }
 
-/* The top 'bits' (up to four) of the codes of a block, as numbers below 16. */
-static ALWAYS_INLINE void get_fours(const lx_area *area, uint32_t channel, uint32_t strip,
-                                    uint32_t bits, __m256i r[8])
+/* The bits that are here (up to four) of the codes of a block, as numbers below 16. */
+static ALWAYS_INLINE void get_fours(const lx_area *area, const lx_channel *channel,
+                                    uint32_t strip, __m256i r[8])
 {
     const __m256i fours = _mm256_set1_epi8(0x0F);
-    get_rows(area, channel, strip, bits, bits - 1, 4, r);
+    get_rows(area, channel, strip, channel->bits - 1, 4, r);
     turn_bits4(r);
     for (int k = 0; k < 4; k++) {
         r[4 + k] = _mm256_and_si256(_mm256_srli_epi16(r[k], 4), fours);
@@ -348,27 +453,21 @@ static ALWAYS_INLINE void get_fours(const lx_area *area, uint32_t channel, uint3
 }
 
 /* Codes of a block. */
-static ALWAYS_INLINE void get_codes(const lx_area *area, uint32_t channel, uint32_t strip,
-                                    uint32_t bits, uint32_t code_bits, __m256i r[8])
+static ALWAYS_INLINE void unpack_block(const lx_area *area, const lx_channel *channel,
+                                       uint32_t strip, uint8_t codes[BLOCK_TOKENS])
 {
+    const uint32_t bits = channel->bits;
+    __m256i r[8];
     if (bits <= 4) {
-        get_fours(area, channel, strip, bits, r);
-        const __m128i up = _mm_cvtsi32_si128((int)(code_bits - bits));
+        const __m128i up = _mm_cvtsi32_si128((int)(area->code_bits - bits));
+        get_fours(area, channel, strip, r);
         for (int k = 0; k < 8; k++)
             r[k] = _mm256_sll_epi16(r[k], up);
-        return;
+    } else {
+        get_rows(area, channel, strip, area->code_bits - 1, 8, r);
+        turn_bits8(r);
+        interleave(r);
     }
-    get_rows(area, channel, strip, bits, code_bits - 1, 8, r);
-    turn_bits8(r);
-    interleave(r);
-}
-
-static ALWAYS_INLINE void unpack_block(const lx_area *area, uint32_t channel, uint32_t strip,
-                                       uint32_t bits, uint32_t code_bits,
-                                       uint8_t codes[BLOCK_TOKENS])
-{
-    __m256i r[8];
-    get_codes(area, channel, strip, bits, code_bits, r);
     for (int k = 0; k < 8; k++) {
         __m128i *at = (__m128i *)(void *)codes + k;
         _mm_storeu_si128(at, _mm256_castsi256_si128(r[k]));
@@ -376,12 +475,11 @@ static ALWAYS_INLINE void unpack_block(const lx_area *area, uint32_t channel, ui
     }
 }
 
-static void unpack(const lx_area *area, uint32_t channel, uint32_t bits, uint32_t code_bits,
-                   uint8_t *codes)
+static void unpack(const lx_area *area, uint8_t *codes)
 {
     for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
         uint8_t block[BLOCK_TOKENS];
-        unpack_block(area, channel, s, bits, code_bits, block);
+        unpack_block(area, &area->a, s, block);
         memcpy(codes + (size_t)s * LX_KERNEL_TOKENS, block,
                (size_t)strips_at(area, s) * LX_KERNEL_TOKENS);
     }
@@ -389,8 +487,8 @@ static void unpack(const lx_area *area, uint32_t channel, uint32_t bits, uint32_
 
 /* Codes to the rows of a block. In r[k], lane 0 has tokens 32 k + 8 i + 0 .. 3 at its bytes 4 i
  * and lane 1 those four behind: what packs leave of 32 tokens. */
-static ALWAYS_INLINE void pack_block(__m256i r[8], uint32_t code_bits, const lx_area *area,
-                                     uint32_t channel, uint32_t strip)
+static ALWAYS_INLINE void pack_block(__m256i r[8], const lx_area *area,
+                                     const lx_channel *channel, uint32_t strip)
 {
     const __m256i turn4 =
         _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 4, 8, 12, 1,
@@ -415,10 +513,11 @@ static ALWAYS_INLINE void pack_block(__m256i r[8], uint32_t code_bits, const lx_
     }
     turn_bits8(r);
     const size_t bytes = (size_t)strips_at(area, strip) * LX_STRIP_BYTES;
+    const uint32_t code_bits = area->code_bits;
     for (uint32_t k = 0; k < 8; k++) {
         if (k >= code_bits)
             break;
-        uint8_t *at = row_of_bits(area, code_bits - 1 - k, channel, strip);
+        uint8_t *at = channel->row[code_bits - 1 - k] + (size_t)strip * LX_STRIP_BYTES;
         if (bytes == BLOCK_BYTES)
             _mm256_storeu_si256((__m256i *)(void *)at, r[k]);
         else
@@ -426,8 +525,7 @@ static ALWAYS_INLINE void pack_block(__m256i r[8], uint32_t code_bits, const lx_
     }
 }
 
-static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area,
-                 uint32_t channel)
+static void pack(const uint8_t *codes, const lx_area *area)
 {
     for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
         const uint32_t chunks = 2 * strips_at(area, s);
@@ -441,54 +539,79 @@ static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *area,
                                                        (const __m256i *)(const void *)at),
                                                    _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
         }
-        pack_block(r, code_bits, area, channel, s);
+        pack_block(r, area, &area->a, s);
     }
 }
 
-static ALWAYS_INLINE lx_grid grid_at(const lx_area *area, const lx_grid *grids,
-                                     uint32_t channel, uint32_t chunk)
+static ALWAYS_INLINE lx_grid grid_at(const lx_area *area, const lx_channel *channel,
+                                     uint32_t chunk)
 {
-    return grids[channel * area->grid_pitch + chunk * area->grid_step];
+    return channel->grids[(size_t)chunk * area->grid_step];
 }
 
-static ALWAYS_INLINE __m256i quantize_8(const float *values, __m256 low, __m256 scale)
+static ALWAYS_INLINE __m256i quantize_8(__m256 x, lx_grid grid)
 {
-    const __m256 x = _mm256_sub_ps(_mm256_loadu_ps(values), low);
-    return _mm256_cvtps_epi32(_mm256_mul_ps(x, scale));
+    const __m256 above = _mm256_sub_ps(x, _mm256_set1_ps(grid.low));
+    return _mm256_cvtps_epi32(_mm256_mul_ps(above, _mm256_set1_ps(grid.scale)));
 }
 
 /* The packs clamp to 0 .. 255, and leave tokens as pack_block takes them. */
-static ALWAYS_INLINE __m256i quantize_32(const float *values, lx_grid grid, __m256i most)
+static ALWAYS_INLINE __m256i quantize_32(const __m256 x[4], lx_grid grid, __m256i most)
 {
-    const __m256 low = _mm256_set1_ps(grid.low);
-    const __m256 scale = _mm256_set1_ps(grid.scale);
-    const __m256i a = quantize_8(values, low, scale);
-    const __m256i b = quantize_8(values + 8, low, scale);
-    const __m256i c = quantize_8(values + 16, low, scale);
-    const __m256i d = quantize_8(values + 24, low, scale);
-    const __m256i codes =
-        _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-    return _mm256_min_epu8(codes, most);
+    const __m256i low = _mm256_packs_epi32(quantize_8(x[0], grid), quantize_8(x[1], grid));
+    const __m256i high = _mm256_packs_epi32(quantize_8(x[2], grid), quantize_8(x[3], grid));
+    return _mm256_min_epu8(_mm256_packus_epi16(low, high), most);
 }
 
-static void quantize(const float *values, const lx_grid *grids, uint32_t code_bits,
-                     const lx_area *area, uint32_t channel)
+/* Four strips, or fewer where the run ends. */
+static ALWAYS_INLINE void quantize_block(const uint8_t *from_a, const uint8_t *from_b,
+                                         const lx_pair *pair, const lx_area *area,
+                                         uint32_t strip, uint32_t chunks, bool is_half,
+                                         bool is_turned)
 {
-    const __m256i most = _mm256_set1_epi8((char)((1u << code_bits) - 1));
+    const __m256i most = _mm256_set1_epi8((char)((1u << area->code_bits) - 1));
+    __m256i a[8];
+    __m256i b[8];
+    for (uint32_t k = 0; k < 8; k++) {
+        if (k >= chunks) {
+            a[k] = b[k] = _mm256_setzero_si256();
+            continue;
+        }
+        __m256 x[4];
+        __m256 y[4];
+        for (uint32_t i = 0; i < 4; i++) {
+            const uint32_t t = strip * LX_KERNEL_TOKENS + k * LX_CHUNK_TOKENS + 8 * i;
+            x[i] = get_8(from_a, is_half, t);
+            if (is_turned) {
+                y[i] = get_8(from_b, is_half, t);
+                turn(&x[i], &y[i], pair, t, true);
+            }
+        }
+        a[k] = quantize_32(x, grid_at(area, &area->a, 2 * strip + k), most);
+        if (is_turned)
+            b[k] = quantize_32(y, grid_at(area, &area->b, 2 * strip + k), most);
+    }
+    pack_block(a, area, &area->a, strip);
+    if (is_turned)
+        pack_block(b, area, &area->b, strip);
+}
+
+static void quantize(const lynx_tile *rows, const lx_pair *pair, const lx_area *area)
+{
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    const bool is_turned = pair->cosines != NULL;
+    const uint8_t *a = row_at(rows, pair->a);
+    const uint8_t *b = row_at(rows, pair->b);
+    prefetch_row((uintptr_t)a + 2 * rows->channel_stride_bytes,
+                 (size_t)area->strips * LX_KERNEL_TOKENS * rows->token_stride_bytes);
     for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
         const uint32_t chunks = 2 * strips_at(area, s);
-        const float *at = values + (size_t)s * LX_KERNEL_TOKENS;
-        __m256i r[8];
-        if (chunks == 8) /* unrolled */
-            for (uint32_t k = 0; k < 8; k++)
-                r[k] = quantize_32(at + (size_t)k * LX_CHUNK_TOKENS,
-                                   grid_at(area, grids, channel, 2 * s + k), most);
+        if (chunks == 8 && is_half && is_turned) /* unrolled */
+            quantize_block(a, b, pair, area, s, 8, true, true);
+        else if (chunks == 8 && is_half)
+            quantize_block(a, b, pair, area, s, 8, true, false);
         else
-            for (uint32_t k = 0; k < 8; k++)
-                r[k] = k < chunks ? quantize_32(at + (size_t)k * LX_CHUNK_TOKENS,
-                                                grid_at(area, grids, channel, 2 * s + k), most)
-                                  : _mm256_setzero_si256();
-        pack_block(r, code_bits, area, channel, s);
+            quantize_block(a, b, pair, area, s, chunks, is_half, is_turned);
     }
 }
 
@@ -500,15 +623,14 @@ static ALWAYS_INLINE __m256 dequantize_8(const uint8_t *codes, lx_grid grid)
     return _mm256_add_ps(_mm256_set1_ps(grid.low), scaled);
 }
 
-static ALWAYS_INLINE void dequantize_one(const lx_area *area, uint32_t channel, uint32_t strip,
-                                         uint32_t bits, uint32_t code_bits,
-                                         const lx_grid *grids, uint8_t *to, bool is_half)
+static ALWAYS_INLINE void dequantize_one(const lx_area *area, uint32_t strip, uint8_t *to,
+                                         bool is_half)
 {
     uint8_t codes[BLOCK_TOKENS];
-    unpack_block(area, channel, strip, bits, code_bits, codes);
+    unpack_block(area, &area->a, strip, codes);
     const uint32_t chunks = 2 * strips_at(area, strip);
     for (uint32_t k = 0; k < chunks; k++) {
-        const lx_grid grid = grid_at(area, grids, channel, 2 * strip + k);
+        const lx_grid grid = grid_at(area, &area->a, 2 * strip + k);
         for (uint32_t i = 0; i < LX_CHUNK_TOKENS; i += 8) {
             const uint32_t t = k * LX_CHUNK_TOKENS + i;
             put_8(to, is_half, strip * LX_KERNEL_TOKENS + t, dequantize_8(codes + t, grid));
@@ -516,25 +638,24 @@ static ALWAYS_INLINE void dequantize_one(const lx_area *area, uint32_t channel, 
     }
 }
 
-static ALWAYS_INLINE void dequantize_two(const lx_area *area, const lx_pair *pair,
-                                         uint32_t strip, uint32_t bits, uint32_t code_bits,
-                                         const lx_grid *grids, uint8_t *to_a, uint8_t *to_b,
+static ALWAYS_INLINE void dequantize_two(const lx_area *area, const lx_pair pair,
+                                         uint32_t strip, uint8_t *to_a, uint8_t *to_b,
                                          bool is_half)
 {
     uint8_t a[BLOCK_TOKENS];
     uint8_t b[BLOCK_TOKENS];
-    unpack_block(area, pair->a, strip, bits, code_bits, a);
-    unpack_block(area, pair->b, strip, bits, code_bits, b);
+    unpack_block(area, &area->a, strip, a);
+    unpack_block(area, &area->b, strip, b);
     const uint32_t chunks = 2 * strips_at(area, strip);
     for (uint32_t k = 0; k < chunks; k++) {
-        const lx_grid grid_a = grid_at(area, grids, pair->a, 2 * strip + k);
-        const lx_grid grid_b = grid_at(area, grids, pair->b, 2 * strip + k);
+        const lx_grid grid_a = grid_at(area, &area->a, 2 * strip + k);
+        const lx_grid grid_b = grid_at(area, &area->b, 2 * strip + k);
         for (uint32_t i = 0; i < LX_CHUNK_TOKENS; i += 8) {
             const uint32_t here = k * LX_CHUNK_TOKENS + i;
             const uint32_t t = strip * LX_KERNEL_TOKENS + here;
             __m256 x = dequantize_8(a + here, grid_a);
             __m256 y = dequantize_8(b + here, grid_b);
-            turn(&x, &y, pair, t, false);
+            turn(&x, &y, &pair, t, false);
             put_8(to_a, is_half, t, x);
             put_8(to_b, is_half, t, y);
         }
@@ -542,54 +663,52 @@ static ALWAYS_INLINE void dequantize_two(const lx_area *area, const lx_pair *pai
 }
 
 /* Up to 16 different halves: their bytes are looked up. */
-static ALWAYS_INLINE void dequantize_few(const lx_area *area, uint32_t channel, uint32_t strip,
-                                         uint32_t bits, uint32_t code_bits, lx_grid grid,
-                                         uint8_t *row)
+static ALWAYS_INLINE void dequantize_few(const lx_area *area, uint32_t strip, uint8_t *row)
 {
+    const lx_channel *channel = &area->a;
     uint8_t codes[16];
     for (uint32_t i = 0; i < 16; i++)
-        codes[i] = (uint8_t)(i << (code_bits - bits));
-    const __m128i first = _mm256_cvtps_ph(dequantize_8(codes, grid), ROUND_EVEN);
-    const __m128i last = _mm256_cvtps_ph(dequantize_8(codes + 8, grid), ROUND_EVEN);
+        codes[i] = (uint8_t)(i << (area->code_bits - channel->bits));
+    const __m128i first = _mm256_cvtps_ph(dequantize_8(codes, channel->grids[0]), ROUND_EVEN);
+    const __m128i last =
+        _mm256_cvtps_ph(dequantize_8(codes + 8, channel->grids[0]), ROUND_EVEN);
     const __m128i bytes = _mm_set1_epi16(0xFF);
     const __m256i low = _mm256_broadcastsi128_si256(
         _mm_packus_epi16(_mm_and_si128(first, bytes), _mm_and_si128(last, bytes)));
     const __m256i high = _mm256_broadcastsi128_si256(
         _mm_packus_epi16(_mm_srli_epi16(first, 8), _mm_srli_epi16(last, 8)));
     __m256i r[8];
-    get_fours(area, channel, strip, bits, r);
+    get_fours(area, channel, strip, r);
     const uint32_t end = strips_at(area, strip) * LX_KERNEL_TOKENS;
+    __m256i *to = (__m256i *)(void *)(row + 2 * (size_t)strip * LX_KERNEL_TOKENS);
     for (uint32_t k = 0; k < 8; k++) {
         const __m256i x = _mm256_shuffle_epi8(low, r[k]);
         const __m256i y = _mm256_shuffle_epi8(high, r[k]);
         const __m256i a = _mm256_unpacklo_epi8(x, y);
         const __m256i b = _mm256_unpackhi_epi8(x, y);
-        __m256i *to = (__m256i *)(void *)(row + 2 * (size_t)strip * LX_KERNEL_TOKENS) + k;
         if (16 * k < end)
-            _mm256_storeu_si256(to, _mm256_permute2x128_si256(a, b, 0x20));
+            _mm256_storeu_si256(to + k, _mm256_permute2x128_si256(a, b, 0x20));
         if (128 + 16 * k < end)
-            _mm256_storeu_si256(to + 8, _mm256_permute2x128_si256(a, b, 0x31));
+            _mm256_storeu_si256(to + 8 + k, _mm256_permute2x128_si256(a, b, 0x31));
     }
 }
 
-static void dequantize(const lx_area *area, const lx_pair *pair, uint32_t bits,
-                       uint32_t code_bits, const lx_grid *grids, const lynx_tile *rows)
+static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile *rows)
 {
     const bool is_half = rows->element == LYNX_ELEMENT_F16;
     uint8_t *a = row_at(rows, pair->a);
     uint8_t *b = row_at(rows, pair->b);
     for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
         if (pair->cosines && is_half)
-            dequantize_two(area, pair, s, bits, code_bits, grids, a, b, true);
+            dequantize_two(area, *pair, s, a, b, true);
         else if (pair->cosines)
-            dequantize_two(area, pair, s, bits, code_bits, grids, a, b, false);
-        else if (is_half && bits <= 4 && area->grid_step == 0)
-            dequantize_few(area, pair->a, s, bits, code_bits, grids[pair->a * area->grid_pitch],
-                           a);
+            dequantize_two(area, *pair, s, a, b, false);
+        else if (is_half && area->a.bits <= 4 && area->grid_step == 0)
+            dequantize_few(area, s, a);
         else if (is_half)
-            dequantize_one(area, pair->a, s, bits, code_bits, grids, a, true);
+            dequantize_one(area, s, a, true);
         else
-            dequantize_one(area, pair->a, s, bits, code_bits, grids, a, false);
+            dequantize_one(area, s, a, false);
     }
 }
 
@@ -598,7 +717,7 @@ const lx_kernels lx_kernels_avx2 = {
     .transpose = transpose,
     .load = load,
     .store = store,
-    .range = range,
+    .extents = extents,
     .quantize = quantize,
     .dequantize = dequantize,
     .pack = pack,

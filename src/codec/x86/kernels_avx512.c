@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* kernels_avx512.c - built with -mavx512f -mavx512bw -mavx512vl -mavx512dq; see kernels.h. */
 #include <immintrin.h>
+#include <math.h>
 #include <string.h>
 
 #include "codec/kernels.h"
@@ -9,6 +10,9 @@
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
 enum { ROUND_EVEN = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
+
+/* Quiet or signalling NaN, plus or minus infinity. */
+enum { ODD_CLASSES = 0x99 };
 
 /* Transpose 8 x 8 values of 16 bits in each 128-bit lane. */
 static ALWAYS_INLINE void transpose8(__m512i r[8])
@@ -264,110 +268,187 @@ static void store(const float *a, const float *b, const lx_pair *pair, uint32_t 
     }
 }
 
-static bool range(const float *values, uint32_t count, float *lowest, float *most)
+static ALWAYS_INLINE lx_extent extent_of(__m512 low, __m512 high)
 {
-    __m512 low = _mm512_loadu_ps(values);
-    __m512 high = low;
+    return (lx_extent){_mm512_reduce_min_ps(low) + 0.0f, _mm512_reduce_max_ps(high) + 0.0f};
+}
+
+static ALWAYS_INLINE bool extents_of_floats(const lynx_tile *rows, const lx_pair pair,
+                                            uint32_t count, bool is_turned, lx_extent *a,
+                                            lx_extent *b)
+{
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    const uint8_t *from_a = row_at(rows, pair.a);
+    const uint8_t *from_b = row_at(rows, pair.b);
+    const __m512 huge = _mm512_set1_ps(INFINITY);
+    const __m512 tiny = _mm512_set1_ps(-INFINITY);
+    __m512 low[2] = {huge, huge};
+    __m512 high[2] = {tiny, tiny};
     __mmask16 odd = 0;
-    for (uint32_t i = 0; i < count; i += 16) {
-        const __m512 x = _mm512_loadu_ps(values + i);
-        /* 0x99: quiet or signalling NaN, plus or minus infinity. */
-        odd |= _mm512_fpclass_ps_mask(x, 0x99);
-        low = _mm512_min_ps(low, x);
-        high = _mm512_max_ps(high, x);
+    for (uint32_t t = 0; t < count; t += 16) {
+        const __mmask16 mask = first_tokens(count - t);
+        __m512 x = get_16(from_a, is_half, t, mask);
+        if (is_turned) {
+            __m512 y = get_16(from_b, is_half, t, mask);
+            turn(&y, &x, _mm512_loadu_ps(pair.cosines + t), _mm512_loadu_ps(pair.sines + t));
+            odd |= _mm512_mask_fpclass_ps_mask(mask, y, ODD_CLASSES);
+            low[1] = _mm512_mask_min_ps(low[1], mask, low[1], y);
+            high[1] = _mm512_mask_max_ps(high[1], mask, high[1], y);
+        }
+        odd |= _mm512_mask_fpclass_ps_mask(mask, x, ODD_CLASSES);
+        low[0] = _mm512_mask_min_ps(low[0], mask, low[0], x);
+        high[0] = _mm512_mask_max_ps(high[0], mask, high[0], x);
     }
-    *lowest = _mm512_reduce_min_ps(low) + 0.0f;
-    *most = _mm512_reduce_max_ps(high) + 0.0f;
+    *a = extent_of(low[0], high[0]);
+    if (is_turned)
+        *b = extent_of(low[1], high[1]);
     return odd == 0;
+}
+
+/* The half whose place among whole numbers is 'number'. */
+static float half_at(int32_t number)
+{
+    const int32_t half = number < 0 ? number ^ 0x7FFF : number;
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half & 0xFFFF))) + 0.0f;
+}
+
+/* Halves as whole numbers in the same order: those below zero have their other bits turned
+ * over. */
+static bool extent_of_halves(const uint8_t *row, uint32_t count, lx_extent *extent)
+{
+    __m512i low = _mm512_set1_epi16(INT16_MAX);
+    __m512i high = _mm512_set1_epi16(INT16_MIN);
+    for (uint32_t t = 0; t < count; t += 32) {
+        const __mmask32 mask = count - t < 32 ? (1u << (count - t)) - 1 : 0xFFFFFFFFu;
+        const __m512i x = _mm512_maskz_loadu_epi16(mask, row + 2 * (size_t)t);
+        const __m512i below = _mm512_srli_epi16(_mm512_srai_epi16(x, 15), 1);
+        const __m512i number = _mm512_xor_si512(x, below);
+        low = _mm512_mask_min_epi16(low, mask, low, number);
+        high = _mm512_mask_max_epi16(high, mask, high, number);
+    }
+    const __m256i lows =
+        _mm256_min_epi16(_mm512_castsi512_si256(low), _mm512_extracti64x4_epi64(low, 1));
+    const __m256i highs =
+        _mm256_max_epi16(_mm512_castsi512_si256(high), _mm512_extracti64x4_epi64(high, 1));
+    const int32_t least = _mm512_reduce_min_epi32(_mm512_cvtepi16_epi32(lows));
+    const int32_t most = _mm512_reduce_max_epi32(_mm512_cvtepi16_epi32(highs));
+    *extent = (lx_extent){half_at(least), half_at(most)};
+    return least >= -0x7C00 && most < 0x7C00;
+}
+
+static bool extents(const lynx_tile *rows, const lx_pair *pair, uint32_t count, lx_extent *a,
+                    lx_extent *b)
+{
+    prefetch_row((uintptr_t)row_at(rows, pair->a) + 2 * rows->channel_stride_bytes,
+                 count * rows->token_stride_bytes);
+    if (pair->cosines)
+        return extents_of_floats(rows, *pair, count, true, a, b);
+    if (rows->element == LYNX_ELEMENT_F16)
+        return extent_of_halves(row_at(rows, pair->a), count, a);
+    return extents_of_floats(rows, *pair, count, false, a, b);
 }
 
 /* ---- codes and bits ------------------------------------------------------------------ */
 
-/* The row's eight bytes of one strip. 'restrict', here and below, says that no store of bits
- * or values changes what tells their places. */
-static ALWAYS_INLINE uint8_t *strip_at(const lx_area *restrict area, uint32_t row,
-                                       uint32_t channel, uint32_t strip)
-{
-    return area->row[row] + channel * area->channel_bytes[row] + (size_t)strip * LX_STRIP_BYTES;
-}
-
 static ALWAYS_INLINE void pack_strip(__m512i codes, uint32_t code_bits,
-                                     const lx_area *restrict area, uint32_t channel,
-                                     uint32_t strip)
+                                     const lx_channel *channel, uint32_t strip)
 {
     for (uint32_t row = 0; row < code_bits; row++) {
         const __m512i bit = _mm512_set1_epi8((char)(1u << (code_bits - 1 - row)));
         const __mmask64 mask = _mm512_test_epi8_mask(codes, bit);
-        memcpy(strip_at(area, row, channel, strip), &mask, sizeof(mask));
+        memcpy(channel->row[row] + (size_t)strip * LX_STRIP_BYTES, &mask, sizeof(mask));
     }
 }
 
-static ALWAYS_INLINE __m512i unpack_strip(const lx_area *restrict area, uint32_t channel,
-                                          uint32_t strip, uint32_t bits, uint32_t code_bits)
+static ALWAYS_INLINE __m512i unpack_strip(uint8_t *const *rows, uint32_t strip, uint32_t bits,
+                                          uint32_t code_bits)
 {
     __m512i codes = _mm512_setzero_si512();
     for (uint32_t row = 0; row < bits; row++) {
         const __m512i bit = _mm512_set1_epi8((char)(1u << (code_bits - 1 - row)));
         __mmask64 mask;
-        memcpy(&mask, strip_at(area, row, channel, strip), sizeof(mask));
+        memcpy(&mask, rows[row] + (size_t)strip * LX_STRIP_BYTES, sizeof(mask));
         codes = _mm512_mask_add_epi8(codes, mask, codes, bit);
     }
     return codes;
 }
 
-static void pack(const uint8_t *codes, uint32_t code_bits, const lx_area *restrict area,
-                 uint32_t channel)
+static void pack(const uint8_t *codes, const lx_area *area)
 {
     for (uint32_t s = 0; s < area->strips; s++)
-        pack_strip(_mm512_loadu_si512(codes + (size_t)s * LX_KERNEL_TOKENS), code_bits, area,
-                   channel, s);
+        pack_strip(_mm512_loadu_si512(codes + (size_t)s * LX_KERNEL_TOKENS), area->code_bits,
+                   &area->a, s);
 }
 
-static void unpack(const lx_area *restrict area, uint32_t channel, uint32_t bits,
-                   uint32_t code_bits, uint8_t *codes)
+static void unpack(const lx_area *area, uint8_t *codes)
 {
     for (uint32_t s = 0; s < area->strips; s++)
         _mm512_storeu_si512(codes + (size_t)s * LX_KERNEL_TOKENS,
-                            unpack_strip(area, channel, s, bits, code_bits));
+                            unpack_strip(area->a.row, s, area->a.bits, area->code_bits));
 }
 
-static ALWAYS_INLINE __m512i quantize_16(const float *values, lx_grid grid)
+static ALWAYS_INLINE __m512i quantize_16(__m512 x, lx_grid grid)
 {
-    const __m512 x = _mm512_sub_ps(_mm512_loadu_ps(values), _mm512_set1_ps(grid.low));
-    return _mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(grid.scale)));
+    const __m512 above = _mm512_sub_ps(x, _mm512_set1_ps(grid.low));
+    return _mm512_cvtps_epi32(_mm512_mul_ps(above, _mm512_set1_ps(grid.scale)));
 }
 
-static ALWAYS_INLINE void quantize_strips(const float *values, const lx_grid *restrict grids,
-                                          uint32_t code_bits, const lx_area *restrict area,
-                                          uint32_t channel)
+/* The packs clamp to 0 .. 255 and work in 128-bit lanes; 'order' puts the groups of four back
+ * in order. */
+static ALWAYS_INLINE __m512i quantize_strip(const __m512 x[4], const lx_grid *grid, size_t step,
+                                            uint32_t code_bits)
 {
-    /* The packs clamp to 0 .. 255 and work in 128-bit lanes; 'order' puts the groups of four
-     * back in order. */
     const __m512i order =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i most = _mm512_set1_epi8((char)((1u << code_bits) - 1));
-    for (uint32_t i = 0; i < code_bits; i++) /* room soon to be written */
-        prefetch_row((uintptr_t)strip_at(area, i, channel, 0) + 2 * area->channel_bytes[i], 1);
-    const lx_grid *grid = grids + channel * area->grid_pitch;
-    const size_t step = area->grid_step;
-    const uint32_t strips = area->strips;
-    for (uint32_t s = 0; s < strips; s++, values += LX_KERNEL_TOKENS, grid += 2 * step) {
-        const __m512i low =
-            _mm512_packs_epi32(quantize_16(values, grid[0]), quantize_16(values + 16, grid[0]));
-        const __m512i high = _mm512_packs_epi32(quantize_16(values + 32, grid[step]),
-                                                quantize_16(values + 48, grid[step]));
-        const __m512i codes = _mm512_min_epu8(_mm512_packus_epi16(low, high), most);
-        pack_strip(_mm512_permutexvar_epi32(order, codes), code_bits, area, channel, s);
+    const __m512i low =
+        _mm512_packs_epi32(quantize_16(x[0], grid[0]), quantize_16(x[1], grid[0]));
+    const __m512i high =
+        _mm512_packs_epi32(quantize_16(x[2], grid[step]), quantize_16(x[3], grid[step]));
+    return _mm512_permutexvar_epi32(order,
+                                    _mm512_min_epu8(_mm512_packus_epi16(low, high), most));
+}
+
+static ALWAYS_INLINE void quantize_strips(const lynx_tile *rows, const lx_pair pair,
+                                          const lx_area area, uint32_t code_bits, bool is_half,
+                                          bool is_turned)
+{
+    const uint8_t *from_a = row_at(rows, pair.a);
+    const uint8_t *from_b = row_at(rows, pair.b);
+    const size_t step = area.grid_step;
+    for (uint32_t s = 0; s < area.strips; s++) {
+        __m512 x[4];
+        __m512 y[4];
+        for (uint32_t i = 0; i < 4; i++) {
+            const uint32_t t = s * LX_KERNEL_TOKENS + 16 * i;
+            x[i] = get_16(from_a, is_half, t, 0xFFFF);
+            if (is_turned) {
+                y[i] = get_16(from_b, is_half, t, 0xFFFF);
+                /* Turning back is turning (b, a) forth. */
+                turn(&y[i], &x[i], _mm512_loadu_ps(pair.cosines + t),
+                     _mm512_loadu_ps(pair.sines + t));
+            }
+        }
+        pack_strip(quantize_strip(x, area.a.grids + 2 * s * step, step, code_bits), code_bits,
+                   &area.a, s);
+        if (is_turned)
+            pack_strip(quantize_strip(y, area.b.grids + 2 * s * step, step, code_bits),
+                       code_bits, &area.b, s);
     }
 }
 
-static void quantize(const float *values, const lx_grid *restrict grids, uint32_t code_bits,
-                     const lx_area *restrict area, uint32_t channel)
+static void quantize(const lynx_tile *rows, const lx_pair *pair, const lx_area *area)
 {
-    if (code_bits == 8) /* unrolled */
-        quantize_strips(values, grids, 8, area, channel);
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    const bool is_turned = pair->cosines != NULL;
+    prefetch_row((uintptr_t)row_at(rows, pair->a) + 2 * rows->channel_stride_bytes,
+                 (size_t)area->strips * LX_KERNEL_TOKENS * rows->token_stride_bytes);
+    if (area->code_bits == 8 && is_half && is_turned) /* unrolled */
+        quantize_strips(rows, *pair, *area, 8, true, true);
+    else if (area->code_bits == 8 && is_half)
+        quantize_strips(rows, *pair, *area, 8, true, false);
     else
-        quantize_strips(values, grids, code_bits, area, channel);
+        quantize_strips(rows, *pair, *area, area->code_bits, is_half, is_turned);
 }
 
 static ALWAYS_INLINE __m512 dequantize_16(__m128i codes, lx_grid grid)
@@ -386,84 +467,77 @@ static ALWAYS_INLINE void dequantize_strip(__m512i codes, const lx_grid *grid, s
     x[3] = dequantize_16(_mm512_extracti32x4_epi32(codes, 3), grid[step]);
 }
 
-static ALWAYS_INLINE void dequantize_one(const lx_area *restrict area, uint32_t channel,
-                                         uint32_t bits, uint32_t code_bits,
-                                         const lx_grid *restrict grids, const lynx_tile *rows,
-                                         bool is_half)
+static ALWAYS_INLINE void dequantize_one(const lx_area area, uint8_t *restrict to,
+                                         uint32_t bits, uint32_t code_bits, bool is_half)
 {
-    const lx_grid *grid = grids + channel * area->grid_pitch;
-    uint8_t *to = row_at(rows, channel);
-    const size_t step = area->grid_step;
-    const uint32_t strips = area->strips;
-    for (uint32_t s = 0; s < strips; s++, grid += 2 * step) {
+    const size_t step = area.grid_step;
+    for (uint32_t s = 0; s < area.strips; s++) {
         __m512 x[4];
-        dequantize_strip(unpack_strip(area, channel, s, bits, code_bits), grid, step, x);
+        dequantize_strip(unpack_strip(area.a.row, s, bits, code_bits),
+                         area.a.grids + 2 * s * step, step, x);
         for (uint32_t i = 0; i < 4; i++)
             put_16(to, is_half, s * LX_KERNEL_TOKENS + 16 * i, 0xFFFF, x[i]);
     }
 }
 
-static ALWAYS_INLINE void dequantize_two(const lx_area *restrict area,
-                                         const lx_pair *restrict pair, uint32_t bits,
-                                         uint32_t code_bits, const lx_grid *restrict grids,
-                                         const lynx_tile *rows, bool is_half)
+static ALWAYS_INLINE void dequantize_two(const lx_area area, const lx_pair pair,
+                                         uint8_t *restrict to_a, uint8_t *restrict to_b,
+                                         uint32_t bits_a, uint32_t bits_b, uint32_t code_bits,
+                                         bool is_half)
 {
-    const lx_grid *grid_a = grids + pair->a * area->grid_pitch;
-    const lx_grid *grid_b = grids + pair->b * area->grid_pitch;
-    uint8_t *a = row_at(rows, pair->a);
-    uint8_t *b = row_at(rows, pair->b);
-    const float *cosines = pair->cosines;
-    const float *sines = pair->sines;
-    const size_t step = area->grid_step;
-    const uint32_t strips = area->strips;
-    for (uint32_t s = 0; s < strips; s++, grid_a += 2 * step, grid_b += 2 * step) {
+    const size_t step = area.grid_step;
+    for (uint32_t s = 0; s < area.strips; s++) {
         __m512 x[4];
         __m512 y[4];
-        dequantize_strip(unpack_strip(area, pair->a, s, bits, code_bits), grid_a, step, x);
-        dequantize_strip(unpack_strip(area, pair->b, s, bits, code_bits), grid_b, step, y);
+        dequantize_strip(unpack_strip(area.a.row, s, bits_a, code_bits),
+                         area.a.grids + 2 * s * step, step, x);
+        dequantize_strip(unpack_strip(area.b.row, s, bits_b, code_bits),
+                         area.b.grids + 2 * s * step, step, y);
         for (uint32_t i = 0; i < 4; i++) {
             const uint32_t t = s * LX_KERNEL_TOKENS + 16 * i;
-            turn(&x[i], &y[i], _mm512_loadu_ps(cosines + t), _mm512_loadu_ps(sines + t));
-            put_16(a, is_half, t, 0xFFFF, x[i]);
-            put_16(b, is_half, t, 0xFFFF, y[i]);
+            turn(&x[i], &y[i], _mm512_loadu_ps(pair.cosines + t),
+                 _mm512_loadu_ps(pair.sines + t));
+            put_16(to_a, is_half, t, 0xFFFF, x[i]);
+            put_16(to_b, is_half, t, 0xFFFF, y[i]);
         }
     }
 }
 
-static ALWAYS_INLINE void dequantize_pair(const lx_area *restrict area,
-                                          const lx_pair *restrict pair, uint32_t bits,
-                                          uint32_t code_bits, const lx_grid *restrict grids,
+static ALWAYS_INLINE void dequantize_pair(const lx_area *area, const lx_pair *pair,
+                                          uint32_t bits_a, uint32_t bits_b, uint32_t code_bits,
                                           const lynx_tile *rows, bool is_half)
 {
+    uint8_t *a = row_at(rows, pair->a);
     if (pair->cosines)
-        dequantize_two(area, pair, bits, code_bits, grids, rows, is_half);
+        dequantize_two(*area, *pair, a, row_at(rows, pair->b), bits_a, bits_b, code_bits,
+                       is_half);
     else
-        dequantize_one(area, pair->a, bits, code_bits, grids, rows, is_half);
+        dequantize_one(*area, a, bits_a, code_bits, is_half);
 }
 
-static void dequantize(const lx_area *restrict area, const lx_pair *restrict pair,
-                       uint32_t bits, uint32_t code_bits, const lx_grid *restrict grids,
-                       const lynx_tile *rows)
+static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile *rows)
 {
     const bool is_half = rows->element == LYNX_ELEMENT_F16;
-    switch (is_half && code_bits == 8 ? bits : 0) { /* unrolled */
+    const uint32_t bits = area->a.bits;
+    const bool is_same = !pair->cosines || bits == area->b.bits;
+    switch (is_half && is_same && area->code_bits == 8 ? bits : 0) { /* unrolled */
     case 8:
-        dequantize_pair(area, pair, 8, 8, grids, rows, true);
+        dequantize_pair(area, pair, 8, 8, 8, rows, true);
         break;
     case 6:
-        dequantize_pair(area, pair, 6, 8, grids, rows, true);
+        dequantize_pair(area, pair, 6, 6, 8, rows, true);
         break;
     case 5:
-        dequantize_pair(area, pair, 5, 8, grids, rows, true);
+        dequantize_pair(area, pair, 5, 5, 8, rows, true);
         break;
     case 4:
-        dequantize_pair(area, pair, 4, 8, grids, rows, true);
+        dequantize_pair(area, pair, 4, 4, 8, rows, true);
         break;
     case 3:
-        dequantize_pair(area, pair, 3, 8, grids, rows, true);
+        dequantize_pair(area, pair, 3, 3, 8, rows, true);
         break;
     default:
-        dequantize_pair(area, pair, bits, code_bits, grids, rows, is_half);
+        dequantize_pair(area, pair, bits, area->b.bits, area->code_bits, rows, is_half);
     }
 }
 
@@ -472,7 +546,7 @@ const lx_kernels lx_kernels_avx512 = {
     .transpose = transpose,
     .load = load,
     .store = store,
-    .range = range,
+    .extents = extents,
     .quantize = quantize,
     .dequantize = dequantize,
     .pack = pack,
