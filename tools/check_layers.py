@@ -25,7 +25,7 @@ PUBLIC_OF = {"keys": "link", "tls": "link", "place": "store", "source": "store",
 KNOWS_SYSTEM = {"link", "runtime", "cuda", "llama", "net", "serve", "slots", "store"}
 FOREIGN = {"llama.h": {"llama"}, "gguf.h": {"llama"}, "uv.h": {"runtime"},
            "xxhash.h": {"base", "llama"}, "xxh_x86dispatch.h": {"base"},
-           "immintrin.h": {"codec"}, "microhttpd.h": {"serve"}, "jansson.h": {"serve"}, "curl/curl.h": {"net"},
+           "immintrin.h": {"codec"}, "arm_neon.h": {"codec"}, "microhttpd.h": {"serve"}, "jansson.h": {"serve"}, "curl/curl.h": {"net"},
            "expat.h": {"net"}}
 C11 = {f"{name}.h" for name in """assert complex ctype errno fenv float inttypes iso646 limits
        locale math setjmp signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib

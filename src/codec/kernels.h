@@ -93,6 +93,8 @@ extern const lx_kernels lx_kernels_reference;
 #if defined(__x86_64__)
 extern const lx_kernels lx_kernels_avx2;
 extern const lx_kernels lx_kernels_avx512;
+#elif defined(__aarch64__) && defined(__AARCH64EL__)
+extern const lx_kernels lx_kernels_neon;
 #endif
 
 /* Every table that this CPU can run, fastest first, then NULL. */

@@ -30,6 +30,8 @@ static const struct {
 #if defined(__x86_64__)
     {&lx_kernels_avx512, runs_avx512},
     {&lx_kernels_avx2, runs_avx2},
+#elif defined(__aarch64__) && defined(__AARCH64EL__)
+    {&lx_kernels_neon, runs_always},
 #endif
     {&lx_kernels_reference, runs_always},
 };
