@@ -21,8 +21,8 @@ CTEST = ctest --output-on-failure -j $(JOBS) --test-dir
 # llama.cpp itself is not built with sanitizers, and is too slow under valgrind.
 FAST := -LE 'integration|cli'
 
-.PHONY: help setup build models demo test bench lint format tidy check $(CHECKS) valgrind \
-    fuzz install package test-package clean
+.PHONY: help setup build models demo test bench lint format tidy check $(CHECKS) neon \
+    valgrind fuzz install package test-package clean
 
 help:
 	@echo "make demo      the main job on a real model, measured; writes build/demo"
@@ -33,6 +33,7 @@ help:
 	@echo "make check     the fast tests with each preset: $(CHECKS)"
 	@echo "make asan | tsan | dev | dev-clang | asan-clang | valgrind   one of them"
 	@echo "make fuzz      FUZZ_SECONDS=$(FUZZ_SECONDS) of libFuzzer for each target"
+	@echo "make neon      the kernels of 64-bit ARM, by a cross compiler and qemu"
 	@echo "make tidy      clang-tidy's bugprone checks"
 	@echo "make install   INSTALL_PREFIX=$(INSTALL_PREFIX), DESTDIR="
 	@echo "make package   a Debian package in build/release; make test-package installs, runs and"
@@ -84,11 +85,19 @@ tidy: setup
 
 check:
 	@set -e; for preset in $(CHECKS); do $(MAKE) --no-print-directory $$preset; done
+	@$(MAKE) --no-print-directory neon
 
 $(CHECKS): setup
 	@case $@ in *clang) tools/setup.sh packages clang-14 clang libclang-rt-14-dev ;; esac
 	@$(call BUILD,$@)
 	$(CTEST) build/$@ $(FAST) $(TEST_OPTIONS)
+
+# Skipped, with the reason, where the tools cannot be installed.
+neon: setup
+	@if tools/setup.sh packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then \
+	    cmake --preset aarch64 && cmake --build build/aarch64 -j $(JOBS) && \
+	    $(CTEST) build/aarch64 $(TEST_OPTIONS); \
+	else echo "neon: skipped: no cross compiler or no qemu"; fi
 
 valgrind: setup
 	@tools/setup.sh packages valgrind
