@@ -35,7 +35,7 @@ static const char help[] =
     "run (GB/s of cache bytes, one thread).\n"
     "\n"
     "      --profile NAME   one codec (range, range44, paper and int8)\n"
-    "      --kernels NAME   one table: reference, avx2 or avx512 (all that this CPU runs)\n"
+    "      --kernels NAME   one table: reference, avx2, avx512 or neon (all that this CPU runs)\n"
     "      --mib N          cache bytes of a round (48)\n"
     "      --json           rows: op, profile, table, layout, side, gb_per_s, "
     "memcpy_gb_per_s, ratio\n"
