@@ -123,7 +123,8 @@ typedef struct lynx_codec_options {
     uint32_t page_tokens;  /* as in lynx_shape. Default 256 */
     uint32_t channels_max; /* largest 'channels' of any side. No default */
     lynx_element element;  /* type of raw values on the wire: the sender's cache. Default F16 */
-    const char *kernels;   /* "reference", "avx2", "avx512", "neon"; NULL = the fastest. Default NULL */
+    /* "reference", "avx2", "avx512" or "neon"; NULL = the fastest. Default NULL */
+    const char *kernels;
     const lynx_allocator *memory; /* kept; NULL = C library. Default NULL */
 } lynx_codec_options;
 
