@@ -52,6 +52,8 @@ typedef struct lynx_model {
     uint32_t vocabulary;     /* tokens */
     uint32_t context_tokens; /* most tokens that the cache can hold */
     uint32_t batch_tokens;   /* most tokens of one batch() call that is still exact; >= 2 */
+    uint32_t step_tokens;    /* that a step computes, what it is padded with counted: a batch of
+                                at most so many takes no longer than a step; >= 1 */
     lynx_exactness exactness;
     float exactness_error; /* largest |difference| of a logit that the probe saw */
     bool can_refine;       /* pages may be written between steps, under a live sequence */

@@ -389,6 +389,7 @@ void lx_toy_options_init(lx_toy_options *options)
         .page_tokens = 32,
         .context_tokens = 512,
         .piece_tokens = 64,
+        .step_tokens = 2,
         .can_refine = true,
         .element = LYNX_ELEMENT_F16,
     };
@@ -410,6 +411,7 @@ static void describe(toy *t)
         .vocabulary = VOCABULARY,
         .context_tokens = o->context_tokens,
         .batch_tokens = BATCH_TOKENS,
+        .step_tokens = o->step_tokens,
         .exactness = LYNX_EXACT,
         .can_refine = o->can_refine,
     };

@@ -68,6 +68,16 @@ static bool drop_from(const lx_slot *s, uint32_t length)
                                (llama_pos)length, -1);
 }
 
+/* Before any job of the slot. */
+static lynx_status drop_tail(lx_slot *s)
+{
+    if (s->has_tail && !drop_from(s, s->length))
+        return lx_llama_fail(s->error, LYNX_ERR_ENGINE,
+                             "llama.cpp cannot drop the last tokens");
+    s->has_tail = false;
+    return LYNX_OK;
+}
+
 /* Logits rows of a job whose columns begin at 'first' in the batch. */
 static bool keep_rows(lx_llama *e, const lx_decode_job *job, uint32_t first)
 {
@@ -92,10 +102,10 @@ static lynx_status finish_job(lx_llama *e, const lx_decode_job *job, uint32_t fi
     const bool is_kept = keep_rows(e, job, first);
     const bool is_cancelled = atomic_load(&s->is_cancelled);
     const uint32_t length = s->length + (is_kept && !is_cancelled ? job->count : 0);
-    if ((length < s->length + job->base.columns && !drop_from(s, length)) || !is_kept)
-        return lx_llama_fail(s->error, LYNX_ERR_ENGINE,
-                             "llama.cpp cannot drop the last tokens");
+    s->has_tail = length < s->length + job->base.columns;
     s->length = length;
+    LX_TRY(drop_tail(s));
+    LX_REQUIRE(is_kept, lx_llama_fail(s->error, LYNX_ERR_ENGINE, "llama.cpp gave no logits"));
     return is_cancelled ? LYNX_ERR_CANCELLED : LYNX_OK;
 }
 
@@ -130,24 +140,27 @@ static void decode_alone(lx_llama *e, lx_decode_job *job)
                                          "llama.cpp could not decode (%d)", result);
 }
 
-static uint32_t drop_cancelled(lx_decode_job *jobs[], uint32_t count)
+/* Those that can be decoded; each other one has its status. */
+static uint32_t make_ready(lx_decode_job *jobs[], uint32_t count)
 {
     uint32_t left = 0;
-    for (uint32_t i = 0; i < count; i++)
-        if (atomic_load(&jobs[i]->slot->is_cancelled))
-            jobs[i]->base.status = LYNX_ERR_CANCELLED;
-        else
+    for (uint32_t i = 0; i < count; i++) {
+        lx_slot *s = jobs[i]->slot;
+        jobs[i]->base.status =
+            atomic_load(&s->is_cancelled) ? LYNX_ERR_CANCELLED : drop_tail(s);
+        if (jobs[i]->base.status == LYNX_OK)
             jobs[left++] = jobs[i];
+    }
     return left;
 }
 
 void lx_decode_group(lx_llama *e, lx_decode_job *jobs[], uint32_t count)
 {
-    count = drop_cancelled(jobs, count);
+    count = make_ready(jobs, count);
     if (count > 1 && decode_all(e, jobs, count) == 0)
         return;
     /* One alone; or each by itself, so that only those fail that cause it. */
-    count = drop_cancelled(jobs, count);
+    count = make_ready(jobs, count);
     for (uint32_t i = 0; i < count; i++)
         decode_alone(e, jobs[i]);
 }
@@ -172,7 +185,9 @@ static void run_group(lx_llama *e, lx_job *group[], uint32_t count)
     }
     for (uint32_t i = 0; i < count; i++) {
         call_job *job = (call_job *)(void *)group[i];
-        job->base.status = job->call(job->slot, job->user);
+        job->base.status = drop_tail(job->slot);
+        if (job->base.status == LYNX_OK)
+            job->base.status = job->call(job->slot, job->user);
     }
 }
 

@@ -262,6 +262,7 @@ static lynx_status make_room(lx_llama *e)
     e->description.name = e->name;
     e->description.architecture = e->architecture;
     e->description.batch_tokens = e->slot_count == 1 ? LX_BATCH_TOKENS : LX_BATCH_TOKENS_EVEN;
+    e->description.step_tokens = e->options.exact == LYNX_EXACT_STRICT ? 2 : 1;
     e->tensors = lx_alloc_zeroed(e->memory, e->layer_count, 2 * sizeof(*e->tensors));
     e->layers = lx_alloc_zeroed(e->memory, e->layer_count, sizeof(*e->layers));
     e->part_of = lx_alloc_zeroed(e->memory, e->layer_count, sizeof(*e->part_of));

@@ -34,30 +34,29 @@ lynx_status lx_llama_fail(char *error, lynx_status status, const char *format, .
 
 /* ---- the cache ----------------------------------------------------------------------- */
 
-/* Forget everything from position '*user' on. */
-static lynx_status drop_tail(lx_slot *s, void *user)
+static lynx_status do_nothing(lx_slot *s, void *user)
 {
-    const uint32_t length = *(const uint32_t *)user;
-    if (!llama_memory_seq_rm(llama_get_memory(s->shared->context), (llama_seq_id)s->index,
-                             (llama_pos)length, -1))
-        return lx_llama_fail(s->error, LYNX_ERR_ENGINE,
-                             "llama.cpp cannot drop the last tokens");
-    s->length = length;
+    (void)s;
+    (void)user;
     return LYNX_OK;
 }
 
 lynx_status lx_slot_clear(lx_slot *s)
 {
-    uint32_t nothing = 0;
     s->is_blob_current = false;
-    return lx_slot_run(s, drop_tail, &nothing);
+    s->length = 0;
+    s->has_tail = true;
+    return lx_slot_run(s, do_nothing, NULL);
 }
 
+/* The tail is dropped with the next job, so that no slot waits for the others for it. */
 lynx_status lx_slot_rewind(lynx_engine *engine, uint32_t length)
 {
     lx_slot *s = lx_slot_of(engine);
     LX_REQUIRE(length <= s->length, LYNX_ERR_ARGUMENT);
-    return length < s->length ? lx_slot_run(s, drop_tail, &length) : LYNX_OK;
+    s->has_tail = s->has_tail || length < s->length;
+    s->length = length;
+    return LYNX_OK;
 }
 
 static uint32_t length(const lynx_engine *engine)

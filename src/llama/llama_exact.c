@@ -59,7 +59,7 @@ static lynx_status save_steps(lx_llama *e, const lynx_token *tokens)
 
 static lynx_status compare_batches(lx_llama *e, const lynx_token *tokens, float *error)
 {
-    const uint32_t sizes[] = {3, 8, 20, e->description.batch_tokens};
+    const uint32_t sizes[] = {2, 3, 8, 20, e->description.batch_tokens};
     lx_slot *s = e->slots[0];
     for (uint32_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
         LX_TRY(lx_slot_rewind(&s->base, LX_PROBE_TOKENS));
@@ -162,11 +162,10 @@ lynx_status lx_llama_probe_exactness(lx_llama *e)
     LX_TRY(compare_batches(e, tokens + LX_PROBE_TOKENS, &error));
     e->description.exactness = error == 0 ? LYNX_EXACT : LYNX_EXACT_TO_ROUNDING;
     e->description.exactness_error = error;
-    lx_llama_note(e,
-                  "exactness (%s): step against batches of 3, 8, 20, %u: %s, |difference| %g",
-                  e->options.exact == LYNX_EXACT_STRICT ? "strict" : "rounding",
-                  e->description.batch_tokens, error == 0 ? "exact" : "up to rounding",
-                  (double)error);
+    lx_llama_note(
+        e, "exactness (%s): step against batches of 2, 3, 8, 20, %u: %s, |difference| %g",
+        e->options.exact == LYNX_EXACT_STRICT ? "strict" : "rounding",
+        e->description.batch_tokens, error == 0 ? "exact" : "up to rounding", (double)error);
     if (e->slot_count > 1)
         LX_TRY(probe_neighbours(e, tokens));
     for (uint32_t i = 0; i < e->slot_count; i++)

@@ -101,6 +101,7 @@ struct lx_slot {
     lx_llama *shared;
     uint32_t index; /* sequence and stream of llama.cpp */
     uint32_t length;
+    bool has_tail; /* the context has more: the slot's next job drops that first */
     atomic_bool is_cancelled;
 
     /* Rows of the last decode: of one slot they stay in the context, at 'first_row' of its
