@@ -104,6 +104,8 @@ typedef struct lynx_prefill_options {
                                   refused. Default 4 GiB */
     uint32_t carry_tokens_max; /* of an answer, when a request lets it carry on. 0: never.
                                   Default 1024 */
+    bool guesses;              /* beside the steps of tokens that it chooses; as in
+                                  lynx_run_options. Default true */
     uint64_t greet_ns;         /* handshake and hello. Default 5 s */
     const char *kernels;       /* as in lynx_codec_options. Default NULL */
     volatile sig_atomic_t *stop; /* non-zero: run ends soon. May be NULL */
@@ -289,6 +291,10 @@ typedef struct lynx_run_options {
     uint32_t answer_tokens_max; /* tokens of the answer, the end token counted. Default 64 */
     bool ignore_end;            /* go on behind an end token (benchmarks). Default false */
     uint32_t draft_count_max;   /* bound of the drafts. Default 62 */
+    bool guesses;    /* the second token of a padded step is one that followed the same tokens
+                        before: when it is what the step chooses, the next token needs no step.
+                        Tokens are the same without. Where steps are not padded, or not exact, none
+                        are made. Default true */
     lynx_pace *pace; /* what drafting brought in earlier runs on this engine; read and renewed
                         by one run at a time. NULL (default): draft up to the bound */
     /* The cache of the prompt's first tokens is stored, and is loaded from here. Borrowed, and
@@ -351,13 +357,15 @@ typedef struct lynx_run_result {
     uint64_t complete_ns;  /* ... to the complete cache; 0 if there was none */
     uint64_t first_own_ns; /* ... to the first token that this node produced (draft or valid) */
     uint64_t verify_ns;    /* duration of the verification pass */
-    uint64_t decode_cache_ns;   /* spent in the codec and in writing pages */
-    uint32_t computed_tokens;   /* of the prompt, on this node: 0 when all of it came */
-    uint32_t held_tokens;       /* of the prompt, whose pages the remote left out */
-    uint32_t drafted, accepted; /* drafts that were verified, and those that stood */
-    uint32_t reviews;           /* passes over drafts before the cache was complete */
-    uint32_t withdrawn;         /* drafts that they took back */
-    uint32_t carried;           /* CARRY: tokens behind the first that the prefill node chose */
+    uint64_t decode_cache_ns;        /* spent in the codec and in writing pages */
+    uint32_t computed_tokens;        /* of the prompt, on this node: 0 when all of it came */
+    uint32_t held_tokens;            /* of the prompt, whose pages the remote left out */
+    uint32_t drafted, accepted;      /* drafts that were verified, and those that stood */
+    uint32_t reviews;                /* passes over drafts before the cache was complete */
+    uint32_t withdrawn;              /* drafts that they took back */
+    uint32_t steps;                  /* of one token each, for drafts and for plain decoding */
+    uint32_t guessed, guessed_right; /* guesses beside them; those that saved a step */
+    uint32_t carried;       /* CARRY: tokens behind the first that the prefill node chose */
     uint32_t carried_other; /* those of them that this node would have chosen otherwise: 0, but
                                for engines that do not compute the same bits */
     bool is_recomputed;     /* no prefill node could finish: the prompt was prefilled here */

@@ -6,13 +6,14 @@
 #include "lynx/engine.h"
 #include "lynx/memory.h"
 
-/* Called with each token, while the engine has the logits that it was chosen from; an error
- * ends carrying on with that status. */
-typedef lynx_status lx_carry_send(void *user, lynx_token token);
+/* Called with each token, while the engine has the logits that it was chosen from in row 'row';
+ * an error ends carrying on with that status. */
+typedef lynx_status lx_carry_send(void *user, lynx_token token, uint32_t row);
 
 typedef struct lx_carry {
     lynx_engine *engine; /* has the prompt in its cache, as tokens are to be decoded on it */
     const lynx_sampling *sampling;
+    bool guesses; /* beside the steps */
     const lynx_allocator *memory;
     lx_carry_send *send;
     void *user;

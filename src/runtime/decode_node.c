@@ -161,7 +161,7 @@ static lynx_status speculate(lx_run *r)
         LX_TRY(review_if_it_pays(r, limit));
         const lynx_token newest = r->history[valid - 1 + result->drafted];
         if (result->drafted < limit && !(result->drafted && lx_run_is_end(r, newest))) {
-            LX_TRY(lx_run_draft_one(r));
+            LX_TRY(lx_run_draft(r, limit));
             lx_run_poll(r);
         } else {
             LX_REQUIRE(!r->is_over, r->over_status);
@@ -341,6 +341,7 @@ static lynx_status begin_remote(lx_run *r, lynx_remote *remote)
     r->result->anchor_ns = r->result->complete_ns = 0;
     r->arrived_at = 0;
     r->text[0] = '\0';
+    lx_next_forget(&r->next, r->cached_tokens);
     if (r->options->method == LYNX_METHOD_TOKENS)
         return LYNX_OK;
     LX_TRY(r->engine->ops->reserve(r->engine, r->options->prompt_tokens));
@@ -493,6 +494,8 @@ static lynx_status run_init(lx_run *r, bool is_over_remotes)
     memcpy(r->history, o->prompt, o->prompt_tokens * sizeof(*r->history));
     r->clock = (lynx_token_clock){.times = r->result->times, .capacity = r->result->capacity};
     r->result->cache_bytes = lynx_shape_cache_bytes(&r->model->shape, r->cached_tokens);
+    LX_TRY(lx_next_init(&r->next, r->engine, &o->sampling, o->prompt_tokens,
+                        (uint32_t)r->history_room, o->guesses, r->memory));
     if (o->method == LYNX_METHOD_TOKENS || o->method == LYNX_METHOD_LOCAL)
         return LYNX_OK;
     LX_TRY(lx_page_pass_init(&r->pass, r->engine, r->spec, o->kernels, o->memory));
@@ -508,6 +511,7 @@ static void run_fini(lx_run *r)
     lx_page_pass_fini(&r->pass);
     lx_free(r->memory, r->pending, r->pending_room, sizeof(*r->pending));
     lx_free(r->memory, r->history, r->history_room, sizeof(*r->history));
+    lx_next_fini(&r->next);
     lx_free(r->memory, r->draft_times, (size_t)r->options->draft_count_max + 1,
             sizeof(*r->draft_times));
     lx_free(r->memory, r->row_logprobs, (size_t)r->options->draft_count_max + 1,
@@ -522,6 +526,7 @@ void lynx_run_options_init(lynx_run_options *options)
         .method = LYNX_METHOD_SPECULATE,
         .answer_tokens_max = 64,
         .draft_count_max = 62,
+        .guesses = true,
     };
     lynx_sampling_init(&options->sampling);
     /* The name is one of the built-in list; a failure would be our own mistake. */
@@ -563,6 +568,9 @@ lynx_status lynx_run(lynx_remote *const remotes[], uint32_t count,
         status = is_local         ? lx_run_locally(&r)
                  : is_over_source ? run_over_source(&r)
                                   : run_over_remotes(&r, remotes, count);
+    result->steps = r.next.steps;
+    result->guessed = r.next.guessed;
+    result->guessed_right = r.next.guessed_right;
     explain(&r, status);
     if (status == LYNX_OK)
         text[0] = '\0';

@@ -271,14 +271,14 @@ static lynx_status prepare_cache(node *n, uint64_t *prefill_ns)
     return LYNX_OK;
 }
 
-/* 'token' was chosen from the logits that the engine has. */
-static lynx_status send_token(void *user, lynx_token token)
+/* 'token' was chosen from a row of the logits that the engine has. */
+static lynx_status send_token(void *user, lynx_token token, uint32_t row)
 {
     node *n = user;
     const bool is_told = n->request.wants_logprobs;
     lynx_logprobs logprobs;
     if (is_told)
-        lynx_logprobs_of(n->engine->ops->logits(n->engine, 0), n->model->vocabulary, token,
+        lynx_logprobs_of(n->engine->ops->logits(n->engine, row), n->model->vocabulary, token,
                          n->request.top_logprobs, &logprobs);
     lynx_pump_lock(n->pump);
     take_events(n);
@@ -294,6 +294,7 @@ static lynx_status send_tokens(node *n, lx_carry_send *send, uint32_t answer_tok
 {
     const lx_carry carry = {.engine = n->engine,
                             .sampling = &n->request.sampling,
+                            .guesses = n->options.guesses,
                             .memory = n->memory,
                             .send = send,
                             .user = n};
@@ -312,10 +313,10 @@ static bool is_idle(void *user)
     return !has_waiting && !must_stop(n);
 }
 
-static lynx_status send_while_idle(void *user, lynx_token token)
+static lynx_status send_while_idle(void *user, lynx_token token, uint32_t row)
 {
     node *n = user;
-    LX_TRY(send_token(n, token));
+    LX_TRY(send_token(n, token, row));
     n->carried++;
     return n->queue_count > 0 ? LYNX_ERR_CANCELLED : LYNX_OK;
 }
@@ -359,7 +360,7 @@ static lynx_status work_on_request(node *n, uint64_t *prefill_ns)
         LX_TRY(lx_page_pass_init(&n->pass, n->engine, &n->request.spec, n->options.kernels,
                                  n->memory));
     LX_TRY(prepare_cache(n, prefill_ns));
-    LX_TRY(send_token(n, n->held.first_token));
+    LX_TRY(send_token(n, n->held.first_token, 0));
     if (has_pages)
         LX_TRY(send_pages(n, n->request.token_count));
     if (n->request.flags & LYNX_REQUEST_CARRY_ON)
@@ -556,6 +557,7 @@ void lynx_prefill_options_init(lynx_prefill_options *options)
         .connects_per_s = 50,
         .queue_bytes_max = 4ull << 30,
         .carry_tokens_max = 1024,
+        .guesses = true,
         .greet_ns = 5000000000ull,
     };
     lynx_session_options_init(&options->session);

@@ -13,6 +13,7 @@
 
 #include "lynx/runtime.h"
 #include "lynx/speculate.h"
+#include "runtime/next_token.h"
 #include "runtime/page_pass.h"
 #include "runtime/pump.h"
 #include "runtime/run_meter.h"
@@ -54,6 +55,7 @@ typedef struct lx_run {
     /* Prompt, answer and drafts in one row; the answer's first token is at 'prompt_tokens'. */
     lynx_token *history;
     size_t history_room;
+    lx_next next;
     lynx_time_ns *draft_times;
     lynx_logprobs *row_logprobs; /* of the verified tokens, if they are wanted */
     uint8_t *allowed; /* what the grammar lets come first, for the prefill node; or NULL */
@@ -162,7 +164,9 @@ lynx_status lx_run_feed(lx_run *run, bool checks);
  * be kept with them and let it go through the codec. */
 lynx_status lx_run_keep_more(lx_run *run);
 
-lynx_status lx_run_draft_one(lx_run *run);
+/* One step, and the drafts that it gives: one, or two when a guess was right; at most 'limit'
+ * in all. */
+lynx_status lx_run_draft(lx_run *run, uint32_t limit);
 
 /* One pass over the known tokens behind the pages and the drafts behind them, on what is in the
  * cache (and what is pending), all planes of it: what agrees is valid. */

@@ -22,6 +22,7 @@ void lx_run_begin(lx_run *r)
 static lynx_status prefill(lx_run *r)
 {
     r->result->computed_tokens = r->options->prompt_tokens;
+    lx_next_forget(&r->next, r->cached_tokens);
     return r->engine->ops->prefill(r->engine, r->options->prompt, r->cached_tokens,
                                    on_local_prefill, r);
 }

@@ -47,15 +47,20 @@ const lynx_logprobs *lx_run_wanted(const lx_run *r, const lynx_logprobs *logprob
     return r->options->wants_logprobs ? logprobs : NULL;
 }
 
+/* 'logprobs' may be NULL, and is left alone if they are not wanted. */
+static void fill_logprobs(lx_run *r, uint32_t row, lynx_token token, lynx_logprobs *logprobs)
+{
+    if (logprobs && r->options->wants_logprobs)
+        lynx_logprobs_of(r->engine->ops->logits(r->engine, row), r->model->vocabulary, token,
+                         r->options->top_logprobs, logprobs);
+}
+
 lynx_status lx_run_sample(lx_run *r, uint32_t row, uint32_t count, lynx_token *token,
                           lynx_logprobs *logprobs)
 {
-    const lynx_engine_ops *ops = r->engine->ops;
-    LX_TRY(ops->sample(r->engine, row, &r->options->sampling, r->history,
-                       r->options->prompt_tokens, count, token));
-    if (logprobs && r->options->wants_logprobs)
-        lynx_logprobs_of(ops->logits(r->engine, row), r->model->vocabulary, *token,
-                         r->options->top_logprobs, logprobs);
+    LX_TRY(r->engine->ops->sample(r->engine, row, &r->options->sampling, r->history,
+                                  r->options->prompt_tokens, count, token));
+    fill_logprobs(r, row, *token, logprobs);
     return LYNX_OK;
 }
 
@@ -117,7 +122,6 @@ lynx_status lx_run_feed(lx_run *r, bool checks)
     return LYNX_OK;
 }
 
-/* Plain decoding to the end of the answer; the engine holds all tokens but the last. */
 lynx_status lx_run_decode(lx_run *r)
 {
     lynx_run_result *result = r->result;
@@ -126,12 +130,13 @@ lynx_status lx_run_decode(lx_run *r)
         const uint32_t count = r->options->prompt_tokens + result->token_count;
         lynx_logprobs logprobs;
         lynx_token token;
-        LX_TRY(r->engine->ops->step(r->engine, r->history[count - 1]));
-        LX_TRY(lx_run_sample(r, 0, count, &token, &logprobs));
+        LX_TRY(lx_next_choose(&r->next, r->history, count, lx_run_answer_left(r), &token));
+        fill_logprobs(r, r->next.row, token, &logprobs);
         lx_run_note_own_token(r);
         lx_run_add_token(r, token, lynx_clock_now(), lx_run_wanted(r, &logprobs));
     }
-    return LYNX_OK;
+    /* A guess that was right has put the last token in the cache. */
+    return lx_next_rewind(&r->next, r->options->prompt_tokens + result->token_count - 1);
 }
 
 /* 'token' is the next draft, produced at 'time'. */
@@ -147,18 +152,19 @@ static void put_draft(lx_run *r, lynx_token token, lynx_time_ns time)
                                  .token = token});
 }
 
-lynx_status lx_run_draft_one(lx_run *r)
+lynx_status lx_run_draft(lx_run *r, uint32_t limit)
 {
     const lynx_run_result *result = r->result;
-    const uint32_t count = r->options->prompt_tokens + result->token_count + result->drafted;
     const lynx_time_ns start = lynx_clock_now();
     lynx_token token;
-    LX_TRY(r->engine->ops->step(r->engine, r->history[count - 1]));
-    LX_TRY(lx_run_sample(r, 0, count, &token, NULL));
-    lx_run_note_own_token(r);
-    const lynx_time_ns end = lynx_clock_now();
-    lynx_pace_step(r->pace, end - start);
-    put_draft(r, token, end);
+    do {
+        const uint32_t count =
+            r->options->prompt_tokens + result->token_count + result->drafted;
+        LX_TRY(lx_next_choose(&r->next, r->history, count, limit - result->drafted, &token));
+        lx_run_note_own_token(r);
+        put_draft(r, token, lynx_clock_now());
+    } while (r->next.ahead && !lx_run_is_end(r, token));
+    lynx_pace_step(r->pace, lynx_clock_now() - start);
     return LYNX_OK;
 }
 
@@ -209,7 +215,7 @@ lynx_status lx_run_verify(lx_run *r)
 
     const lynx_time_ns start = lynx_clock_now();
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .time = start, .total = drafted});
-    LX_TRY(r->engine->ops->rewind(r->engine, r->cached_tokens));
+    LX_TRY(lx_next_rewind(&r->next, r->cached_tokens));
     LX_TRY(lx_run_apply_pages(r));
     LX_TRY(lx_run_keep_more(r));
     LX_TRY(lx_run_digest(r));
@@ -235,10 +241,7 @@ lynx_status lx_run_verify(lx_run *r)
     if (!lx_run_is_answered(r) && (accepted < drafted || has_bonus))
         lx_run_add_token(r, follower, end, r->row_logprobs ? &r->row_logprobs[accepted] : NULL);
     /* The cache keeps what is valid and has been input: everything but the last token. */
-    const uint32_t kept = r->options->prompt_tokens + result->token_count - 1;
-    if (r->engine->ops->length(r->engine) > kept)
-        LX_TRY(r->engine->ops->rewind(r->engine, kept));
-    return LYNX_OK;
+    return lx_next_rewind(&r->next, r->options->prompt_tokens + result->token_count - 1);
 }
 
 lynx_status lx_run_review(lx_run *r, uint32_t limit)
@@ -252,7 +255,7 @@ lynx_status lx_run_review(lx_run *r, uint32_t limit)
     uint32_t kept = drafted;
     lynx_token follower = 0;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REVIEW, .total = drafted});
-    LX_TRY(r->engine->ops->rewind(r->engine, r->cached_tokens));
+    LX_TRY(lx_next_rewind(&r->next, r->cached_tokens));
     LX_TRY(lx_run_apply_pages(r));
     const lynx_time_ns pass_start = lynx_clock_now();
     LX_TRY(check_drafts(r, rows, false, &kept, &follower));
@@ -268,9 +271,7 @@ lynx_status lx_run_review(lx_run *r, uint32_t limit)
     if (kept < drafted || has_follower)
         put_draft(r, follower, end);
     /* The cache keeps what was input: everything but the last draft. */
-    const uint32_t input = valid - 1 + result->drafted;
-    return r->engine->ops->length(r->engine) > input ? r->engine->ops->rewind(r->engine, input)
-                                                     : LYNX_OK;
+    return lx_next_rewind(&r->next, valid - 1 + result->drafted);
 }
 
 void lx_run_accept_unverified(lx_run *r)

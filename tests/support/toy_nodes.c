@@ -300,6 +300,7 @@ void toy_want(toy_answer *answer, lynx_engine *engine, const lynx_run_options *o
     /* Who decodes on the prefill node's cache does not see the codec. */
     local.method =
         options->method == LYNX_METHOD_TOKENS ? LYNX_METHOD_LOCAL : LYNX_METHOD_LOCAL_FULL;
+    local.guesses = false;
     toy_run(answer, engine, NULL, 0, &local);
     TOY_CHECK(answer->status == LYNX_OK);
 }

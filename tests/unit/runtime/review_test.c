@@ -38,7 +38,8 @@ static void on_draft(watch *w, const lynx_moment *m)
     /* What a review gives was produced when it ended. */
     if (m->time != w->review_end) {
         lynx_engine *engine = w->options->engine;
-        assert_int_equal(engine->ops->length(engine), w->options->prompt_tokens + m->count);
+        const uint32_t before = w->options->prompt_tokens + m->count;
+        assert_in_range(engine->ops->length(engine), before, before + 1); /* a right guess */
         w->drafts_behind += w->reviews > 0;
     }
     w->times[w->count] = m->time;
@@ -175,6 +176,7 @@ static void run(bed *b, uint32_t steps)
     local.method = LYNX_METHOD_LOCAL_FULL;
     local.cached_tokens = STORED;
     local.on_moment = NULL;
+    local.guesses = false;
     toy_run(&b->plain, b->engine, NULL, 0, &local);
     assert_string_equal(b->plain.text, "");
     const uint64_t step_ns =
