@@ -180,6 +180,7 @@ static void set_options(bench *b, const way *w, bool is_stored, request *r)
     o->answer_tokens_max = ANSWER_TOKENS;
     o->ignore_end = true;
     o->draft_count_max = b->draft_max;
+    o->guesses = b->nodes.shared.guesses;
     o->is_stored = is_stored;
     o->stop = &cli_stop;
     r->result =

@@ -110,7 +110,9 @@ static const char help[] =
     "                           anchor_s, complete_s, first_own_token_s, ttft_s, tt2t_s, "
     "tt16t_s,\n"
     "                           tt32t_s, tt64t_s, drafted, accepted, reviews, withdrawn,\n"
-    "                           carried, carried_other, verify_ms, codec_ms, cache_digest,\n"
+    "                           steps, guessed, guessed_right, carried, carried_other, "
+    "verify_ms,\n"
+    "                           codec_ms, cache_digest,\n"
     "                           is_recomputed, is_verified, has_ended, tokens, text\n"
     "\n";
 
@@ -511,6 +513,7 @@ int lx_command_run(int argc, char **argv)
     }
     c.run.engine = c.engine;
     c.run.sampling = c.shared.sampling;
+    c.run.guesses = c.shared.guesses;
     c.run.stop = &cli_stop;
     c.run.on_moment = on_moment;
     c.run.user = &c;

@@ -71,6 +71,9 @@ json_t *run_report(lynx_engine *engine, const lynx_run_options *options,
     json_object_set_new(report, "accepted", json_integer(result->accepted));
     json_object_set_new(report, "reviews", json_integer(result->reviews));
     json_object_set_new(report, "withdrawn", json_integer(result->withdrawn));
+    json_object_set_new(report, "steps", json_integer(result->steps));
+    json_object_set_new(report, "guessed", json_integer(result->guessed));
+    json_object_set_new(report, "guessed_right", json_integer(result->guessed_right));
     json_object_set_new(report, "carried", json_integer(result->carried));
     json_object_set_new(report, "carried_other", json_integer(result->carried_other));
     json_object_set_new(report, "verify_ms", json_real((double)result->verify_ns / 1e6));

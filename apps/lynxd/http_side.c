@@ -347,6 +347,7 @@ int http_side_open(http_side *s, lynx_engine *const engines[])
     s->options.secrets = secrets_of(s);
     s->options.log = on_log;
     s->options.logs_http = s->shared->is_verbose;
+    s->options.guesses = s->shared->guesses;
     return start_serving(s, port);
 }
 

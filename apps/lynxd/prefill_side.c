@@ -88,6 +88,7 @@ int prefill_side_create(const prefill_side *s, lynx_engine *engine, lynx_prefill
     options.connects_per_s = s->connects_per_s;
     options.queue_bytes_max = (uint64_t)s->queue_mb << 20;
     options.carry_tokens_max = s->carry_tokens;
+    options.guesses = s->shared->guesses;
     options.stop = &cli_stop;
     options.is_once = s->is_once;
     options.log = lynxd_log_event;

@@ -24,6 +24,9 @@ const char cli_engine_help[] =
     "      --flash-attn MODE    auto, on or off (auto: on with GPU layers)\n"
     "      --exact MODE         strict: steps and verification agree bit for bit; rounding:\n"
     "                           fastest steps, equal up to rounding (strict)\n"
+    "      --guess HOW          yes: strict steps take a guess at the next token along, which\n"
+    "                           saves a step when it is right; no: none. Tokens are the same "
+    "(yes)\n"
     "      --cache-access HOW   auto, tensors or blob (auto)\n"
     "      --verbose            lines of engine, probe and connections on stderr\n";
 
@@ -212,7 +215,8 @@ void cli_options_init(cli_options *options, const char *command)
     *options = (cli_options){.command = command,
                              .timeout_ns = 10000000000ull,
                              .patience_ns = 10000000000ull,
-                             .lanes = 1};
+                             .lanes = 1,
+                             .guesses = true};
     lynx_llama_options_init(&options->engine);
     lynx_sampling_init(&options->sampling);
     lynx_pacer_options_init(&options->pacer);
@@ -252,6 +256,7 @@ static int take_engine_option(cli_options *o, int option, const char *value)
     static const char *const elements[] = {"f32", "f16", "bf16"};
     static const char *const flash[] = {"auto", "on", "off"};
     static const char *const exact[] = {"strict", "rounding"};
+    static const char *const no_yes[] = {"no", "yes"};
     static const char *const access_names[] = {"auto", "tensors", "blob"};
     int index;
     switch (option) {
@@ -277,6 +282,10 @@ static int take_engine_option(cli_options *o, int option, const char *value)
     case CLI_OPT_EXACT:
         index = find_name(value, exact, 2);
         o->engine.exact = (lynx_exact_mode)index;
+        return index >= 0;
+    case CLI_OPT_GUESS:
+        index = find_name(value, no_yes, 2);
+        o->guesses = index == 1;
         return index >= 0;
     case CLI_OPT_CACHE_ACCESS:
         index = find_name(value, access_names, 3);

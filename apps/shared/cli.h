@@ -93,6 +93,7 @@ enum {
     CLI_OPT_CACHE_TYPE,
     CLI_OPT_FLASH,
     CLI_OPT_EXACT,
+    CLI_OPT_GUESS,
     CLI_OPT_CACHE_ACCESS,
     CLI_OPT_VERBOSE,
     CLI_OPT_TEMPERATURE,
@@ -135,6 +136,7 @@ enum {
         {"cache-type", required_argument, NULL, CLI_OPT_CACHE_TYPE},                           \
         {"flash-attn", required_argument, NULL, CLI_OPT_FLASH},                                \
         {"exact", required_argument, NULL, CLI_OPT_EXACT},                                     \
+        {"guess", required_argument, NULL, CLI_OPT_GUESS},                                     \
         {"cache-access", required_argument, NULL, CLI_OPT_CACHE_ACCESS},                       \
     {                                                                                          \
         "verbose", no_argument, NULL, CLI_OPT_VERBOSE                                          \
@@ -200,6 +202,7 @@ typedef struct cli_options {
     lynx_pacer_options pacer;
     uint64_t timeout_ns, patience_ns;
     uint32_t lanes;
+    bool guesses; /* as in lynx_run_options */
     bool allow_other_weights;
     cli_security security;
 } cli_options;

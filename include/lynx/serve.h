@@ -50,6 +50,7 @@ typedef struct lynx_serve_options {
     const char *chat_template; /* name of one that the engine knows; NULL: the model's own */
     lynx_codec_spec spec;      /* Default "range" */
     uint32_t draft_count_max;  /* Default 62 */
+    bool guesses;              /* as in lynx_run_options. Default true */
 
     /* Caches of prompts: what it has of a prompt's beginning is loaded, what is new is written
      * behind the answers. The codec has no raw tokens at the end then. NULL: none */

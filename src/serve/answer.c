@@ -98,6 +98,7 @@ static void init_run(lx_answer *a, lynx_pace *pace)
     a->run.pace = pace;
     a->run.engine = a->engine;
     a->run.draft_count_max = a->options->draft_count_max;
+    a->run.guesses = a->options->guesses;
     a->run.spec = a->options->spec;
     a->run.sampling = a->job->request.sampling;
     a->run.wants_logprobs = a->job->request.wants_logprobs;
@@ -121,6 +122,9 @@ static lx_api_meta meta_of(const lx_answer *a, lynx_time_ns now)
                          .prompt_tokens = a->run.prompt_tokens,
                          .drafted = r->drafted,
                          .accepted = r->accepted,
+                         .steps = r->steps,
+                         .guessed = r->guessed,
+                         .guessed_right = r->guessed_right,
                          .carried = r->carried,
                          .reused_tokens = r->is_recomputed ? 0 : a->store.reused_tokens,
                          .computed_tokens = r->computed_tokens,
@@ -169,6 +173,9 @@ static void count(lx_answer *a)
     atomic_fetch_add(&m->tokens_out, a->result.token_count);
     atomic_fetch_add(&m->drafted, a->result.drafted);
     atomic_fetch_add(&m->accepted, a->result.accepted);
+    atomic_fetch_add(&m->steps, a->result.steps);
+    atomic_fetch_add(&m->guessed, a->result.guessed);
+    atomic_fetch_add(&m->guessed_right, a->result.guessed_right);
     atomic_fetch_add(&m->carried, a->result.carried);
     atomic_fetch_add(&m->recomputed, a->result.is_recomputed && !a->store.source);
     atomic_fetch_add(&m->computed, a->result.computed_tokens);

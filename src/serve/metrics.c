@@ -150,6 +150,14 @@ void lx_metrics_write(lx_metrics *m, lx_policy *policy, lx_buffer *out)
     lx_metrics_value(out, "lynx_accepted_tokens_total", "counter",
                      "Drafts that verification kept.", atomic_load(&m->accepted));
     lx_metrics_value(
+        out, "lynx_steps_total", "counter",
+        "Steps of this node, of one token each, for drafts and for plain decoding.",
+        atomic_load(&m->steps));
+    lx_metrics_value(out, "lynx_guessed_tokens_total", "counter", "Guesses beside steps.",
+                     atomic_load(&m->guessed));
+    lx_metrics_value(out, "lynx_guessed_right_tokens_total", "counter",
+                     "Guesses that saved a step.", atomic_load(&m->guessed_right));
+    lx_metrics_value(
         out, "lynx_recomputed_total", "counter",
         "Requests whose prompt was prefilled here because no prefill node could finish.",
         atomic_load(&m->recomputed));

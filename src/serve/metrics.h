@@ -73,6 +73,7 @@ typedef struct lx_metrics {
     atomic_ullong store_hits, store_misses, store_reused, store_read, store_written,
         store_segments, store_dropped, store_waiting;
     atomic_ullong store_failures[LX_STORE_FAILURE_COUNT];
+    atomic_ullong steps, guessed, guessed_right;
     atomic_uint queued, busy, slots, connections;
     lx_histogram wait, anchor, ttft, verify, stall, total;
 } lx_metrics;

@@ -25,6 +25,7 @@ void lynx_serve_options_init(lynx_serve_options *options)
                                     .draft_count_max = 62,
                                     .store_least_tokens = 256,
                                     .store_waiting_bytes = 1u << 30,
+                                    .guesses = true,
                                     .descriptor = -1,
                                     .queue_max = 16,
                                     .connections_max = 2048,

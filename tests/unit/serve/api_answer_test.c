@@ -37,6 +37,9 @@ static const lx_api_meta meta = {.method = "speculate",
                                  .prompt_tokens = 5,
                                  .drafted = 4,
                                  .accepted = 3,
+                                 .steps = 9,
+                                 .guessed = 8,
+                                 .guessed_right = 7,
                                  .bytes = 1ull << 40,
                                  .ttft_ms = 1.5};
 
@@ -52,6 +55,9 @@ static void chunks_have_openais_shape(void **state)
           "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}");
     check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/bytes", "1099511627776");
     check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/seed", "4294967295");
+    check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/steps", "9");
+    check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/guessed", "8");
+    check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/guessed_right", "7");
     check(lx_api_chunk(&chat, false, "x", NULL, NULL, NULL), "object",
           "\"chat.completion.chunk\"");
     check(lx_api_chunk(&text, false, "x", NULL, NULL, NULL), "object", "\"text_completion\"");
