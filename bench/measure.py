@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Measure again and write bench/results/NAME.csv, each row with machine, commit and command.
 
-    bench/measure.py [NAME...]     codec, eval, task, engine, link, serve, demo, e2e; none: all
+    bench/measure.py [NAME...]     codec, eval, task, engine, guess, link, serve, demo, e2e; none:
+                                   all
 
 Needs what 'make demo' and 'make build' leave. What broke off in a grid (e2e), in samples (eval)
 or between tasks goes on when the same commit is measured again. Nothing else should run
@@ -118,6 +119,18 @@ def engine():
     return rows
 
 
+def guess():
+    files = (ROOT / "bench/texts/apart.txt").read_text().split()
+    rows = []
+    for model in (SMOLLM2, GEMMA):
+        output, shown = run("bench", "guess", "-m", MODELS / model, "-c", 1024, "--prompt", 256,
+                            "--tokens", 32, "--json", *files)
+        shown = shown.replace(" ".join(files), "$(cat bench/texts/apart.txt)")
+        rows += [{"command": shown, "model": model.removesuffix(".gguf"), **row}
+                 for row in json.loads(output)]
+    return rows
+
+
 def link():
     rows = []
     for number in range(1, LINK_RUNS + 1):
@@ -163,7 +176,8 @@ def e2e():
         return [{"command": "bench/measure.py e2e", **row} for row in csv.DictReader(file)]
 
 
-BENCHMARKS = {"codec": codec, "eval": evaluate, "task": task, "engine": engine, "link": link,
+BENCHMARKS = {"codec": codec, "eval": evaluate, "task": task, "engine": engine,
+              "guess": guess, "link": link,
               "serve": serve, "demo": demo, "e2e": e2e}
 
 

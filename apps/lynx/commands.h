@@ -14,6 +14,7 @@ int lx_command_requantize(int argc, char **argv);
 int lx_bench_codec(int argc, char **argv);
 int lx_bench_e2e(int argc, char **argv);
 int lx_bench_engine(int argc, char **argv);
+int lx_bench_guess(int argc, char **argv);
 int lx_bench_link(int argc, char **argv);
 
 #endif

@@ -7,11 +7,12 @@
 #include "commands.h"
 
 static const char bench_help[] =
-    "Usage: lynx bench codec|e2e|engine|link [options]\n"
+    "Usage: lynx bench codec|e2e|engine|guess|link [options]\n"
     "\n"
     "  codec   time encoding and decoding of pages\n"
     "  e2e     time every way to get an answer over a grid of links and prompts\n"
     "  engine  time several slots that decode at the same time\n"
+    "  guess   time answers with and without guesses beside strict steps\n"
     "  link    time late anchors, throughput and idleness of a transfer\n"
     "\n"
     "Example:\n"
@@ -24,7 +25,7 @@ static bool is_help(const char *word)
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
-static const char bench_names[] = "there are 'codec', 'e2e', 'engine' and 'link'";
+static const char bench_names[] = "there are 'codec', 'e2e', 'engine', 'guess' and 'link'";
 
 static int command_bench(int argc, char **argv)
 {
@@ -36,6 +37,8 @@ static int command_bench(int argc, char **argv)
         return lx_bench_e2e(argc - 1, argv + 1);
     if (strcmp(argv[1], "engine") == 0)
         return lx_bench_engine(argc - 1, argv + 1);
+    if (strcmp(argv[1], "guess") == 0)
+        return lx_bench_guess(argc - 1, argv + 1);
     if (strcmp(argv[1], "link") == 0)
         return lx_bench_link(argc - 1, argv + 1);
     if (!is_help(argv[1]))

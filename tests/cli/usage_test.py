@@ -25,6 +25,7 @@ COMMANDS = {
     "lynx eval": [0, 1, 2],
     "lynx bench codec": [0, 1, 2],
     "lynx bench engine": [0, 1, 2],
+    "lynx bench guess": [0, 1, 2],
     "lynx plan": [0, 1, 2],
     "lynx inspect": [0, 1, 2, 5],
     "lynx requantize": [0, 1, 2],
@@ -136,6 +137,7 @@ class Options(Case):
             "lynx bench codec": ["--mib 0", "--mib 4097"],
             "lynx bench engine": ["--slots 0", "--slots 17", "--prompt 0", "--tokens 0",
                                   "--rounds 100"],
+            "lynx bench guess": ["--prompt 0", "--tokens 3"],
         }
         for command, options in wrong.items():
             for option in options:
@@ -157,6 +159,7 @@ class Options(Case):
                                  ("lynx eval", "-m", "x", "--task", "choice", "--plot", "x"),
                                  ("lynx run", "--codec", "range:tail=5000"),
                                  ("lynx bench engine", "--exact", "x"),
+                                 ("lynx run", "--guess", "x"), ("lynxd decode", "--guess", "x"),
                                  ("lynx bench codec", "--profile", "magic"),
                                  ("lynx bench codec", "--kernels", "magic")):
             with self.subTest(command=command, option=option):
@@ -167,7 +170,7 @@ class Options(Case):
                 ("lynx run", "--local"), ("lynx run", "-m", "x"), ("lynx run", "--local", "extra"),
                 ("lynx run", "--local", "--prefill", "127.0.0.1:1"),
                 ("lynx run", "--local", "--record", "x"), ("lynxd prefill", "extra"),
-                ("lynx bench engine",), ("lynx bench engine", "-m", "x", "extra"),
+                ("lynx bench guess", "-m", "x"), ("lynx bench engine",), ("lynx bench engine", "-m", "x", "extra"),
                 ("lynxd decode", "extra"), ("lynxd decode",),
                 ("lynxd decode", "-m", "x", "--http-cert", "x"),
                 ("lynxd decode", "-m", "x", *["--prefill", "127.0.0.1:1"] * 9),
