@@ -137,6 +137,16 @@ def engine():
                   for (model, command, slots), group in groups.items()])
 
 
+def guess():
+    return table(["model", "prompts", "cache", "tokens a step", "ms a token", "to without",
+                  "largest", "step"],
+                 [[row["model"], f"{row['prompts']}, {row['kind']}", row["cache"],
+                   shown(number(row, "tokens_per_step")), shown(number(row, "token_ms"), 1),
+                   shown(number(row, "ratio")), shown(number(row, "ratio_most")),
+                   shown(number(row, "step_ratio"))]
+                  for row in rows_of("guess") if row["kind"] != "batch"])
+
+
 def serve():
     names = {"ttft_s": "first text", "tt32t_s": "32nd token"}
     return table(["model", "", "lynx run, s", "lynxd decode, s", "ratio"],
@@ -193,7 +203,8 @@ TABLES = {"readme": lambda: demo("Gemma 3 270M F16", "stored",
                                  ("f16", "int8", "lynx", "recompute", "carry_on")),
           "demo-stored": lambda: demo("Gemma 3 270M F16", "stored"),
           "demo-cold": lambda: demo("Gemma 3 270M F16", "cold"),
-          "e2e": e2e_ratios, "codec": codec, "engine": engine, "link-anchors": link_anchors,
+          "e2e": e2e_ratios, "codec": codec, "engine": engine, "guess": guess,
+          "link-anchors": link_anchors,
           "link-throughput": link_throughput, "serve": serve, "codecs": lambda: codecs("apart"),
           "codecs-tuning": lambda: codecs("tuning"), "tasks": tasks}
 
