@@ -181,16 +181,26 @@ static bool mark_needed(void *user, const lx_segment_name *name)
 typedef struct mark_call {
     lynx_store *store;
     stored_list *list;
-    const char *except; /* a document that does not count; may be NULL */
+    const char *except; /* a document that does not count; NULL: every one must be known */
+    lx_text text;
     lynx_status status;
 } mark_call;
 
+/* Without the key, or of a newer Lynx. */
+static bool may_need_segments(lynx_status status)
+{
+    return status == LYNX_ERR_DENIED || status == LYNX_ERR_VERSION ||
+           status == LYNX_ERR_UNSUPPORTED;
+}
+
 static bool mark_document(void *user, const char *object, const lynx_document *document,
-                          const char *why)
+                          lynx_status status)
 {
     mark_call *call = user;
-    (void)object;
-    (void)why;
+    if (!document && !call->except && may_need_segments(status))
+        call->status =
+            lx_tell(call->text, status, "it is not known which segments '%s' needs: %s", object,
+                    lx_front_why(status));
     if (document && (!call->except || strcmp(document->name, call->except) != 0))
         call->status = lx_column_names(&document->model, call->store->key, document->tokens,
                                        document->token_count, mark_needed, call->list);
@@ -200,7 +210,7 @@ static bool mark_document(void *user, const char *object, const lynx_document *d
 /* Mark in 'list' what documents need, but for 'except'. The list is sorted by name then. */
 static lynx_status mark_all(lynx_store *s, stored_list *list, const char *except, lx_text text)
 {
-    mark_call call = {s, list, except, LYNX_OK};
+    mark_call call = {s, list, except, text, LYNX_OK};
     if (list->count > 0)
         qsort(list->items, list->count, sizeof(*list->items), compare_name);
     LX_TRY(lx_store_documents(s, mark_document, &call, text));

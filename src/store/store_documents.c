@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "store/prefix.h"
+#include "store/object_list.h"
 
 /* ---- one document -------------------------------------------------------------------- */
 
@@ -39,9 +40,8 @@ static void fill_document(box *b)
     d->token_count = h->end_token;
 }
 
-/* The object 'name'; LYNX_OK with '*document' NULL: there is none. */
-static lynx_status read_document(lynx_store *s, const char *name, lynx_document **document,
-                                 lx_text text)
+lynx_status lx_document_read(lynx_store *s, const char *name, lynx_document **document,
+                             lx_text text)
 {
     lynx_place *place = s->place;
     lynx_object *object = NULL;
@@ -83,7 +83,7 @@ lynx_status lynx_store_get_document(lynx_store *store, const char *name,
     const lynx_status status = lx_document_name_put(name, store->key, object);
     if (status != LYNX_OK)
         return lx_tell_plainly(said, status);
-    return lx_tell_plainly(said, read_document(store, object, document, said));
+    return lx_tell_plainly(said, lx_document_read(store, object, document, said));
 }
 
 /* ---- writing ------------------------------------------------------------------------- */
@@ -123,8 +123,7 @@ static lynx_status write_header(lynx_store *s, const lx_header *h, lx_text text)
     return status;
 }
 
-/* A name belongs to one model; what cannot be read may go. */
-static lynx_status check_old(lynx_store *s, const lynx_document *document, lx_text text)
+lynx_status lx_document_check_old(lynx_store *s, const lynx_document *document, lx_text text)
 {
     lynx_document *old = NULL;
     const lynx_status status =
@@ -153,7 +152,7 @@ lynx_status lynx_store_put_document(lynx_store *store, const lynx_document *docu
                        store->place->ops->description(store->place));
     if (document->token_count == 0 || document->token_count > LYNX_PROMPT_TOKENS_MAX)
         return lx_tell_plainly(said, LYNX_ERR_ARGUMENT);
-    LX_TRY(check_old(store, document, said));
+    LX_TRY(lx_document_check_old(store, document, said));
     lynx_status status =
         lx_header_init(&header, LX_OBJECT_DOCUMENT, &document->model, document->tokens, 0,
                        document->token_count, store->memory);
@@ -172,46 +171,20 @@ lynx_status lynx_store_put_document(lynx_store *store, const lynx_document *docu
 
 /* ---- every document ------------------------------------------------------------------ */
 
-typedef struct walk {
-    lynx_store *store;
-    char (*names)[LX_OBJECT_NAME_MAX];
-    size_t count, room;
-    bool has_failed;
-} walk;
-
-static bool keep_entry(void *user, const lynx_place_entry *entry)
-{
-    walk *w = user;
-    if (w->count == w->room) {
-        const size_t room = w->room ? 2 * w->room : 16;
-        char(*names)[LX_OBJECT_NAME_MAX] = lx_alloc(w->store->memory, room, sizeof(*names));
-        w->has_failed = !names;
-        if (!names)
-            return false;
-        if (w->count > 0)
-            memcpy(names, w->names, w->count * sizeof(*names));
-        lx_free(w->store->memory, w->names, w->room, sizeof(*names));
-        w->names = names;
-        w->room = room;
-    }
-    snprintf(w->names[w->count++], LX_OBJECT_NAME_MAX, "%s", entry->name);
-    return true;
-}
-
 /* One object; '*goes_on' is what 'visit' said. */
 static lynx_status visit_object(lynx_store *s, const char *name, lx_document_visit *visit,
                                 void *user, bool *goes_on, lx_text text)
 {
     lynx_document *document = NULL;
-    const lynx_status status = read_document(s, name, &document, text);
+    const lynx_status status = lx_document_read(s, name, &document, text);
     if (status != LYNX_OK && !lx_front_why(status))
         return status;
     if (status == LYNX_ERR_MEMORY)
         return status;
     if (status != LYNX_OK)
-        *goes_on = visit(user, name, NULL, lx_front_why(status));
+        *goes_on = visit(user, name, NULL, status);
     else if (document)
-        *goes_on = visit(user, name, document, NULL);
+        *goes_on = visit(user, name, document, LYNX_OK);
     lynx_document_destroy(document);
     return LYNX_OK;
 }
@@ -219,19 +192,13 @@ static lynx_status visit_object(lynx_store *s, const char *name, lx_document_vis
 lynx_status lx_store_documents(lynx_store *store, lx_document_visit *visit, void *user,
                                lx_text text)
 {
-    lynx_place *place = store->place;
-    walk w = {.store = store};
+    lx_object_list listing;
     bool goes_on = true;
-    if (!place->ops->list)
-        return lx_tell(text, LYNX_ERR_UNSUPPORTED, "'%s' cannot list what it holds",
-                       place->ops->description(place));
-    lynx_status status =
-        place->ops->list(place, LX_DOCUMENTS, keep_entry, &w, text.data, text.size);
-    if (status == LYNX_OK && w.has_failed)
-        status = LYNX_ERR_MEMORY;
-    for (size_t i = 0; i < w.count && goes_on && status == LYNX_OK; i++)
-        status = visit_object(store, w.names[i], visit, user, &goes_on, text);
-    lx_free(store->memory, w.names, w.room, sizeof(*w.names));
+    LX_TRY(lx_object_list_read(&listing, store, LX_DOCUMENTS, text));
+    lynx_status status = LYNX_OK;
+    for (size_t i = 0; i < listing.count && goes_on && status == LYNX_OK; i++)
+        status = visit_object(store, listing.names[i], visit, user, &goes_on, text);
+    lx_object_list_fini(&listing);
     return status;
 }
 
@@ -281,10 +248,12 @@ static lynx_status fill_entry(lynx_store *s, const lynx_document *document,
 }
 
 static bool list_document(void *user, const char *object, const lynx_document *document,
-                          const char *why)
+                          lynx_status status)
 {
     list_call *call = user;
-    lynx_store_entry entry = {.document = document, .object = object, .why = why};
+    lynx_store_entry entry = {.document = document,
+                              .object = object,
+                              .why = lx_front_why(status)};
     if (document)
         call->status = fill_entry(call->store, document, &entry, call->text);
     return call->status == LYNX_OK && call->visit(call->user, &entry);
@@ -309,7 +278,7 @@ lynx_status lynx_store_show(lynx_store *store, const char *name, lynx_store_visi
         return LYNX_OK;
     lynx_status status = lx_document_name_put(name, store->key, object);
     if (status == LYNX_OK) {
-        (void)list_document(&call, object, document, NULL);
+        (void)list_document(&call, object, document, LYNX_OK);
         status = call.status;
     }
     lynx_document_destroy(document);

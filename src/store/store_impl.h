@@ -4,7 +4,10 @@
  *
  *     store.c            the longest stored prefix; putting segments away
  *     store_documents.c  texts under names, lists
- *     store_collect.c    eviction, removal, the check of everything
+ *     object_list.c      names of all objects
+ *     store_collect.c    eviction, removal
+ *     store_verify.c     the check of everything
+ *     store_copy.c       to another store
  */
 #ifndef LX_STORE_STORE_IMPL_H
 #define LX_STORE_STORE_IMPL_H
@@ -40,6 +43,12 @@ void lx_chain_close(const lynx_store *store, lx_chain *chain);
 /* Remove the least recently used segments until 'limit_bytes' hold. */
 lynx_status lx_store_evict(lynx_store *store, uint64_t limit_bytes, lynx_store_removed *removed,
                            lx_text text);
+
+/* Compare name, size and all planes of a segment that lies in 'place' with its header.
+ * 'goes_on' is what 'fault' said last. */
+lynx_status lx_store_verify_part(const lx_part *part, lynx_place *place,
+                                 const lynx_allocator *memory, lynx_store_fault *fault,
+                                 void *user, bool *goes_on, lx_text text);
 
 /* lx_tell with the text of a status that nobody has explained yet. */
 lynx_status lx_tell_plainly(lx_text text, lynx_status status);

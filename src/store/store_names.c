@@ -71,6 +71,15 @@ bool lx_segment_name_take(const char *object, lx_segment_name *segment)
            strcmp(at + HEX, segment_suffix) == 0;
 }
 
+bool lx_segment_is_named(const lx_header *h, const char *object)
+{
+    lx_segment_name name;
+    return lx_segment_name_take(object, &name) && name.first_token == h->first_token &&
+           name.end_token == h->end_token &&
+           memcmp(name.parent, h->parent, LX_NAME_BYTES) == 0 &&
+           memcmp(name.name, h->name, LX_NAME_BYTES) == 0;
+}
+
 lynx_status lx_document_name_put(const char *name, const uint8_t *key,
                                  char object[LX_OBJECT_NAME_MAX])
 {

@@ -4,7 +4,7 @@
 #define LX_STORE_STORE_NAMES_H
 
 #include "lynx/store.h"
-#include "store/seal.h"
+#include "store/header.h"
 
 enum { LX_OBJECT_NAME_MAX = LYNX_PLACE_NAME_MAX + 1 };
 
@@ -20,6 +20,9 @@ typedef struct lx_segment_name {
 void lx_segment_name_put(const lx_segment_name *segment, char object[LX_OBJECT_NAME_MAX]);
 /* False: no segment has this name. */
 bool lx_segment_name_take(const char *object, lx_segment_name *segment);
+
+/* True when 'object' is the name of the segment with this header. */
+bool lx_segment_is_named(const lx_header *header, const char *object);
 
 /* "segments/PARENT/" */
 void lx_segment_folder_put(const uint8_t parent[LX_NAME_BYTES],

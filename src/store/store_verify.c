@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/alloc.h"
 #include "base/check.h"
 #include "store/cache_file.h"
 #include "store/store_documents.h"
 #include "store/store_impl.h"
+#include "store/object_list.h"
 
 typedef struct check {
     lynx_store *store;
@@ -16,65 +16,41 @@ typedef struct check {
     void *user;
     lx_text text;
     bool goes_on;
-    bool has_fault; /* the object that is looked at has one */
-    char (*names)[LX_OBJECT_NAME_MAX];
-    size_t count, room;
-    bool has_failed;
+    bool is_broken; /* the object that is looked at is */
 } check;
 
 static bool tell(void *user, const char *object, const char *what)
 {
     check *c = user;
-    c->has_fault = true;
+    c->is_broken = true;
     c->goes_on = c->fault(c->user, object, what);
     return c->goes_on;
 }
 
-static bool keep_entry(void *user, const lynx_place_entry *entry)
+/* What cannot be read for want of a key or of a newer Lynx is told, but it is not broken. */
+static bool tell_why(check *c, const char *object, lynx_status status)
 {
-    check *c = user;
-    if (c->count == c->room) {
-        const size_t room = c->room ? 2 * c->room : 64;
-        char(*names)[LX_OBJECT_NAME_MAX] = lx_alloc(c->store->memory, room, sizeof(*names));
-        c->has_failed = !names;
-        if (!names)
-            return false;
-        if (c->count > 0)
-            memcpy(names, c->names, c->count * sizeof(*names));
-        lx_free(c->store->memory, c->names, c->room, sizeof(*names));
-        c->names = names;
-        c->room = room;
-    }
-    snprintf(c->names[c->count++], LX_OBJECT_NAME_MAX, "%s", entry->name);
-    return true;
+    (void)tell(c, object, lx_front_why(status));
+    c->is_broken = status == LYNX_ERR_PROTOCOL || status == LYNX_ERR_CORRUPT;
+    return c->goes_on;
 }
 
 /* ---- segments ------------------------------------------------------------------------ */
 
-static void check_name(check *c, const lx_part *part)
-{
-    const lx_header *h = &part->front.header;
-    lx_segment_name name;
-    if (lx_segment_name_take(part->name, &name) && name.first_token == h->first_token &&
-        name.end_token == h->end_token && memcmp(name.parent, h->parent, LX_NAME_BYTES) == 0 &&
-        memcmp(name.name, h->name, LX_NAME_BYTES) == 0)
-        return;
-    (void)tell(c, part->name, "its name is not that of its content");
-}
-
-static lynx_status check_part(check *c, const lx_part *part)
+lynx_status lx_store_verify_part(const lx_part *part, lynx_place *place,
+                                 const lynx_allocator *memory, lynx_store_fault *fault,
+                                 void *user, bool *goes_on, lx_text text)
 {
     char what[96];
     const uint64_t total = part->front.preamble.total_bytes;
-    check_name(c, part);
-    if (c->goes_on && part->object->size > total) {
+    *goes_on = lx_segment_is_named(&part->front.header, part->name) ||
+               fault(user, part->name, "its name is not that of its content");
+    if (*goes_on && part->object->size > total) {
         snprintf(what, sizeof(what), "%" PRIu64 " bytes too many are behind the segment",
                  part->object->size - total);
-        (void)tell(c, part->name, what);
+        *goes_on = fault(user, part->name, what);
     }
-    return c->goes_on ? lx_part_verify(part, c->store->place, c->store->memory, tell, c,
-                                       &c->goes_on, c->text)
-                      : LYNX_OK;
+    return *goes_on ? lx_part_verify(part, place, memory, fault, user, goes_on, text) : LYNX_OK;
 }
 
 static lynx_status check_segment(check *c, const char *name)
@@ -88,10 +64,12 @@ static lynx_status check_segment(check *c, const char *name)
     lynx_status status =
         lx_part_read(&part, place, object, name, 0, c->store->key, c->store->memory, c->text);
     if (status == LYNX_OK) {
-        status = check_part(c, &part);
+        bool goes_on = true;
+        status =
+            lx_store_verify_part(&part, place, c->store->memory, tell, c, &goes_on, c->text);
         lx_part_fini(&part);
     } else if (status != LYNX_ERR_MEMORY && lx_front_why(status)) {
-        (void)tell(c, name, lx_front_why(status));
+        (void)tell_why(c, name, status);
         status = LYNX_OK;
     }
     place->ops->close(place, object);
@@ -101,13 +79,13 @@ static lynx_status check_segment(check *c, const char *name)
 /* ---- documents ----------------------------------------------------------------------- */
 
 static bool check_document(void *user, const char *object, const lynx_document *document,
-                           const char *why)
+                           lynx_status status)
 {
     check *c = user;
     char right[LX_OBJECT_NAME_MAX];
-    c->has_fault = false;
+    c->is_broken = false;
     if (!document)
-        return tell(c, object, why);
+        return tell_why(c, object, status);
     if (lx_document_name_put(document->name, c->store->key, right) == LYNX_OK &&
         strcmp(right, object) != 0)
         return tell(c, object, "its name is not that of its content");
@@ -127,13 +105,17 @@ static lynx_status repair(const check *c, const char *name)
 
 static lynx_status check_segments(check *c, bool must_repair)
 {
-    for (size_t i = 0; i < c->count && c->goes_on; i++) {
-        c->has_fault = false;
-        LX_TRY(check_segment(c, c->names[i]));
-        if (c->has_fault && must_repair)
-            LX_TRY(repair(c, c->names[i]));
+    lx_object_list listing;
+    LX_TRY(lx_object_list_read(&listing, c->store, LX_SEGMENTS, c->text));
+    lynx_status status = LYNX_OK;
+    for (size_t i = 0; i < listing.count && c->goes_on && status == LYNX_OK; i++) {
+        c->is_broken = false;
+        status = check_segment(c, listing.names[i]);
+        if (status == LYNX_OK && c->is_broken && must_repair)
+            status = repair(c, listing.names[i]);
     }
-    return LYNX_OK;
+    lx_object_list_fini(&listing);
+    return status;
 }
 
 typedef struct repair_call {
@@ -142,11 +124,11 @@ typedef struct repair_call {
 } repair_call;
 
 static bool repair_document(void *user, const char *object, const lynx_document *document,
-                            const char *why)
+                            lynx_status status)
 {
     repair_call *call = user;
-    const bool goes_on = check_document(call->check, object, document, why);
-    if (call->check->has_fault)
+    const bool goes_on = check_document(call->check, object, document, status);
+    if (call->check->is_broken)
         call->status = repair(call->check, object);
     return goes_on && call->status == LYNX_OK;
 }
@@ -154,24 +136,15 @@ static bool repair_document(void *user, const char *object, const lynx_document 
 lynx_status lynx_store_verify(lynx_store *store, bool must_repair, lynx_store_fault *fault,
                               void *user, char *text, size_t text_size)
 {
-    lynx_place *place = store->place;
     check c = {.store = store,
                .fault = fault,
                .user = user,
                .text = {text, text_size},
                .goes_on = true};
     repair_call call = {&c, LYNX_OK};
-    if (!place->ops->list)
-        return lx_tell(c.text, LYNX_ERR_UNSUPPORTED, "'%s' cannot list what it holds",
-                       place->ops->description(place));
-    lynx_status status = place->ops->list(place, LX_SEGMENTS, keep_entry, &c, text, text_size);
-    if (status == LYNX_OK && c.has_failed)
-        status = LYNX_ERR_MEMORY;
-    if (status == LYNX_OK)
-        status = check_segments(&c, must_repair);
+    lynx_status status = check_segments(&c, must_repair);
     if (status == LYNX_OK && c.goes_on)
         status = must_repair ? lx_store_documents(store, repair_document, &call, c.text)
                              : lx_store_documents(store, check_document, &c, c.text);
-    lx_free(store->memory, c.names, c.room, sizeof(*c.names));
     return lx_tell_plainly(c.text, status == LYNX_OK ? call.status : status);
 }

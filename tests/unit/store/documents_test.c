@@ -193,6 +193,36 @@ static void test_broken_objects(void **state)
     store_bed_end(&bed);
 }
 
+/* Without its key a store is told as faults, and neither repaired nor collected away. */
+static void test_nothing_goes_for_want_of_a_key(void **state)
+{
+    static const uint8_t key[LYNX_STORE_KEY_BYTES] = {3, 1, 4};
+    (void)state;
+    lx_toy_options toy;
+    store_bed bed;
+    lynx_keep_result result;
+    lynx_store_removed removed;
+    char text[LYNX_PLACE_TEXT_MAX];
+    uint32_t faults = 0;
+    lx_toy_options_init(&toy);
+    store_bed_begin(&bed, &toy, "range", key);
+    store_bed_keep(&bed, 200, &result);
+    put_document(&bed, "one", 200, LYNX_OK);
+    const uint64_t bytes = store_bed_bytes(&bed);
+    store_bed_open(&bed, NULL, 0);
+    assert_int_equal(lynx_store_verify(bed.store, true, count_fault, &faults, text,
+                                       sizeof(text)),
+                     LYNX_OK);
+    assert_int_equal(faults, 5);
+    assert_int_equal(lynx_store_collect(bed.store, 0, true, &removed, text, sizeof(text)),
+                     LYNX_ERR_DENIED);
+    assert_non_null(strstr(text, "it is not known which segments"));
+    assert_int_equal(store_bed_bytes(&bed), bytes);
+    store_bed_open(&bed, key, 0);
+    assert_int_equal(store_bed_verify(&bed), 0);
+    store_bed_end(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +230,7 @@ int main(void)
         cmocka_unit_test(test_names_of_segments),
         cmocka_unit_test(test_documents_share_segments),
         cmocka_unit_test(test_broken_objects),
+        cmocka_unit_test(test_nothing_goes_for_want_of_a_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
