@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "store/cache_file.h"
+#include "store/disk.h"
 #include "store/segment.h"
 
 typedef struct append {
@@ -26,39 +27,17 @@ typedef struct append {
     lx_text text;
 } append;
 
-static lynx_status explain(const append *a, const char *what)
-{
-    const int error = errno;
-    const lynx_status status = error == ENOSPC || error == EDQUOT || error == EFBIG
-                                   ? LYNX_ERR_LIMIT
-                               : error == EACCES ? LYNX_ERR_DENIED
-                                                 : LYNX_ERR_SYSTEM;
-    return lx_tell(a->text, status, "cannot %s '%s': %s", what, a->path, strerror(error));
-}
-
-static bool put(int descriptor, lynx_bytes bytes, uint64_t offset)
-{
-    for (size_t done = 0; done < bytes.size;) {
-        const ssize_t wrote =
-            pwrite(descriptor, bytes.data + done, bytes.size - done, (off_t)(offset + done));
-        if (wrote < 0 && errno != EINTR)
-            return false;
-        done += wrote > 0 ? (size_t)wrote : 0;
-    }
-    return true;
-}
-
 /* The old tail goes first: its bytes must not stand where the header will be. */
 static bool put_segment(const append *a, const lynx_bytes *parts, size_t count)
 {
     uint64_t offset = a->end + parts[0].size;
     bool is_done = a->old_size == a->end || ftruncate(a->descriptor, (off_t)a->end) == 0;
     for (size_t i = 1; i < count && is_done; i++) {
-        is_done = put(a->descriptor, parts[i], offset);
+        is_done = lx_disk_put(a->descriptor, parts[i], offset);
         offset += parts[i].size;
     }
-    return is_done && fsync(a->descriptor) == 0 && put(a->descriptor, parts[0], a->end) &&
-           fsync(a->descriptor) == 0;
+    return is_done && fsync(a->descriptor) == 0 &&
+           lx_disk_put(a->descriptor, parts[0], a->end) && fsync(a->descriptor) == 0;
 }
 
 static lynx_status append_locked(append *a, const lynx_bytes *parts, size_t count)
@@ -67,8 +46,7 @@ static lynx_status append_locked(append *a, const lynx_bytes *parts, size_t coun
         return LYNX_OK;
     const int error = errno;
     (void)!ftruncate(a->descriptor, (off_t)a->end);
-    errno = error;
-    return explain(a, "write");
+    return lx_disk_explain(a->text, error, "write", a->path);
 }
 
 /* The prompt of the segment begins as the file does. */
@@ -110,7 +88,7 @@ static lynx_status append_to_file(append *a, lynx_place *place, const lynx_segme
 {
     while (flock(a->descriptor, LOCK_EX) != 0)
         if (errno != EINTR)
-            return explain(a, "lock");
+            return lx_disk_explain(a->text, errno, "lock", a->path);
     LX_TRY(find_end(a, place, segment));
     return append_locked(a, parts, count);
 }
@@ -133,7 +111,7 @@ lynx_status lynx_cache_file_append(const char *path, lynx_segment *segment, char
     else if (errno == ENOENT && lx_segment_header(segment)->first_token == 0)
         status = place->ops->write(place, path, parts, count, text, text_size);
     else
-        status = explain(&a, "open");
+        status = lx_disk_explain(a.text, errno, "open", a.path);
     if (a.descriptor >= 0)
         close(a.descriptor);
     lynx_place_destroy(place);

@@ -23,7 +23,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "lynx/place.h"
-#include "store/part.h"
+#include "store/disk.h"
 #include "store/seal.h"
 
 enum {
@@ -75,22 +75,6 @@ static bool is_legal(const folder *f, const char *name)
     return f->path[0] ? lynx_place_name_is_legal(name) : name[0] && strlen(name) < FOLDER_MAX;
 }
 
-/* Words for errno of 'path'. */
-static lynx_status explain_errno(lx_text text, int error, const char *what, const char *path)
-{
-    const char *hint = "";
-    lynx_status status = LYNX_ERR_SYSTEM;
-    if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
-        status = LYNX_ERR_LIMIT;
-        hint = "; make room, or set a smaller limit";
-    } else if (error == EACCES || error == EPERM) {
-        status = LYNX_ERR_DENIED;
-    } else if (error == EROFS) {
-        hint = "; choose another folder by --store";
-    }
-    return lx_tell(text, status, "cannot %s '%s': %s%s", what, path, strerror(error), hint);
-}
-
 static bool is_stopped(const folder *f)
 {
     return atomic_load(&f->is_cancelled);
@@ -112,7 +96,7 @@ static lynx_status folder_open(lynx_place *place, const char *name, lynx_object 
     const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0)
         return errno == ENOENT || errno == ENOTDIR ? LYNX_OK
-                                                   : explain_errno(said, errno, "read", path);
+                                                   : lx_disk_explain(said, errno, "read", path);
     file *opened = lx_alloc_zeroed(f->memory, 1, sizeof(*opened));
     if (!opened || fstat(descriptor, &found) != 0 || !S_ISREG(found.st_mode)) {
         close(descriptor);
@@ -145,7 +129,7 @@ static lynx_status folder_read(lynx_place *place, lynx_object *object, uint64_t 
         const ssize_t got = pread(opened->descriptor, (uint8_t *)data + done, size - done,
                                   (off_t)(offset + done));
         if (got < 0 && errno != EINTR)
-            return explain_errno(said, errno, "read a file of", of(place)->path);
+            return lx_disk_explain(said, errno, "read a file of", of(place)->path);
         if (got == 0)
             return lx_tell(said, LYNX_ERR_CORRUPT,
                            "a file of '%s' became shorter while it was read", of(place)->path);
@@ -218,21 +202,6 @@ static int open_draft(const char *path, char draft[PATH_ROOM])
     return descriptor;
 }
 
-/* A name that changed is on the disk once its folder is. */
-static bool sync_folder_of(const char *path)
-{
-    char folder_path[PATH_ROOM];
-    const char *slash = strrchr(path, '/');
-    snprintf(folder_path, sizeof(folder_path), "%.*s", (int)(slash - path), path);
-    const int descriptor = open(folder_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor < 0)
-        return errno == ENOENT; /* somebody has removed the file already, and the folder */
-    /* Some file systems cannot: the name is there all the same. */
-    const bool is_done = fsync(descriptor) == 0 || errno == EINVAL;
-    close(descriptor);
-    return is_done;
-}
-
 static lynx_status folder_write(lynx_place *place, const char *name, const lynx_bytes *parts,
                                 size_t count, char *text, size_t text_size)
 {
@@ -248,10 +217,10 @@ static lynx_status folder_write(lynx_place *place, const char *name, const lynx_
         if (!f->path[0] || make_folders(path))
             descriptor = open_draft(path, draft);
         else if (errno != ENOENT)
-            return explain_errno(said, errno, "make the folder of", path);
+            return lx_disk_explain(said, errno, "make the folder of", path);
     }
     if (descriptor < 0)
-        return explain_errno(said, errno, "write", path);
+        return lx_disk_explain(said, errno, "write", path);
     const bool is_done = write_all(f, descriptor, parts, count) && fsync(descriptor) == 0 &&
                          rename(draft, path) == 0;
     const int error = errno;
@@ -259,9 +228,9 @@ static lynx_status folder_write(lynx_place *place, const char *name, const lynx_
     if (!is_done) {
         unlink(draft);
         return error == ECANCELED ? LYNX_ERR_CANCELLED
-                                  : explain_errno(said, error, "write", path);
+                                  : lx_disk_explain(said, error, "write", path);
     }
-    return sync_folder_of(path) ? LYNX_OK : explain_errno(said, errno, "write", path);
+    return lx_disk_sync_folder(path) ? LYNX_OK : lx_disk_explain(said, errno, "write", path);
 }
 
 static lynx_status folder_remove(lynx_place *place, const char *name, char *text,
@@ -273,7 +242,7 @@ static lynx_status folder_remove(lynx_place *place, const char *name, char *text
     LX_REQUIRE(is_legal(f, name), LYNX_ERR_ARGUMENT);
     path_of(f, name, path);
     if (unlink(path) != 0 && errno != ENOENT && errno != ENOTDIR)
-        return explain_errno(said, errno, "remove", path);
+        return lx_disk_explain(said, errno, "remove", path);
     /* A folder that is empty now goes as well; one that is not stays. */
     char *slash = strrchr(path, '/');
     *slash = '\0';
@@ -338,7 +307,7 @@ static lynx_status walk_folder(walk *w, const char *name, int depth)
     if (!open_folder)
         return errno == ENOENT || errno == ENOTDIR
                    ? LYNX_OK
-                   : explain_errno(w->text, errno, "list", path);
+                   : lx_disk_explain(w->text, errno, "list", path);
     for (struct dirent *entry = readdir(open_folder); entry && status == LYNX_OK && !w->is_over;
          entry = readdir(open_folder)) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
@@ -394,15 +363,15 @@ static lynx_status folder_lock(lynx_place *place, char *text, size_t text_size)
     char path[PATH_ROOM];
     path_of(f, lock_name, path);
     if (!make_folders(path))
-        return explain_errno(said, errno, "make the folder of", path);
+        return lx_disk_explain(said, errno, "make the folder of", path);
     const int descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (descriptor < 0)
-        return explain_errno(said, errno, "lock", path);
+        return lx_disk_explain(said, errno, "lock", path);
     while (flock(descriptor, LOCK_EX) != 0)
         if (errno != EINTR) {
             const int error = errno;
             close(descriptor);
-            return explain_errno(said, error, "lock", path);
+            return lx_disk_explain(said, error, "lock", path);
         }
     atomic_store(&f->lock, descriptor);
     return LYNX_OK;
