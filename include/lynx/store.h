@@ -316,10 +316,69 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_store_collect(lynx_store *store, uint6
                                                         lynx_store_removed *removed, char *text,
                                                         size_t text_size);
 
-/* Read and compare everything in the store. 'repair' removes what is broken. */
+/* Read and compare everything in the store. 'repair' removes what is broken; what another key
+ * or a newer Lynx is needed for is told and stays. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_store_verify(lynx_store *store, bool repair,
                                                        lynx_store_fault *fault, void *user,
                                                        char *text, size_t text_size);
+
+/* ---- copies -------------------------------------------------------------------------- */
+
+/* Before the first byte and after each piece, of which the largest are those that a place
+ * writes: whole objects. 'done' counts what the target had already. False ends the copy
+ * (LYNX_ERR_CANCELLED). */
+typedef bool lynx_copy_progress(void *user, uint64_t done_bytes, uint64_t total_bytes);
+
+/* What a fetch did. */
+typedef struct lynx_file_fetched {
+    uint64_t bytes;      /* of the file; 0: there is none */
+    uint64_t bytes_kept; /* of them, what an earlier call had fetched */
+} lynx_file_fetched;
+
+/*
+ * Copy the cache file 'name' of 'place' to the file 'path' on a local disk, which appears when
+ * all of it agrees with its digests; one that is there is replaced. Until then what arrived
+ * lies in "PATH.part", also when the call fails, and the same call again goes on from it. A
+ * sealed file may be fetched without its 'key' (NULL): its first header is compared then.
+ *
+ * LYNX_ERR_CORRUPT: it is broken where it comes from; LYNX_ERR_STATE: another process fetches
+ * it; LYNX_ERR_LIMIT: no room; as lynx_cache_file_open; as the place says.
+ */
+LYNX_API LYNX_MUST_CHECK lynx_status
+lynx_cache_file_fetch(lynx_place *place, const char *name, const char *path,
+                      const uint8_t key[LYNX_STORE_KEY_BYTES], lynx_copy_progress *progress,
+                      void *user, lynx_file_fetched *fetched, char *text, size_t text_size);
+
+/* What a copy found and did; a document is an object, too. */
+typedef struct lynx_store_copied {
+    uint32_t objects_written, objects_present; /* present: the target had them */
+    uint64_t bytes_written, bytes_present;
+    uint32_t token_count, tokens_here; /* of the document, and of its prefix that was there to
+                                          be copied; 0 for everything */
+} lynx_store_copied;
+
+/*
+ * Copy a document and its segments, as they are, to another store; 'name' NULL: everything.
+ * What the target has is not copied. All bytes are compared with their digests before they are
+ * written, a second time read when they differ, and the header once more when it lies in the
+ * target. The document comes last, so it is not there without its segments. What was written
+ * stays when the rest fails: the same call again copies the rest. The target's limit holds at
+ * the end.
+ *
+ * Both stores have the same key, or none. Without its key a sealed store can be copied as a
+ * whole; of its planes only the number of bytes is compared.
+ *
+ * '*copied' is written in any case; all zero: there is no document of the name.
+ * LYNX_ERR_CORRUPT: an object of the source is broken, or did not arrive whole.
+ * LYNX_ERR_UNSUPPORTED: the source has no lists (everything), or the target takes no writes.
+ * LYNX_ERR_STATE: the target has a document of the name for another model. LYNX_ERR_ARGUMENT:
+ * the keys differ. LYNX_ERR_LIMIT, LYNX_ERR_DENIED ...: as a place says.
+ */
+LYNX_API LYNX_MUST_CHECK lynx_status lynx_store_copy(lynx_store *source, lynx_store *target,
+                                                     const char *name,
+                                                     lynx_copy_progress *progress, void *user,
+                                                     lynx_store_copied *copied, char *text,
+                                                     size_t text_size);
 
 #ifdef __cplusplus
 }
