@@ -2,17 +2,14 @@
 # SPDX-License-Identifier: MIT
 """Questions about stored documents: the tokens are those of a separate process that computes the
 document anew, brings it to the stored precision and decodes plainly. Real models."""
-import functools
-import http.server
 import json
 import pathlib
-import re
 import sys
 import tempfile
-import threading
 import unittest
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from folder_server import FolderServer
 from programs import FULL, ONE_THREAD, SOURCE, Case, model, run
 
 MODELS = ["smollm2-135m-f16.gguf", "gemma3-270m-f16.gguf"]
@@ -20,35 +17,6 @@ MODELS = ["smollm2-135m-f16.gguf", "gemma3-270m-f16.gguf"]
 SIZES = [2000, 4000, 6000, 8000, 9000, 11000, 13000, 16000, 20000, 23000] if FULL else [1500, 3300]
 QUESTION = "What does the text say about numbers? Answer in two sentences."
 SAMPLED = ["--temp", "0.8", "--top-p", "0.95", "--seed", "11"]
-
-
-class Ranges(http.server.SimpleHTTPRequestHandler):
-    """A web server that answers range requests; with 'broken', no more than the anchors."""
-    broken = False
-    ranges = []
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        path = pathlib.Path(self.translate_path(self.path))
-        if not path.exists():
-            self.send_error(404)
-            return
-        body = path.read_bytes()
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        first = int(asked.group(1)) if asked else 0
-        last = min(int(asked.group(2) or len(body) - 1) if asked else len(body) - 1, len(body) - 1)
-        self.ranges.append((first, last))
-        if self.broken and last > len(body) * 3 // 4:
-            self.send_error(500)
-            return
-        self.send_response(206 if asked else 200)
-        if asked:
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(body)}")
-        self.send_header("Content-Length", str(last - first + 1))
-        self.end_headers()
-        self.wfile.write(body[first:last + 1])
 
 
 class Stored(Case):
@@ -70,36 +38,20 @@ class Stored(Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout)
 
-    def test_answers_are_those_of_the_cache_that_was_stored(self):
-        for name in MODELS:
-            store = self.folder / name
-            self.common = [*ONE_THREAD, "-m", model(name), "-c", "8192", "--store", store]
-            for number, size in enumerate(SIZES):
-                with self.subTest(model=name, size=size):
-                    document = self.document(size)
-                    kept = run("lynx cache add", document, *self.common, timeout=900)
-                    self.assertEqual(kept.returncode, 0, kept.stderr)
-                    how = SAMPLED if number % 2 else []
-                    told = self.answer(document.name, *how)
-                    right = self.answer(document.name, *how, "--plain")
-                    self.assertEqual(told["tokens"], right["tokens"])
-                    self.assertFalse(told["is_recomputed"])
-                    # Only the question is computed.
-                    self.assertLess(told["computed_tokens"], 64)
-                    self.assertEqual(right["computed_tokens"], right["prompt_tokens"])
-
-    def serve(self):
-        handler = functools.partial(Ranges, directory=self.folder)
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-
-        def end():
-            server.shutdown()
-            thread.join()
-            server.server_close()
-        self.addCleanup(end)
-        return f"http://127.0.0.1:{server.server_address[1]}"
+    def check_answer(self, name, size, how):
+        """An answer about a stored document is that of the cache that was stored."""
+        self.common = [*ONE_THREAD, "-m", model(name), "-c", "8192", "--store",
+                       self.folder / "store"]
+        document = self.document(size)
+        kept = run("lynx cache add", document, *self.common, timeout=900)
+        self.assertEqual(kept.returncode, 0, kept.stderr)
+        told = self.answer(document.name, *how)
+        right = self.answer(document.name, *how, "--plain")
+        self.assertEqual(told["tokens"], right["tokens"])
+        self.assertFalse(told["is_recomputed"])
+        # Only the question is computed.
+        self.assertLess(told["computed_tokens"], 64)
+        self.assertEqual(right["computed_tokens"], right["prompt_tokens"])
 
     def test_a_file_on_a_web_server(self):
         self.common = [*ONE_THREAD, "-m", model(MODELS[0]), "-c", "4096"]
@@ -107,13 +59,14 @@ class Stored(Case):
         kept = run("lynx cache add", self.document(1200), *self.common, "-o", path, timeout=300)
         self.assertEqual(kept.returncode, 0, kept.stderr)
         right = self.answer(path, "--plain")["tokens"]
-        url = self.serve() + "/kept.lynx"
+        server = FolderServer(self.folder)
+        self.addCleanup(server.close)
+        url = server.url + "/kept.lynx"
         told = self.answer(url)
         self.assertEqual(told["tokens"], right)
         self.assertFalse(told["is_recomputed"])
-        self.assertTrue(any(first > 0 for first, _ in Ranges.ranges))
-        Ranges.broken = True
-        self.addCleanup(setattr, Ranges, "broken", False)
+        self.assertTrue(any(first > 0 for first, _ in server.ranges))
+        server.is_broken = True
         told = self.answer(url)
         self.assertEqual(told["tokens"], right)
         self.assertTrue(told["is_recomputed"])
@@ -150,6 +103,18 @@ class Stored(Case):
                        ["--system", "x"], ["--tokens"]):
             done = run("lynx run", *self.common, "--cache", path, "-p", "x", *option)
             self.assertEqual(done.returncode, 2, (option, done.stderr))
+
+
+def add_answers():
+    """A test of its own for each model and size: any of them can be run alone."""
+    for name in MODELS:
+        for number, size in enumerate(SIZES):
+            def test(self, name=name, size=size, how=SAMPLED if number % 2 else []):
+                self.check_answer(name, size, how)
+            setattr(Stored, f"test_answer_{name.split('-')[0]}_{size:05}", test)
+
+
+add_answers()
 
 
 if __name__ == "__main__":
