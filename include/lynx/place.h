@@ -95,6 +95,10 @@ typedef struct lynx_place_ops {
     /* From any thread: reads of 'object', under way and later, return LYNX_ERR_CANCELLED soon.
      * NULL: every operation of the place does. */
     void (*cancel)(lynx_place *place, lynx_object *object);
+    /* What was read of 'object' is broken. A place that reads copies drops its own and has the
+     * object open where it came from: true when that has as many bytes, which may be read
+     * again. */
+    bool (*doubt)(lynx_place *place, lynx_object *object);
 } lynx_place_ops;
 
 /* First member of every place. */

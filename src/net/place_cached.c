@@ -26,6 +26,7 @@ typedef struct cached {
     const lynx_allocator *memory;
     _Atomic uint64_t held_bytes;
     pthread_mutex_t evicting;
+    pthread_mutex_t moving; /* an object, from 'front' to 'back' */
 } cached;
 
 typedef struct run {
@@ -34,9 +35,10 @@ typedef struct run {
 
 typedef struct object {
     lynx_object base;
-    lynx_place *place; /* of 'inner' */
+    lynx_place *place; /* of 'inner'; both change under the lock 'moving' */
     lynx_object *inner;
-    uint8_t *data; /* NULL: not to be kept */
+    bool is_cancelled; /* under the same lock */
+    uint8_t *data;     /* NULL: not to be kept */
     size_t room;
     run runs[RUNS_MAX]; /* that were read, in order, none beside another */
     size_t run_count;
@@ -226,11 +228,48 @@ static void cached_close(lynx_place *place, lynx_object *base)
     lx_free(c->memory, o, 1, sizeof(*o));
 }
 
+/* The copy in front is of no use: it goes, and the object is read from behind if it has the
+ * same size there. */
+static bool move_behind(cached *c, object *o)
+{
+    char unheard[LYNX_PLACE_TEXT_MAX];
+    lynx_object *inner = NULL;
+    if (o->place != c->front)
+        return false;
+    if (c->front->ops->remove)
+        (void)!c->front->ops->remove(c->front, o->name, unheard, sizeof(unheard));
+    if (c->back->ops->open(c->back, o->name, &inner, unheard, sizeof(unheard)) != LYNX_OK ||
+        !inner)
+        return false;
+    if (inner->size != o->base.size) {
+        c->back->ops->close(c->back, inner);
+        return false;
+    }
+    pthread_mutex_lock(&c->moving);
+    lynx_object *old = o->inner;
+    o->inner = inner;
+    o->place = c->back;
+    if (o->is_cancelled && c->back->ops->cancel)
+        c->back->ops->cancel(c->back, inner);
+    pthread_mutex_unlock(&c->moving);
+    c->front->ops->close(c->front, old);
+    return true;
+}
+
+static bool cached_doubt(lynx_place *place, lynx_object *base)
+{
+    return move_behind(of(place), object_of(base));
+}
+
 static lynx_status cached_read(lynx_place *place, lynx_object *base, uint64_t offset,
                                void *data, size_t size, char *text, size_t text_size)
 {
     object *o = object_of(base);
-    LX_TRY(o->place->ops->read(o->place, o->inner, offset, data, size, text, text_size));
+    lynx_status status =
+        o->place->ops->read(o->place, o->inner, offset, data, size, text, text_size);
+    if (status != LYNX_OK && status != LYNX_ERR_CANCELLED && move_behind(of(place), o))
+        status = o->place->ops->read(o->place, o->inner, offset, data, size, text, text_size);
+    LX_TRY(status);
     keep(of(place), o, offset, data, size);
     return LYNX_OK;
 }
@@ -312,11 +351,15 @@ static void cached_cancel(lynx_place *place, lynx_object *base)
 {
     cached *c = of(place);
     lynx_place *const places[] = {c->front, c->back};
+    pthread_mutex_lock(&c->moving);
+    if (base)
+        object_of(base)->is_cancelled = true;
     for (size_t p = 0; p < 2; p++) {
         const bool is_meant = !base || object_of(base)->place == places[p];
         if (places[p]->ops->cancel && is_meant)
             places[p]->ops->cancel(places[p], base ? object_of(base)->inner : NULL);
     }
+    pthread_mutex_unlock(&c->moving);
 }
 
 static const char *cached_description(const lynx_place *place)
@@ -331,6 +374,7 @@ static void cached_destroy(lynx_place *place)
     lynx_place_destroy(c->front);
     lynx_place_destroy(c->back);
     pthread_mutex_destroy(&c->evicting);
+    pthread_mutex_destroy(&c->moving);
     lx_free(c->memory, c, 1, sizeof(*c));
 }
 
@@ -349,7 +393,8 @@ static void fill_operations(lynx_place_ops *ops, const lynx_place_ops *back)
                             .lock = back->lock ? cached_lock : NULL,
                             .unlock = back->lock ? cached_unlock : NULL,
                             .sweep = cached_sweep,
-                            .cancel = cached_cancel};
+                            .cancel = cached_cancel,
+                            .doubt = cached_doubt};
 }
 
 lynx_status lynx_place_cached(lynx_place **place, lynx_place *front, lynx_place *back,
@@ -358,7 +403,10 @@ lynx_status lynx_place_cached(lynx_place **place, lynx_place *front, lynx_place 
     memory = lx_allocator_or_default(memory);
     cached *c = lx_alloc_zeroed(memory, 1, sizeof(*c));
     LX_REQUIRE(c, LYNX_ERR_MEMORY);
-    if (pthread_mutex_init(&c->evicting, NULL) != 0) {
+    const bool has_one = pthread_mutex_init(&c->evicting, NULL) == 0;
+    if (!has_one || pthread_mutex_init(&c->moving, NULL) != 0) {
+        if (has_one)
+            pthread_mutex_destroy(&c->evicting);
         lx_free(memory, c, 1, sizeof(*c));
         return LYNX_ERR_MEMORY;
     }

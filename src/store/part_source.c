@@ -317,6 +317,14 @@ static lynx_status give_plane(part_source *s, lynx_source_plane *plane)
     return LYNX_OK;
 }
 
+/* The place may have another copy of what is broken. */
+static bool may_read_again(const part_source *s)
+{
+    lynx_place *place = s->options.place;
+    return place->ops->doubt &&
+           place->ops->doubt(place, s->options.parts[s->items[s->next].part].object);
+}
+
 static lynx_status source_next(lynx_source *source, lynx_source_plane *plane)
 {
     part_source *s = of(source);
@@ -329,7 +337,12 @@ static lynx_status source_next(lynx_source *source, lynx_source_plane *plane)
             snprintf(s->text, sizeof(s->text), "%s", lynx_status_text(status));
         LX_TRY(status);
     }
-    return give_plane(s, plane);
+    lynx_status status = give_plane(s, plane);
+    if (status == LYNX_ERR_CORRUPT && may_read_again(s)) {
+        LX_TRY(read_chunk(s));
+        status = give_plane(s, plane);
+    }
+    return status;
 }
 
 static void source_release(lynx_source *source, const lynx_source_plane *plane)

@@ -127,30 +127,53 @@ static bool is_broken(lynx_status status)
            status == LYNX_ERR_VERSION || status == LYNX_ERR_UNSUPPORTED;
 }
 
-/* Open the segment and put it at the end of the chain; '*is_here' tells whether it is. */
-static lynx_status try_segment(search *s, const lx_segment_name *name, bool *is_here)
+/* '*part' is that of the segment, if it is here and right; else its object is NULL. */
+static lynx_status open_segment(const search *s, const lx_segment_name *name, lx_part *part,
+                                bool *is_doubtful)
 {
     lynx_place *place = s->store->place;
     char object_name[LX_OBJECT_NAME_MAX];
     lynx_object *object = NULL;
-    lx_part part;
-    *is_here = false;
+    *part = (lx_part){0};
     lx_segment_name_put(name, object_name);
     LX_TRY(place->ops->open(place, object_name, &object, s->text.data, s->text.size));
     if (!object)
         return LYNX_OK;
-    lynx_status status = lx_part_read(&part, place, object, object_name, 0, s->store->key,
-                                      s->store->memory, s->text);
-    if (status == LYNX_OK && is_right(s, &part, name)) {
-        status = chain_add(s->store, s->chain, &part);
-        *is_here = status == LYNX_OK;
-    }
+    const lynx_status status = lx_part_read(part, place, object, object_name, 0, s->store->key,
+                                            s->store->memory, s->text);
+    if (status == LYNX_OK && is_right(s, part, name))
+        return LYNX_OK;
+    *is_doubtful = place->ops->doubt != NULL;
+    if (*is_doubtful)
+        (void)place->ops->doubt(place, object);
+    if (status == LYNX_OK)
+        lx_part_fini(part);
+    *part = (lx_part){0};
+    place->ops->close(place, object);
+    return is_broken(status) ? LYNX_OK : status;
+}
+
+/* Put the segment at the end of the chain; '*is_here' tells whether it is here. What is
+ * doubtful may be right where it came from. */
+static lynx_status try_segment(search *s, const lx_segment_name *name, bool *is_here)
+{
+    lynx_place *place = s->store->place;
+    lx_part part;
+    bool is_doubtful = false;
+    *is_here = false;
+    LX_TRY(open_segment(s, name, &part, &is_doubtful));
+    if (!part.object && is_doubtful)
+        LX_TRY(open_segment(s, name, &part, &is_doubtful));
+    if (!part.object)
+        return LYNX_OK;
+    lynx_object *object = part.object;
+    const lynx_status status = chain_add(s->store, s->chain, &part);
+    *is_here = status == LYNX_OK;
     if (!*is_here) {
-        if (status == LYNX_OK || part.object)
-            lx_part_fini(&part);
+        lx_part_fini(&part);
         place->ops->close(place, object);
     }
-    return is_broken(status) ? LYNX_OK : status;
+    return status;
 }
 
 /* The longest segment behind the chain that is no whole cut and is the prompt's. */

@@ -3,9 +3,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <ftw.h>
+
 #include "lynx/net.h"
 #include "support/cmocka_all.h"
-#include "support/failing_allocator.h"
+#include "support/store_bed.h"
 
 typedef struct bed {
     char folder[64];
@@ -196,6 +198,108 @@ static void a_broken_front_is_nobodys_error(void **state)
     end(&b);
 }
 
+/* ---- a store behind a folder --------------------------------------------------------- */
+
+enum { PROMPT = 200 };
+
+static void open_store(store_bed *store, const char *front_path)
+{
+    lynx_store_options options;
+    lynx_place *front = NULL, *back = NULL;
+    lynx_store_destroy(store->store);
+    lynx_store_options_init(&options);
+    assert_int_equal(lynx_place_folder(&front, front_path, NULL), LYNX_OK);
+    assert_int_equal(lynx_place_folder(&back, store->folder, NULL), LYNX_OK);
+    assert_int_equal(lynx_place_cached(&options.place, front, back, 0, NULL), LYNX_OK);
+    assert_int_equal(lynx_store_create(&store->store, &options), LYNX_OK);
+}
+
+static char found_path[600];
+
+static int take_path(const char *path, const struct stat *found, int type, struct FTW *walk)
+{
+    (void)found;
+    (void)walk;
+    if (type == FTW_F && strstr(path, "/32-64-"))
+        snprintf(found_path, sizeof(found_path), "%s", path);
+    return 0;
+}
+
+/* A file in front that is broken anywhere, or cut off: the answer comes from behind, all of it,
+ * and the copy is a good one again afterwards. */
+static void a_broken_copy_is_read_from_behind(void **state)
+{
+    (void)state;
+    lx_toy_options toy;
+    store_bed store;
+    lynx_keep_result result;
+    char front[] = "front-XXXXXX", command[700];
+    struct stat found;
+    assert_non_null(mkdtemp(front));
+    lx_toy_options_init(&toy);
+    toy.page_tokens = 32;
+    store_bed_begin(&store, &toy, "range", NULL);
+    store_bed_keep(&store, PROMPT, &result);
+    open_store(&store, front);
+    assert_int_equal(store_bed_read(&store, PROMPT + 1), PROMPT);
+    assert_int_equal(nftw(front, take_path, 16, FTW_PHYS), 0);
+    assert_int_equal(stat(found_path, &found), 0);
+    const off_t size = found.st_size;
+    for (off_t at = 0; at < 2 * size; at += at < 400 ? 7 : 211) {
+        if (at < size) {
+            FILE *file = fopen(found_path, "r+b");
+            assert_non_null(file);
+            assert_int_equal(fseek(file, at, SEEK_SET), 0);
+            const int byte = fgetc(file);
+            assert_int_equal(fseek(file, at, SEEK_SET), 0);
+            assert_true(fputc(byte ^ 32, file) != EOF);
+            assert_int_equal(fclose(file), 0);
+        } else {
+            assert_int_equal(truncate(found_path, at - size), 0);
+        }
+        assert_int_equal(store_bed_read(&store, PROMPT + 1), PROMPT);
+        store_bed_compare(&store, PROMPT);
+        assert_int_equal(store_bed_read(&store, PROMPT + 1), PROMPT);
+        assert_int_equal(stat(found_path, &found), 0);
+        assert_int_equal(found.st_size, size);
+    }
+    store_bed_end(&store);
+    snprintf(command, sizeof(command), "rm -r %s", front);
+    assert_int_equal(system(command), 0);
+}
+
+/* A copy that becomes shorter while it is read. */
+static void a_copy_that_goes_is_read_from_behind(void **state)
+{
+    (void)state;
+    bed b;
+    lynx_object *object = NULL;
+    uint8_t data[1000];
+    char path[128];
+    begin(&b, 0);
+    put_behind(&b, "segments/a", 10500);
+    read_object(&b, "segments/a", 0, 10500);
+    assert_true(is_in(&b, "front", "segments/a"));
+    assert_int_equal(b.place->ops->open(b.place, "segments/a", &object, b.text, sizeof(b.text)),
+                     LYNX_OK);
+    snprintf(path, sizeof(path), "%s/front/segments/a", b.folder);
+    assert_int_equal(truncate(path, 5000), 0);
+    for (uint64_t at = 0; at < 10000; at += 1000) {
+        assert_int_equal(b.place->ops->read(b.place, object, at, data, 1000, b.text,
+                                            sizeof(b.text)),
+                         LYNX_OK);
+        for (size_t i = 0; i < 1000; i++)
+            assert_int_equal(data[i], (uint8_t)((at + i) * 7));
+    }
+    assert_false(is_in(&b, "front", "segments/a"));
+    assert_false(b.place->ops->doubt(b.place, object)); /* there is no other copy now */
+    b.place->ops->cancel(b.place, object);
+    assert_int_equal(b.place->ops->read(b.place, object, 0, data, 1, b.text, sizeof(b.text)),
+                     LYNX_ERR_CANCELLED);
+    b.place->ops->close(b.place, object);
+    end(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +308,8 @@ int main(void)
         cmocka_unit_test(what_is_written_is_on_both_sides),
         cmocka_unit_test(the_least_used_go),
         cmocka_unit_test(a_broken_front_is_nobodys_error),
+        cmocka_unit_test(a_broken_copy_is_read_from_behind),
+        cmocka_unit_test(a_copy_that_goes_is_read_from_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
