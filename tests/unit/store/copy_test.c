@@ -4,15 +4,19 @@
  * when it breaks off, and that nothing broken comes across.
  */
 #include <ftw.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "support/cmocka_all.h"
 #include "support/failing_allocator.h"
 #include "support/fault_place.h"
+#include "support/rng.h"
 #include "support/store_bed.h"
 
-enum { PROMPT = 200, SEGMENTS = 4 /* of it: 32, 64, 128, 200 tokens */ };
+enum { PROMPT = 200, SEGMENTS = 4 /* of it: 32, 64, 128, 200 tokens */, KILLS = 100 };
 
 static const uint8_t key_a[LYNX_STORE_KEY_BYTES] = {1, 2, 3};
 static const uint8_t key_b[LYNX_STORE_KEY_BYTES] = {1, 2, 4};
@@ -340,6 +344,54 @@ static void what_arrived_stays(void **state)
     }
 }
 
+static void remove_all(store_bed *bed)
+{
+    char command[192];
+    snprintf(command, sizeof(command), "rm -rf %s/segments %s/documents", bed->folder,
+             bed->folder);
+    assert_int_equal(system(command), 0);
+}
+
+/* Killed at random moments: what is in the target is right, a document has its segments, and
+ * the next copy is complete. */
+static void killed_copies(void **state)
+{
+    (void)state;
+    pair p;
+    test_rng rng = test_rng_of(77);
+    uint32_t kills = 0, whole = 0, partial = 0;
+    begin(&p, NULL);
+    for (uint32_t n = 0; n < KILLS; n++) {
+        remove_all(&p.target);
+        const pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            _exit(copy(&p, "one") != LYNX_OK);
+        const struct timespec pause = {.tv_nsec = (long)test_rng_below(&rng, 12000000)};
+        nanosleep(&pause, NULL);
+        kill(child, SIGKILL);
+        int status = 0;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        kills += WIFSIGNALED(status);
+        assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+
+        assert_int_equal(store_bed_verify(&p.target), 0);
+        const uint32_t arrived = store_bed_count(&p.target, "");
+        const bool has_document = store_bed_count(&p.target, "documents/") > 0;
+        whole += has_document;
+        partial += arrived > 0 && !has_document;
+        if (has_document)
+            assert_int_equal(store_bed_length(&p.target, PROMPT), PROMPT);
+        assert_int_equal(copy(&p, "one"), LYNX_OK);
+        assert_int_equal(p.copied.objects_present, arrived);
+        assert_int_equal(p.copied.objects_written, SEGMENTS + 1 - arrived);
+    }
+    assert_target_is_whole(&p);
+    print_message("%u killed, %u with all, %u with a part of it\n", kills, whole, partial);
+    assert_true(kills > 0);
+    end(&p);
+}
+
 /* Every allocation of both stores fails once. */
 static void no_memory(void **state)
 {
@@ -447,6 +499,7 @@ int main(void)
         cmocka_unit_test(sealed_stores_are_copied_as_they_are),
         cmocka_unit_test(a_sealed_store_is_copied_without_its_key),
         cmocka_unit_test(what_arrived_stays),
+        cmocka_unit_test(killed_copies),
         cmocka_unit_test(no_memory),
         cmocka_unit_test(broken_objects_are_not_copied),
         cmocka_unit_test(broken_on_the_way),

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * crash_test.c - writers that are killed, that meet, that find no room or no permission: what
- * is in the store afterwards is whole.
+ * crash_test.c - writers that are killed, that meet, that find no permission: what is in the
+ * store afterwards is whole.
  */
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -16,7 +15,7 @@
 #include "support/rng.h"
 #include "support/store_bed.h"
 
-enum { PROMPT = 200, ROUNDS = 60, KILL_US = 12000 };
+enum { PROMPT = 200, ROUNDS = 100, KILL_US = 12000 };
 
 static void small_toy(lx_toy_options *toy)
 {
@@ -133,31 +132,6 @@ static lynx_status keep_status(store_bed *bed, char *text)
     return lynx_keep(&options, &result, text);
 }
 
-/* No room: a clear error, and nothing left behind. A limit of file sizes stands for the disk.
- */
-static void test_no_room(void **state)
-{
-    (void)state;
-    lx_toy_options toy;
-    store_bed bed;
-    char text[LYNX_TEXT_MAX];
-    struct rlimit old, tight;
-    small_toy(&toy);
-    store_bed_begin(&bed, &toy, "range", NULL);
-    signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-    tight = old;
-    tight.rlim_cur = 4096;
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
-    const lynx_status status = keep_status(&bed, text);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
-    assert_int_equal(status, LYNX_ERR_LIMIT);
-    assert_non_null(strstr(text, "make room"));
-    assert_int_equal(count_files(bed.folder, ""), 0);
-    assert_int_equal(keep_status(&bed, text), LYNX_OK);
-    store_bed_end(&bed);
-}
-
 /* A folder that may not be written serves readers, and refuses writers. As another user, since
  * the superuser may write anywhere. */
 static void test_read_only_folder(void **state)
@@ -230,7 +204,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_killed_writers),
-        cmocka_unit_test(test_no_room),
         cmocka_unit_test(test_read_only_folder),
         cmocka_unit_test(test_removed_while_read),
     };

@@ -19,7 +19,7 @@
 #include "support/rng.h"
 #include "support/store_bed.h"
 
-enum { TOKENS = 200, KILLS = 40, PROMPTS = 8, PAGE_TOKENS = 32 };
+enum { TOKENS = 200, KILLS = 100, PROMPTS = 8, PAGE_TOKENS = 32 };
 
 static void small_toy(lx_toy_options *toy)
 {
