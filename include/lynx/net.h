@@ -52,6 +52,10 @@ typedef struct lynx_net_options {
     uint32_t retries;            /* of a request that gets nowhere; default 4, at most 20 */
     size_t ahead_bytes;          /* for each expect(); default 32 MiB, at least 64 KiB */
     const lynx_allocator *memory;
+    /* lynx_place_from_text() puts a folder in front of a place with a URL, as
+     * lynx_place_cached() says: one for each address below this one. NULL (default): none. */
+    const char *front_folder;
+    uint64_t front_limit_bytes; /* of each; 0 (default): no limit */
 } lynx_net_options;
 
 LYNX_API void lynx_net_options_init(lynx_net_options *options);
@@ -88,7 +92,8 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_place_cached(lynx_place **place, lynx_
                                                        lynx_place *back, uint64_t limit_bytes,
                                                        const lynx_allocator *memory);
 
-/* What a user types: "http://...", "https://...", "s3://...", or a folder. */
+/* What a user types: "http://...", "https://...", "s3://..." (with options->front_folder, a
+ * folder in front of it), or a folder. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_place_from_text(lynx_place **place, const char *typed,
                                                           const lynx_net_options *options,
                                                           char *text, size_t text_size);
