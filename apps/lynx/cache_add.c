@@ -11,7 +11,7 @@
 #include "cli_document.h"
 #include "lynx/keep.h"
 
-enum { OPT_CODEC = CACHE_OPT_OWN, OPT_NAME, OPT_RAW, OPT_TEMPLATE, OPT_LIMIT, OPT_FRESH };
+enum { OPT_CODEC = CACHE_OPT_OWN, OPT_NAME, OPT_RAW, OPT_TEMPLATE, OPT_MAX_SIZE, OPT_FRESH };
 
 static const char command[] = "lynx cache add";
 
@@ -29,9 +29,10 @@ static const char help[] =
     "      --raw-prompt   the text as it is, without the model's chat template\n"
     "      --chat-template NAME name of a template that llama.cpp knows\n"
     "      --fresh        compute and write all of it, in one prefill\n"
-    "      --limit SIZE   remove what was used longest ago until the store holds at most SIZE, "
-    "such\n"
-    "                     as 20G (no limit)\n" CACHE_OPTIONS_HELP "\n";
+    "      --max-size SIZE  remove what was used longest ago until the store holds at most "
+    "SIZE,\n"
+    "                     such as 20G (no limit)\n" CLI_STORE_FRONT_HELP CACHE_OPTIONS_HELP
+    "\n";
 
 static const char help_end[] =
     "\n"
@@ -60,8 +61,9 @@ static const struct option long_options[] = {
     {"codec", required_argument, NULL, OPT_CODEC},
     {"raw-prompt", no_argument, NULL, OPT_RAW},
     {"chat-template", required_argument, NULL, OPT_TEMPLATE},
-    {"limit", required_argument, NULL, OPT_LIMIT},
+    {"max-size", required_argument, NULL, OPT_MAX_SIZE},
     {"fresh", no_argument, NULL, OPT_FRESH},
+    CACHE_FRONT_OPTIONS,
     CACHE_OPTIONS,
     {NULL, 0, NULL, 0},
 };
@@ -86,8 +88,8 @@ static int take(add *a, int option, const char *value)
         return cache ? CLI_OK : CLI_USAGE;
     if (option == OPT_CODEC)
         return take_codec(a, value);
-    if (option == OPT_LIMIT && !cli_parse_size(value, &a->limit_bytes))
-        return cli_usage(command, "--limit takes a size such as 500M or 20G");
+    if (option == OPT_MAX_SIZE)
+        return cache_take_max_size(&a->cache, value, &a->limit_bytes);
     if (option == OPT_NAME)
         a->name = value;
     else if (option == 'o')
@@ -248,6 +250,7 @@ int lx_cache_add(int argc, char **argv)
     lynx_store *store = NULL;
     cli_options_init(&a.shared, command);
     cache_options_init(&a.cache, command);
+    a.cache.has_front = true;
     lynx_keep_options_init(&a.keep);
     int code = parse(&a, argc, argv);
     if (code >= 0)

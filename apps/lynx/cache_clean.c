@@ -6,7 +6,7 @@
 #include "cache.h"
 #include "cli_store.h"
 
-enum { OPT_REPAIR = CACHE_OPT_OWN, OPT_LIMIT, OPT_DOCUMENTS };
+enum { OPT_REPAIR = CACHE_OPT_OWN, OPT_MAX_SIZE, OPT_DOCUMENTS };
 
 static const char verify_help[] =
     "Usage: lynx cache verify [FILE.lynx ...] [options]\n"
@@ -40,12 +40,13 @@ static const char gc_help[] =
     "Remove what writers that died left behind and, with a limit, the segments that were used\n"
     "longest ago until the store holds at most SIZE.\n"
     "\n"
-    "      --limit SIZE   most bytes, such as 500M or 20G\n"
-    "      --documents    also remove segments that no document needs\n" CACHE_OPTIONS_HELP "\n"
+    "      --max-size SIZE  most bytes, such as 500M or 20G\n"
+    "      --documents      also remove segments that no document needs\n" CACHE_OPTIONS_HELP
+    "\n"
     "Exit codes: 0 done, 1 files, 2 usage, 6 refused (access, or another key).\n"
     "\n"
     "Example:\n"
-    "  lynx cache gc --limit 20G\n";
+    "  lynx cache gc --max-size 20G\n";
 
 typedef struct clean {
     cache_options options;
@@ -62,7 +63,7 @@ static const struct option verify_options[] = {{"repair", no_argument, NULL, OPT
                                                CACHE_OPTIONS,
                                                {NULL, 0, NULL, 0}};
 static const struct option rm_options[] = {CACHE_OPTIONS, {NULL, 0, NULL, 0}};
-static const struct option gc_options[] = {{"limit", required_argument, NULL, OPT_LIMIT},
+static const struct option gc_options[] = {{"max-size", required_argument, NULL, OPT_MAX_SIZE},
                                            {"documents", no_argument, NULL, OPT_DOCUMENTS},
                                            CACHE_OPTIONS,
                                            {NULL, 0, NULL, 0}};
@@ -81,8 +82,9 @@ static int parse(clean *c, const char *help, const struct option *options, int a
             return cli_bad_option(c->options.command, option, argv);
         if (cache_take_option(&c->options, option, optarg) == 0)
             return CLI_USAGE;
-        if (option == OPT_LIMIT && !cli_parse_size(optarg, &c->limit_bytes))
-            return cli_usage(c->options.command, "--limit takes a size such as 500M or 20G");
+        if (option == OPT_MAX_SIZE &&
+            cache_take_max_size(&c->options, optarg, &c->limit_bytes) != CLI_OK)
+            return CLI_USAGE;
         c->must_repair |= option == OPT_REPAIR;
         c->only_documents |= option == OPT_DOCUMENTS;
     }
@@ -107,18 +109,18 @@ static int verify_file(clean *c, const char *path)
     lynx_place *place = NULL;
     lynx_cache_file *file = NULL;
     lynx_status status = cache_open_file(&c->options, path, &place, &file, c->text);
-    const bool is_missing = status == LYNX_OK && !file;
-    if (file)
+    int code = CLI_OK;
+    if (status == LYNX_OK && !file)
+        code = cli_error(c->options.command, "there is no file '%s'", cache_shown(place, path));
+    else if (file)
         status = lynx_cache_file_verify(file, on_fault, c, c->text, sizeof(c->text));
     else if (status == LYNX_ERR_PROTOCOL || status == LYNX_ERR_CORRUPT) {
-        (void)on_fault(c, path, c->text);
+        (void)on_fault(c, cache_shown(place, path), c->text);
         status = LYNX_OK;
     }
     lynx_cache_file_close(file);
     lynx_place_destroy(place);
-    if (is_missing)
-        return cli_error(c->options.command, "there is no file '%s'", path);
-    return status == LYNX_OK ? CLI_OK : cache_fail(&c->options, status, c->text);
+    return status == LYNX_OK ? code : cache_fail(&c->options, status, c->text);
 }
 
 static int verify_store(clean *c)

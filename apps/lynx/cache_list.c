@@ -252,12 +252,13 @@ static int show_file(view *v, const char *path)
         else if (tail > 0)
             printf("  %" PRIu64 " bytes behind the last segment are no segment\n", tail);
     }
-    const bool is_found = file != NULL;
+    int code = CLI_OK;
+    if (status == LYNX_OK && !file)
+        code =
+            cli_error(v->options->command, "there is no file '%s'", cache_shown(place, path));
     lynx_cache_file_close(file);
     lynx_place_destroy(place);
-    if (status != LYNX_OK)
-        return cache_fail(v->options, status, v->text);
-    return is_found ? CLI_OK : cli_error(v->options->command, "there is no file '%s'", path);
+    return status == LYNX_OK ? code : cache_fail(v->options, status, v->text);
 }
 
 int lx_cache_show(int argc, char **argv)

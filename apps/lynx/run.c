@@ -30,6 +30,8 @@ enum {
     OPT_CACHE,
     OPT_STORE,
     OPT_KEY,
+    OPT_STORE_CACHE,
+    OPT_STORE_CACHE_SIZE,
     OPT_RECORD,
     OPT_ON_LOSS,
     OPT_ANCHOR_DEADLINE,
@@ -79,7 +81,7 @@ static const char help[] =
     "                           --cache: the longest beginning of the prompt that is stored "
     "there\n"
     "                           in --codec is not sent\n"
-    "      --key FILE           key file of an encrypted store\n"
+    "      --key FILE           key file of an encrypted store\n" CLI_STORE_FRONT_HELP
     "      --local              no prefill node: prefill here, decode on the cache as it is\n"
     "      --plain              no prefill node: prefill here, pass the cache through the "
     "codec,\n"
@@ -166,6 +168,8 @@ static const struct option long_options[] = {
     {"cache", required_argument, NULL, OPT_CACHE},
     {"store", required_argument, NULL, OPT_STORE},
     {"key", required_argument, NULL, OPT_KEY},
+    {"store-cache", required_argument, NULL, OPT_STORE_CACHE},
+    {"store-cache-size", required_argument, NULL, OPT_STORE_CACHE_SIZE},
     {"cached-tokens", required_argument, NULL, OPT_CACHED_TOKENS},
     {"cache-digest", no_argument, NULL, OPT_DIGEST},
     {"skip-verify", no_argument, NULL, OPT_SKIP_VERIFY}, /* mutation check; not in --help */
@@ -214,6 +218,11 @@ static int take_deadline(const char *value, uint64_t *ns)
 }
 
 /* CLI_OK: taken; else the exit code. */
+static int take_cache(run_command *c, int option, const char *value)
+{
+    return cache_take_option(&c->cache.options, option, value) ? CLI_OK : CLI_USAGE;
+}
+
 static int take_own_option(run_command *c, int option, const char *value)
 {
     switch (option) {
@@ -259,10 +268,13 @@ static int take_own_option(run_command *c, int option, const char *value)
         return CLI_OK;
     case OPT_STORE:
         c->cache.has_store = true;
-        return cache_take_option(&c->cache.options, CACHE_OPT_STORE, value) ? CLI_OK
-                                                                            : CLI_USAGE;
+        return take_cache(c, CACHE_OPT_STORE, value);
     case OPT_KEY:
-        return cache_take_option(&c->cache.options, CACHE_OPT_KEY, value) ? CLI_OK : CLI_USAGE;
+        return take_cache(c, CACHE_OPT_KEY, value);
+    case OPT_STORE_CACHE:
+        return take_cache(c, CACHE_OPT_FRONT, value);
+    case OPT_STORE_CACHE_SIZE:
+        return take_cache(c, CACHE_OPT_FRONT_SIZE, value);
     case OPT_CACHED_TOKENS:
         return cli_parse_u32(value, 1, LYNX_PROMPT_TOKENS_MAX, &c->run.cached_tokens)
                    ? CLI_OK

@@ -8,6 +8,7 @@ void run_cache_init(run_cache *c, const char *command)
 {
     *c = (run_cache){0};
     cache_options_init(&c->options, command);
+    c->options.has_front = true;
 }
 
 static int open_file(run_cache *c)
@@ -17,7 +18,8 @@ static int open_file(run_cache *c)
     if (status != LYNX_OK)
         return cache_fail(&c->options, status, text);
     if (!c->file)
-        return cli_error(c->options.command, "there is no cache file '%s'", c->name);
+        return cli_error(c->options.command, "there is no cache file '%s'",
+                         cache_shown(c->place, c->name));
     c->tokens = lynx_cache_file_tokens(c->file, &c->token_count);
     c->spec = lynx_cache_file_model(c->file)->spec;
     return CLI_OK;

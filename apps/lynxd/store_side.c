@@ -75,8 +75,8 @@ int store_side_open(store_side *s)
     }
     if (!s->has_limit && !is_url(s->place))
         s->limit_bytes = folder_limit_bytes;
-    const lynx_status status =
-        cli_store_open(s->place, s->key_file ? key : NULL, s->limit_bytes, &s->store, text);
+    const lynx_status status = cli_store_open(s->place, NULL, s->key_file ? key : NULL,
+                                              s->limit_bytes, &s->store, text);
     memset(key, 0, sizeof(key));
     s->options->store = s->store;
     return status == LYNX_OK ? CLI_OK : cli_fail(s->command, status, text[0] ? text : NULL);

@@ -2,10 +2,13 @@
 #include "cli_store.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lynx/net.h"
+
+enum { FOLDER_ROOM = 2048 };
 
 bool cli_parse_size(const char *text, uint64_t *bytes)
 {
@@ -26,16 +29,46 @@ bool cli_parse_size(const char *text, uint64_t *bytes)
     return true;
 }
 
-lynx_status cli_store_open(const char *typed, const uint8_t *key, uint64_t limit_bytes,
-                           lynx_store **store, char *text)
+/* False: HOME is not set, or too long. */
+static bool default_folder(char folder[FOLDER_ROOM])
 {
+    const char *cache = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    int size = -1;
+    if (cache && cache[0] == '/')
+        size = snprintf(folder, FOLDER_ROOM, "%s/lynx/store-cache", cache);
+    else if (home && home[0])
+        size = snprintf(folder, FOLDER_ROOM, "%s/.cache/lynx/store-cache", home);
+    return size > 0 && size < FOLDER_ROOM;
+}
+
+/* What 'front' says; 'folder' has room for the default. */
+static void take_front(lynx_net_options *options, const cli_store_front *front,
+                       char folder[FOLDER_ROOM])
+{
+    if (front->folder && strcmp(front->folder, "none") != 0)
+        options->front_folder = front->folder;
+    else if (!front->folder && default_folder(folder))
+        options->front_folder = folder;
+    options->front_limit_bytes =
+        front->limit_bytes ? front->limit_bytes : CLI_STORE_FRONT_BYTES;
+}
+
+lynx_status cli_store_open(const char *typed, const cli_store_front *front, const uint8_t *key,
+                           uint64_t limit_bytes, lynx_store **store, char *text)
+{
+    char folder[FOLDER_ROOM];
+    lynx_net_options net;
     lynx_store_options options;
+    lynx_net_options_init(&net);
     lynx_store_options_init(&options);
+    if (front)
+        take_front(&net, front, folder);
     options.key = key;
     options.limit_bytes = limit_bytes;
     text[0] = '\0';
     lynx_status status =
-        lynx_place_from_text(&options.place, typed, NULL, text, LYNX_PLACE_TEXT_MAX);
+        lynx_place_from_text(&options.place, typed, &net, text, LYNX_PLACE_TEXT_MAX);
     if (status != LYNX_OK)
         return status;
     status = lynx_store_create(store, &options);

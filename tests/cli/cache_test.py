@@ -8,7 +8,9 @@ import tempfile
 import unittest
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import ONE_THREAD, SOURCE, Case, model, run
+from folder_server import FolderServer
+from programs import BIN, ONE_THREAD, SOURCE, Case, model, run
+from terminal import run_on_terminal
 
 MODEL = "smollm2-135m-q8_0.gguf"
 
@@ -59,7 +61,7 @@ class Cache(Case):
         self.assertEqual(rows[0]["tokens_here"], rows[0]["tokens"])
         done = self.cache("rm", "first.txt", *self.store, code=1)
         self.assertIn("there is no document 'first.txt'", done.stderr)
-        self.cache("gc", "--limit", "1", *self.store)
+        self.cache("gc", "--max-size", "1", *self.store)
         rows = json.loads(self.cache("ls", *self.store, "--json").stdout)["documents"]
         self.assertEqual(rows[0]["tokens_here"], 0)
 
@@ -100,13 +102,151 @@ class Cache(Case):
         self.assertIn("openssl rand -hex 32", self.cache("ls", *self.store, "--key", key,
                                                         code=2).stderr)
 
+    def serve(self):
+        folder = self.path / "www"
+        folder.mkdir()
+        server = FolderServer(folder)
+        self.addCleanup(server.close)
+        return server
+
+    def copy(self, *words):
+        return json.loads(self.cache(*words, "--json").stdout)["copied"]
+
+    def test_push_and_pull(self):
+        self.add(self.first, *self.store)
+        self.add(self.second, *self.store)
+        share, other = self.path / "share", ["--store", self.path / "other"]
+        pushed = self.copy("push", "first.txt", "--to", share, *self.store)[0]
+        self.assertEqual((pushed["name"], pushed["objects_written"], pushed["objects_present"]),
+                         ("first.txt", 4, 0))
+        self.assertEqual(pushed["tokens"], pushed["tokens_copied"])
+        # The second shares 512 tokens, two segments.
+        pushed = self.copy("push", "--all", "--to", share, *self.store)[0]
+        self.assertEqual((pushed["objects_written"], pushed["objects_present"]), (3, 4))
+        self.assertEqual(self.cache("verify", "--store", share).stdout, "no fault\n")
+
+        code, written, _ = run_on_terminal(
+            ["sh", "-c", '"$@" 2>&1', "sh", BIN / "lynx", "cache", "pull", "second-one.txt",
+             "--from", share, *other], 80)
+        self.assertEqual(code, 0, written)
+        self.assertIn("\rsecond-one.txt: ", written)
+        self.assertIn("0 B were there", written)
+        for path in (self.path / "other").rglob("*.lynx*"):
+            twin = share / path.relative_to(self.path / "other")
+            self.assertEqual(path.read_bytes(), twin.read_bytes())
+        done = self.cache("pull", "first.txt", "none", "--from", share, *other, code=1)
+        self.assertIn("first.txt: ", done.stdout)
+        self.assertIn("there is no document 'none'", done.stderr)
+        self.assertNotIn("\r", done.stderr)
+        rows = json.loads(self.cache("ls", *other, "--json").stdout)["documents"]
+        self.assertEqual([row["tokens_here"] for row in rows], [row["tokens"] for row in rows])
+        self.assertEqual(len(rows), 2)
+
+        # What is broken at the source does not come; a smaller limit holds.
+        third = ["--store", self.path / "third"]
+        path = max(share.rglob("*.lynx"), key=lambda path: path.stat().st_size)
+        content = bytearray(path.read_bytes())
+        content[-9] ^= 8
+        path.write_bytes(content)
+        done = self.cache("pull", "--all", "--from", share, *third, code=5)
+        self.assertIn("does not match its digest", done.stderr)
+        self.assertEqual(self.cache("verify", *third).stdout, "no fault\n")
+        self.cache("pull", "--all", "--from", self.path / "other", "--max-size", "100K", *third)
+        self.assertLess(sum(path.stat().st_size for path in (self.path / "third").rglob("*.lynx*")),
+                        100 * 1024)
+
+    def test_a_web_server_in_between(self):
+        """Push by PUT, pull by ranges; a run reads what it has read before from this machine."""
+        server = self.serve()
+        url = server.url + "/team"
+        self.add(self.first, *self.store)
+        self.copy("push", "first.txt", "--to", url, *self.store)
+        self.assertEqual(self.copy("push", "first.txt", "--to", url, *self.store)[0]
+                         ["objects_written"], 0)
+        other = ["--store", self.path / "other"]
+        pulled = self.copy("pull", "first.txt", "--from", url, *other)[0]
+        self.assertEqual((pulled["objects_written"], pulled["tokens_copied"]), (4, pulled["tokens"]))
+        self.assertEqual(self.cache("verify", *other).stdout, "no fault\n")
+        done = self.cache("pull", "--all", "--from", url, *other, code=1)
+        self.assertIn("cannot list", done.stderr)
+
+        front = self.path / "front"
+
+        def answer(*options):
+            server.requests.clear()
+            done = run("lynx run", "-m", model(MODEL), *ONE_THREAD, "--cache", "first.txt",
+                       "-p", "What is it?", "-n", 4, "--json", *options, timeout=300)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            told = json.loads(done.stdout)
+            self.assertFalse(told["is_recomputed"])
+            return told["tokens"], sum("/segments/" in path for _, path in server.requests)
+
+        tokens, asked = answer("--store", url, "--store-cache", "none")
+        self.assertGreater(asked, 2)
+        self.assertEqual(answer("--store", url, "--store-cache", front), (tokens, asked))
+        self.assertEqual(len(list(front.rglob("*.lynx"))), 3)
+        self.assertEqual(answer("--store", url, "--store-cache", front), (tokens, 0))
+        # Another address has a folder of its own.
+        self.assertEqual(answer("--store", url + "/", "--store-cache", front), (tokens, 0))
+        self.assertEqual(answer("--store", url.replace("127.0.0.1", "localhost"), "--store-cache",
+                                front, "--store-cache-size", "1K"), (tokens, asked))
+        self.assertEqual(len(list(front.rglob("*.lynx"))), 3)
+        # What is broken here is read from there.
+        path = max(front.rglob("*.lynx"), key=lambda path: path.stat().st_size)
+        content = bytearray(path.read_bytes())
+        content[-9] ^= 8
+        path.write_bytes(content)
+        again, asked = answer("--store", url, "--store-cache", front)
+        self.assertEqual(again, tokens)
+        self.assertGreater(asked, 0)
+
+    def test_a_file_from_a_web_server(self):
+        server = self.serve()
+        source = self.path / "www/report.lynx"
+        self.add(self.first, "-o", source)
+        whole = source.read_bytes()
+        url = server.url + "/report.lynx?signature=secret"
+        done = run("lynx cache pull", url, cwd=self.path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual((self.path / "report.lynx").read_bytes(), whole)
+        # What arrived before is not fetched again.
+        target = self.path / "again.lynx"
+        (self.path / "again.lynx.part").write_bytes(whole[:100000])
+        server.ranges.clear()
+        copied = self.copy("pull", url, "-o", target)[0]
+        self.assertEqual((copied["bytes"], copied["bytes_kept"]), (len(whole), 100000))
+        self.assertEqual(target.read_bytes(), whole)
+        self.assertTrue(all(first == 0 or first >= 65536 for first, _ in server.ranges))
+        self.assertNotIn((65536, len(whole) - 1), server.ranges)
+        done = self.cache("pull", server.url + "/none.lynx?signature=secret", code=1)
+        self.assertIn("there is no cache file", done.stderr)
+        self.assertNotIn("secret", done.stderr)
+        source.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+        done = self.cache("pull", url, "-o", self.path / "broken.lynx", code=5)
+        self.assertIn("broken where it comes from", done.stderr)
+        self.assertNotIn("secret", done.stderr)
+        self.assertFalse((self.path / "broken.lynx").exists())
+
     def test_what_is_wrong_is_said(self):
         for words, code, text in (
                 (("add",), 2, "no file"),
                 (("add", "-"), 2, "pass --name"),
                 (("add", self.first, "--name", "a/b"), 2, "no name of a document"),
                 (("add", self.first, "--codec", "range:tail=64"), 2, "say tail=0"),
-                (("add", self.first, "--limit", "lots"), 2, "20G"),
+                (("add", self.first, "--max-size", "lots"), 2, "20G"),
+                (("add", self.first, "--store-cache-size", "0"), 2, "--store-cache none"),
+                (("pull",), 2, "name the documents, or pass --all"),
+                (("pull", "a"), 2, "pass --from PLACE"),
+                (("push", "--all"), 2, "pass --to PLACE"),
+                (("pull", "a", "--all", "--from", "x"), 2, "--all goes without names"),
+                (("pull", "a", "--from", "ftp://x", *self.store), 2, "s3:// are known"),
+                (("pull", "a.lynx", "--from", "x"), 2, "goes without --from"),
+                (("pull", "a", "b.lynx", "--from", "x", "-o", "c"), 2, "goes without --from"),
+                (("pull", "a", "--from", "x", "-o", "c"), 2, "--output is for one cache file"),
+                (("pull", "a", "--from", self.path / "no", *self.store), 1,
+                 "there is no document 'a'"),
+                (("push", "a", "--to", "http://127.0.0.1:1/x", *self.store), 1,
+                 "there is no document 'a'"),
                 (("show", "none", *self.store), 1, "there is no document 'none'"),
                 (("show", self.path / "none.lynx"), 1, "there is no file"),
                 (("show", self.first), 5, "not a cache file"),

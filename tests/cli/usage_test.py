@@ -18,6 +18,8 @@ COMMANDS = {
     "lynx cache add": [0, 1, 2, 5, 6, 130],
     "lynx cache gc": [0, 1, 2, 6],
     "lynx cache ls": [0, 1, 2, 6],
+    "lynx cache pull": [0, 1, 2, 3, 4, 5, 6, 130],
+    "lynx cache push": [0, 1, 2, 3, 4, 5, 6, 130],
     "lynx cache rm": [0, 1, 2, 6],
     "lynx cache show": [0, 1, 2, 4, 5, 6],
     "lynx cache verify": [0, 1, 2, 4, 5, 6],
