@@ -265,6 +265,16 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_store_get_document(lynx_store *store,
                                                              char *text, size_t text_size);
 LYNX_API void lynx_document_destroy(lynx_document *document);
 
+/*
+ * As lynx_store_find, for a prompt that begins with the document's tokens. In a place without
+ * lists the document's end, which may lie between two fixed cuts, is found by it alone.
+ * LYNX_ERR_ARGUMENT: the prompt does not begin so, or ends there.
+ */
+LYNX_API LYNX_MUST_CHECK lynx_status
+lynx_store_find_document(lynx_store *store, const lynx_model *model,
+                         const lynx_document *document, const lynx_token *tokens,
+                         uint32_t count, lynx_source **source, char *text, size_t text_size);
+
 /* A document or, with 'document' NULL, one that cannot be read, and what is here of it. */
 typedef struct lynx_store_entry {
     const lynx_document *document;

@@ -305,6 +305,28 @@ static lynx_status check_prompt(const lynx_codec_spec *spec, const lynx_token *t
     return LYNX_OK;
 }
 
+/* A source of 'most' tokens of the chain, which it takes; NULL: there are none. */
+static lynx_status open_chain(lynx_store *store, lx_chain *chain, uint32_t most,
+                              lynx_source **source, lx_text said)
+{
+    const uint32_t prefix = lx_part_source_prefix(chain->parts, chain->count, most);
+    if (prefix == 0) {
+        lx_chain_close(store, chain);
+        return LYNX_OK;
+    }
+    use_chain(store, chain);
+    const lx_part_source_options options = {
+        .place = store->place,
+        .parts = chain->parts,
+        .part_count = chain->count,
+        .part_room = chain->room,
+        .owns_parts = true,
+        .description = store->place->ops->description(store->place),
+        .memory = store->memory,
+    };
+    return lx_tell_plainly(said, lx_part_source_create(source, prefix, &options));
+}
+
 lynx_status lynx_store_find(lynx_store *store, const lynx_model *model,
                             const lynx_codec_spec *spec, const lynx_token *tokens,
                             uint32_t count, lynx_source **source, char *text, size_t text_size)
@@ -319,22 +341,29 @@ lynx_status lynx_store_find(lynx_store *store, const lynx_model *model,
     LX_TRY(lx_store_chain(store, &stored, tokens, count, &chain, said));
     /* The logits of the last token are not stored. */
     const uint32_t most = chain.tokens < count ? chain.tokens : count - 1;
-    const uint32_t prefix = lx_part_source_prefix(chain.parts, chain.count, most);
-    if (prefix == 0) {
+    return open_chain(store, &chain, most, source, said);
+}
+
+lynx_status lynx_store_find_document(lynx_store *store, const lynx_model *model,
+                                     const lynx_document *document, const lynx_token *tokens,
+                                     uint32_t count, lynx_source **source, char *text,
+                                     size_t text_size)
+{
+    const lx_text said = {text, text_size};
+    const lynx_codec_spec *spec = &document->model.spec;
+    const uint32_t end = document->token_count;
+    *source = NULL;
+    if (count <= end || memcmp(tokens, document->tokens, end * sizeof(*tokens)) != 0)
+        return lx_tell_plainly(said, LYNX_ERR_ARGUMENT);
+    if (!store->place->ops->list) {
+        const lynx_stored_model stored = stored_model(model, spec);
+        lx_chain chain;
+        LX_TRY(lx_store_chain(store, &stored, document->tokens, end, &chain, said));
+        if (chain.tokens == end)
+            return open_chain(store, &chain, end, source, said);
         lx_chain_close(store, &chain);
-        return LYNX_OK;
     }
-    use_chain(store, &chain);
-    const lx_part_source_options options = {
-        .place = store->place,
-        .parts = chain.parts,
-        .part_count = chain.count,
-        .part_room = chain.room,
-        .owns_parts = true,
-        .description = store->place->ops->description(store->place),
-        .memory = store->memory,
-    };
-    return lx_tell_plainly(said, lx_part_source_create(source, prefix, &options));
+    return lynx_store_find(store, model, spec, tokens, count, source, text, text_size);
 }
 
 lynx_status lynx_store_drop_broken(lynx_store *store, const lynx_source *source, char *text,

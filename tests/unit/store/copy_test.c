@@ -488,6 +488,48 @@ static void broken_in_the_target(void **state)
     end(&p);
 }
 
+/* ---- a document where there are no lists --------------------------------------------- */
+
+static uint32_t prefix_of(pair *p, const lynx_document *document, uint32_t count,
+                          lynx_status want)
+{
+    lynx_source *source = NULL;
+    const lynx_model *model = p->source.engine->ops->model(p->source.engine);
+    p->text[0] = '\0';
+    const lynx_status status =
+        lynx_store_find_document(p->source.store, model, document, p->source.tokens, count,
+                                 &source, p->text, sizeof(p->text));
+    assert_int_equal(status, want);
+    assert_true(status == LYNX_OK || p->text[0]);
+    const uint32_t prefix = source ? source->ops->prefix(source)->token_count : 0;
+    lynx_source_destroy(source);
+    return prefix;
+}
+
+static void the_end_of_a_document_is_found(void **state)
+{
+    (void)state;
+    pair p;
+    lynx_document *document = NULL;
+    begin(&p, NULL);
+    assert_int_equal(lynx_store_get_document(p.source.store, "one", &document, p.text,
+                                             sizeof(p.text)),
+                     LYNX_OK);
+    for (size_t has_list = 2; has_list-- > 0;) {
+        if (!has_list)
+            p.before_source.ops.list = NULL;
+        assert_int_equal(prefix_of(&p, document, PROMPT + 9, LYNX_OK), PROMPT);
+        assert_int_equal(prefix_of(&p, document, PROMPT, LYNX_ERR_ARGUMENT), 0);
+    }
+    assert_int_equal(store_bed_length(&p.source, PROMPT + 9), 128); /* by its cuts alone */
+    assert_int_equal(unlink(path_of(&p.source, "/128-200-")), 0);
+    assert_int_equal(prefix_of(&p, document, PROMPT + 9, LYNX_OK), 128);
+    p.source.tokens[3]++;
+    assert_int_equal(prefix_of(&p, document, PROMPT + 9, LYNX_ERR_ARGUMENT), 0);
+    lynx_document_destroy(document);
+    end(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -504,6 +546,7 @@ int main(void)
         cmocka_unit_test(broken_objects_are_not_copied),
         cmocka_unit_test(broken_on_the_way),
         cmocka_unit_test(broken_in_the_target),
+        cmocka_unit_test(the_end_of_a_document_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
