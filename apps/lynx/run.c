@@ -94,7 +94,9 @@ static const char help[] =
     "                           int4-chunk, int8-token, int4-token or raw (range); with "
     "settings:\n"
     "                           range:k=4+4,v=5+3,tail=64 (docs/algorithm.md)\n"
-    "      --draft-max N        most drafts (62)\n"
+    "      --draft-max N        most drafts (62)\n";
+
+static const char help_rest[] =
     "      --stored             the prefill node finishes (or holds) the cache first; the "
     "clock\n"
     "                           starts when it sends\n"
@@ -343,7 +345,7 @@ static int parse(run_command *c, int argc, char **argv)
     int option;
     while ((option = getopt_long(argc, argv, ":m:c:t:p:f:n:h", long_options, NULL)) != -1) {
         if (option == 'h') {
-            printf("%s%s\n%s\n%s\n%s%s", help, cli_engine_help, cli_sampling_help,
+            printf("%s%s%s\n%s\n%s\n%s%s", help, help_rest, cli_engine_help, cli_sampling_help,
                    cli_link_help, cli_keys_help, help_end);
             return CLI_OK;
         }

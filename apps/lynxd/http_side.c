@@ -44,7 +44,11 @@ const char lynxd_http_help[] =
     "      --store-memory SIZE  of caches that wait to be written; beyond it they are not "
     "kept\n"
     "                           (1G)\n"
-    "      --store-key FILE     key file of an encrypted store\n";
+    "      --store-key FILE     key file of an encrypted store\n"
+    "      --store-cache DIR    keep here what was read from a store with a URL, and what was\n"
+    "                           written to it, so that it is read once (none)\n"
+    "      --store-cache-size SIZE\n"
+    "                           most bytes of it, the least recently used go (10G)\n";
 
 /* ---- options ------------------------------------------------------------------------- */
 

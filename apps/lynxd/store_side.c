@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "cli.h"
-#include "cli_store.h"
 
 /* Of a folder: a disk that a daemon has filled is of no use to anybody. */
 static const uint64_t folder_limit_bytes = 20ull << 30;
@@ -24,6 +23,11 @@ static int take(store_side *s, int option, const char *value)
     case LYNXD_OPT_STORE_KEY:
         s->key_file = value;
         return value[0] != '\0';
+    case LYNXD_OPT_STORE_CACHE:
+        s->front.folder = value;
+        return value[0] != '\0';
+    case LYNXD_OPT_STORE_CACHE_SIZE:
+        return cli_parse_size(value, &s->front.limit_bytes) && s->front.limit_bytes > 0;
     case LYNXD_OPT_STORE_SIZE:
         s->has_limit = true;
         return cli_parse_size(value, &s->limit_bytes);
@@ -47,19 +51,24 @@ int store_side_take_option(store_side *s, int option, const char *value)
     return taken > 0 ? CLI_OK : -1;
 }
 
+static bool is_url(const char *place)
+{
+    return strstr(place, "://") != NULL;
+}
+
 int store_side_check_options(const store_side *s)
 {
-    if (!s->place && (s->key_file || s->has_limit))
-        return cli_usage(s->command, "--store-key and --store-size need --store");
+    if (!s->place && (s->key_file || s->has_limit || s->front.folder))
+        return cli_usage(s->command, "--store-key, --store-size and --store-cache need --store");
+    if (!s->front.folder && s->front.limit_bytes)
+        return cli_usage(s->command, "--store-cache-size needs --store-cache");
+    if (s->front.folder && !is_url(s->place))
+        return cli_usage(s->command, "--store-cache is for a store with a URL; '%s' is a folder",
+                         s->place);
     if (s->place && s->options->spec.tail_raw_tokens > 0)
         return cli_usage(s->command, "a stored cache has no raw tokens at its end: say tail=0 "
                                      "in --codec");
     return CLI_OK;
-}
-
-static bool is_url(const char *place)
-{
-    return strstr(place, "://") != NULL;
 }
 
 int store_side_open(store_side *s)
@@ -75,8 +84,9 @@ int store_side_open(store_side *s)
     }
     if (!s->has_limit && !is_url(s->place))
         s->limit_bytes = folder_limit_bytes;
-    const lynx_status status = cli_store_open(s->place, NULL, s->key_file ? key : NULL,
-                                              s->limit_bytes, &s->store, text);
+    const lynx_status status = cli_store_open(s->place, s->front.folder ? &s->front : NULL,
+                                              s->key_file ? key : NULL, s->limit_bytes,
+                                              &s->store, text);
     memset(key, 0, sizeof(key));
     s->options->store = s->store;
     return status == LYNX_OK ? CLI_OK : cli_fail(s->command, status, text[0] ? text : NULL);

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "cli_store.h"
 #include "lynx/serve.h"
 
 enum {
@@ -12,7 +13,9 @@ enum {
     LYNXD_OPT_STORE_SIZE,
     LYNXD_OPT_STORE_MIN,
     LYNXD_OPT_STORE_MEMORY,
-    LYNXD_OPT_STORE_KEY
+    LYNXD_OPT_STORE_KEY,
+    LYNXD_OPT_STORE_CACHE,
+    LYNXD_OPT_STORE_CACHE_SIZE
 };
 
 #define LYNXD_STORE_OPTIONS                                                                    \
@@ -20,14 +23,17 @@ enum {
         {"store-size", required_argument, NULL, LYNXD_OPT_STORE_SIZE},                         \
         {"store-min", required_argument, NULL, LYNXD_OPT_STORE_MIN},                           \
         {"store-memory", required_argument, NULL, LYNXD_OPT_STORE_MEMORY},                     \
+        {"store-key", required_argument, NULL, LYNXD_OPT_STORE_KEY},                           \
+        {"store-cache", required_argument, NULL, LYNXD_OPT_STORE_CACHE},                       \
     {                                                                                          \
-        "store-key", required_argument, NULL, LYNXD_OPT_STORE_KEY                              \
+        "store-cache-size", required_argument, NULL, LYNXD_OPT_STORE_CACHE_SIZE                \
     }
 
 typedef struct store_side {
     const char *command;         /* for messages */
     lynx_serve_options *options; /* of the server: store and its limits are filled in */
     const char *place, *key_file;
+    cli_store_front front; /* of a place with a URL, if it has a folder */
     uint64_t limit_bytes;
     bool has_limit;
     lynx_store *store;

@@ -13,6 +13,7 @@ import tempfile
 import unittest
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from folder_server import FolderServer
 from programs import ONE_THREAD, SOURCE, Case, Node, model, run
 from serving import CHAT, DecodeNode, question
 
@@ -246,6 +247,31 @@ class Stored(Case):
         got, told = self.ask(self.start(), TEXT)
         self.assertEqual((got, told["reused_tokens"]), (want, 0))
 
+    def test_a_folder_in_front_of_a_web_server(self):
+        """The second daemon loads from the folder what the first one wrote through it."""
+        (self.folder / "web").mkdir()
+        web = FolderServer(self.folder / "web")
+        self.addCleanup(web.close)
+        front = self.folder / "front"
+        first = self.start("--store-cache", front, store=web.url + "/store")
+        want, _ = self.ask(first, TEXT)
+        self.await_written(first)
+        kept = list(front.rglob("*.lynx"))
+        self.assertGreater(len(kept), 0)
+        web.ranges.clear()
+        second = self.start("--store-cache", front, store=web.url + "/store")
+        got, told = self.ask(second, TEXT)
+        self.assertEqual(got, want)
+        self.assertGreater(told["reused_tokens"], 0)
+        self.assertLess(sum(last - first + 1 for first, last in web.ranges), told["bytes"] / 10)
+        for path in kept:  # without the folder it is read from the server, and put there again
+            path.unlink()
+        third = self.start("--store-cache", front, store=web.url + "/store")
+        got, told = self.ask(third, TEXT)
+        self.assertEqual(got, want)
+        self.assertGreaterEqual(sum(last - first + 1 for first, last in web.ranges), told["bytes"])
+        third.await_condition(lambda: list(front.rglob("*.lynx")))
+
     def test_a_store_that_is_not_there(self):
         node = self.start(store="http://user:secret@127.0.0.1:9/store?token=secret")
         first, told = self.ask(node, TEXT)
@@ -286,6 +312,10 @@ class Stored(Case):
         for words, text in ((["--store-size", "1G"], "need --store"),
                             (["--store", self.store, "--store-size", "lots"], "20G"),
                             (["--store", self.store, "--store-min", "0"], "nothing that this"),
+                            (["--store", self.store, "--store-cache", "x"], "is a folder"),
+                            (["--store-cache", "x"], "need --store"),
+                            (["--store", "http://x/y", "--store-cache-size", "1G"],
+                             "needs --store-cache"),
                             (["--store", self.store, "--codec", "range:tail=64"], "say tail=0")):
             self.assert_usage(run("lynxd decode", *base, *words), "lynxd decode", text)
         ini = self.folder / "lynxd.ini"
