@@ -339,6 +339,7 @@ static lynx_status source_next(lynx_source *source, lynx_source_plane *plane)
     }
     lynx_status status = give_plane(s, plane);
     if (status == LYNX_ERR_CORRUPT && may_read_again(s)) {
+        s->broken = NULL; /* it was a copy, which is gone */
         LX_TRY(read_chunk(s));
         status = give_plane(s, plane);
     }

@@ -268,6 +268,50 @@ static void a_broken_copy_is_read_from_behind(void **state)
     assert_int_equal(system(command), 0);
 }
 
+/* What was mended is not held against the store: nothing is removed behind. */
+static void a_broken_copy_is_no_broken_segment(void **state)
+{
+    (void)state;
+    lx_toy_options toy;
+    store_bed store;
+    lynx_keep_result result;
+    lynx_source *source = NULL;
+    lynx_source_plane plane;
+    char front[] = "front-XXXXXX", command[700], text[LYNX_PLACE_TEXT_MAX];
+    struct stat found;
+    assert_non_null(mkdtemp(front));
+    lx_toy_options_init(&toy);
+    toy.page_tokens = 32;
+    store_bed_begin(&store, &toy, "range", NULL);
+    store_bed_keep(&store, PROMPT, &result);
+    open_store(&store, front);
+    assert_int_equal(store_bed_read(&store, PROMPT + 1), PROMPT);
+    assert_int_equal(nftw(front, take_path, 16, FTW_PHYS), 0);
+    assert_int_equal(stat(found_path, &found), 0);
+    FILE *file = fopen(found_path, "r+b");
+    assert_int_equal(fseek(file, found.st_size - 1, SEEK_SET), 0);
+    const int byte = fgetc(file);
+    assert_int_equal(fseek(file, found.st_size - 1, SEEK_SET), 0);
+    assert_true(fputc(byte ^ 4, file) != EOF);
+    assert_int_equal(fclose(file), 0);
+
+    assert_int_equal(lynx_store_find(store.store, store.engine->ops->model(store.engine),
+                                     &store.spec, store.tokens, PROMPT + 1, &source, text,
+                                     sizeof(text)),
+                     LYNX_OK);
+    assert_non_null(source);
+    while (source->ops->next(source, &plane) == LYNX_OK)
+        source->ops->release(source, &plane);
+    assert_int_equal(source->ops->next(source, &plane), LYNX_ERR_CLOSED);
+    assert_int_equal(access(found_path, F_OK), -1);
+    assert_int_equal(lynx_store_drop_broken(store.store, source, text, sizeof(text)), LYNX_OK);
+    lynx_source_destroy(source);
+    assert_int_equal(store_bed_length(&store, PROMPT), PROMPT);
+    store_bed_end(&store);
+    snprintf(command, sizeof(command), "rm -r %s", front);
+    assert_int_equal(system(command), 0);
+}
+
 /* A copy that becomes shorter while it is read. */
 static void a_copy_that_goes_is_read_from_behind(void **state)
 {
@@ -309,6 +353,7 @@ int main(void)
         cmocka_unit_test(the_least_used_go),
         cmocka_unit_test(a_broken_front_is_nobodys_error),
         cmocka_unit_test(a_broken_copy_is_read_from_behind),
+        cmocka_unit_test(a_broken_copy_is_no_broken_segment),
         cmocka_unit_test(a_copy_that_goes_is_read_from_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
