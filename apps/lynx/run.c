@@ -110,7 +110,8 @@ static const char help_rest[] =
     "      --record FILE        write what the prefill node sends to FILE, for 'lynx inspect'\n"
     "      --json               one JSON object on stdout: model, exactness, prompt_tokens,\n"
     "                           computed_tokens, held_tokens, cache_bytes,\n"
-    "                           bytes_before_first_draft, bytes_total, prefill_s,\n"
+    "                           bytes_before_first_draft, bytes_total, open_s (of --cache: before\n"
+    "                           the clock), prefill_s,\n"
     "                           anchor_s, complete_s, first_own_token_s, ttft_s, tt2t_s, "
     "tt16t_s,\n"
     "                           tt32t_s, tt64t_s, drafted, accepted, reviews, withdrawn,\n"
@@ -138,6 +139,8 @@ typedef struct run_command {
     cli_remotes nodes;
     run_cache cache;
     bool is_json, is_raw_prompt, is_tokens, has_record_begun, has_record_failed;
+    lynx_time_ns opened_at; /* began to look for the stored cache */
+    uint64_t open_ns;       /* from then until the run began */
     answer_view view;
     lynx_engine *engine;
     lynx_token *tokens;
@@ -483,6 +486,7 @@ static int answer(run_command *c, lynx_run_result *result)
     lynx_status status = LYNX_OK;
     if (code == CLI_OK) {
         answer_view_init(&c->view, stdout, c->engine);
+        c->open_ns = lynx_clock_now() - c->opened_at;
         status = lynx_run(c->nodes.remotes, c->nodes.count, &c->run, result, text);
         if (!c->is_json)
             answer_view_end(&c->view);
@@ -496,6 +500,8 @@ static int answer(run_command *c, lynx_run_result *result)
         return cli_fail(command, status, text);
     if (c->is_json) {
         json_t *report = run_report(c->engine, &c->run, result);
+        if (c->cache.name)
+            json_object_set_new(report, "open_s", json_real((double)c->open_ns / 1e9));
         json_object_set_new(report, "text", run_text(c->engine, result));
         json_dumpf(report, stdout, JSON_COMPACT);
         fputc('\n', stdout);
@@ -539,6 +545,7 @@ int lx_command_run(int argc, char **argv)
         code = cli_fail(command, LYNX_ERR_MEMORY, NULL);
     c.cache.is_raw = c.is_raw_prompt;
     c.cache.template_name = c.template_name;
+    c.opened_at = lynx_clock_now();
     if (code == CLI_OK && has_stored(&c))
         code = run_cache_open(&c.cache, c.engine);
     if (code == CLI_OK)
