@@ -185,6 +185,8 @@ static lynx_status speculate(lx_run *r)
 
 static lynx_status wait_then_decode(lx_run *r, uint32_t plane)
 {
+    /* Nothing is computed before: each page is decoded once, unless its anchor may be kept. */
+    r->least_plane = r->options->on_loss == LYNX_ON_LOSS_KEEP ? 0 : plane;
     LX_TRY(receive_planes(r, plane));
     r->result->bytes_before_first_draft = bytes_received(r);
     if (lx_run_is_answered(r))
@@ -389,9 +391,10 @@ static lynx_status load(lx_run *r)
 {
     lx_run_begin(r);
     r->result->computed_tokens = r->options->prompt_tokens - r->cached_tokens;
-    LX_TRY(r->engine->ops->reserve(r->engine, r->cached_tokens));
+    /* Planes are read while the engine makes room. */
     LX_TRY(lx_stock_open(&r->stock, r->options->source, r->model, NULL, NULL, r->memory));
     r->pages_needed = lx_stock_pages(r->stock);
+    LX_TRY(r->engine->ops->reserve(r->engine, r->cached_tokens));
     switch (r->options->method) {
     case LYNX_METHOD_SPECULATE:
         return speculate(r);

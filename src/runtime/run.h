@@ -63,6 +63,7 @@ typedef struct lx_run {
     lynx_token_clock clock;
     lynx_pace *pace; /* the caller's or 'own_pace', which knows only this run */
     lynx_pace own_pace;
+    uint32_t least_plane;    /* a page is decoded once planes 0 .. this are here */
     uint32_t reviewed_plane; /* a review on planes 0 .. this was made, or did not pay */
 
     /* Counted from events, because the map runs ahead of the events that are taken. */

@@ -5,6 +5,7 @@
  * broke.
  */
 #include <string.h>
+#include <unistd.h>
 
 #include "support/cmocka_all.h"
 #include "support/memory_source.h"
@@ -134,6 +135,67 @@ static void drafts_are_made_while_the_rest_is_read(void **state)
     check_right(&b);
     assert_true(b.got.result.times[0] > b.got.result.complete_ns);
     end(&b);
+}
+
+/* ---- what the engine is asked for ---------------------------------------------------- */
+
+static const lynx_engine_ops *inner_ops;
+static memory_source *watched_source;
+static uint32_t page_writes, planes_at_reserve;
+
+static lynx_status count_map(lynx_engine *engine, lynx_page_id id, uint32_t tokens,
+                             bool is_write, lynx_tile *tile)
+{
+    page_writes += is_write;
+    return inner_ops->map_page(engine, id, tokens, is_write, tile);
+}
+
+/* Making room takes until a plane has been read, or ten seconds. */
+static lynx_status slow_reserve(lynx_engine *engine, uint32_t count)
+{
+    for (int i = 0; i < 10000 && atomic_load(&watched_source->held) == 0; i++)
+        usleep(1000);
+    planes_at_reserve = (uint32_t)atomic_load(&watched_source->held);
+    return inner_ops->reserve(engine, count);
+}
+
+static void watch(bed *b, lynx_engine_ops *ops)
+{
+    inner_ops = b->engine->ops;
+    *ops = *inner_ops;
+    ops->map_page = count_map;
+    ops->reserve = slow_reserve;
+    b->engine->ops = ops;
+    watched_source = &b->source;
+    page_writes = planes_at_reserve = 0;
+}
+
+/* Without a digest nothing but the loaded planes writes pages. */
+static void who_waits_decodes_each_page_once(void **state)
+{
+    static const lynx_on_loss on_loss[] = {LYNX_ON_LOSS_FAIL, LYNX_ON_LOSS_KEEP};
+    (void)state;
+    for (uint32_t way = 0; way < 2; way++) {
+        bed b;
+        lx_toy_options toy;
+        lynx_engine_ops ops;
+        lx_toy_options_init(&toy);
+        begin(&b, &toy, "range", 300, 5);
+        const uint32_t pages = (uint32_t)b.source.count / 2;
+        b.options.method = LYNX_METHOD_WAIT;
+        b.options.on_loss = on_loss[way];
+        b.source.residual_ns = 50 * ms;
+        watch(&b, &ops);
+        run(&b);
+        b.engine->ops = inner_ops;
+        check_right(&b);
+        assert_true(planes_at_reserve > 0);
+        if (way == 0)
+            assert_int_equal(page_writes, pages);
+        else /* the anchor has to be there, in case the rest is lost */
+            assert_true(page_writes > pages);
+        end(&b);
+    }
 }
 
 /* A mutation: drafts that nobody verified are not those of the full cache, for some prompt. */
@@ -270,6 +332,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_are_those_of_the_full_cache),
         cmocka_unit_test(drafts_are_made_while_the_rest_is_read),
+        cmocka_unit_test(who_waits_decodes_each_page_once),
         cmocka_unit_test(unverified_drafts_are_noticed),
         cmocka_unit_test(broken_sources_are_made_good),
         cmocka_unit_test(planes_that_do_not_belong_are_no_harm),
