@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: MIT
 """Measure again and write bench/results/NAME.csv, each row with machine, commit and command.
 
-    bench/measure.py [NAME...]     codec, eval, task, engine, guess, link, serve, demo, e2e; none:
-                                   all
+    bench/measure.py [NAME...]     codec, eval, task, engine, guess, link, serve, demo, stored,
+                                   disk, e2e; none: all
 
-Needs what 'make demo' and 'make build' leave. What broke off in a grid (e2e), in samples (eval)
-or between tasks goes on when the same commit is measured again. Nothing else should run
+Needs what 'make demo' and 'make build' leave. What broke off in a grid (e2e, stored), in samples
+(eval) or between tasks goes on when the same commit is measured again. Nothing else should run
 meanwhile: see bench/README.md.
 """
 import argparse
@@ -163,6 +163,37 @@ def serve():
     return rows
 
 
+def stored():
+    """Places on real servers; 4,000 tokens of SmolLM2 would take an hour at 5 Mbit/s."""
+    table = ROOT / f"build/bench/stored-{commit()}.csv"
+    servers = subprocess.run([ROOT / "tools/setup.sh", "servers"], stdout=subprocess.PIPE,
+                             text=True, check=True).stdout.strip()
+    environment = {**os.environ, "LYNX_RCLONE": f"{servers}/bin/rclone"}
+    for grid in (["--tokens", "1000"], ["--tokens", "4000", "--links", "20,100"]):
+        subprocess.run([ROOT / "bench/stored.py", LYNX.parent, table, MODELS / SMOLLM2,
+                        MODELS / GEMMA, *grid], env=environment, check=True)
+    with open(table, newline="") as file:
+        return [{"command": "bench/measure.py stored", **row} for row in csv.DictReader(file)]
+
+
+def disk():
+    rows = []
+    folder = ROOT / "build/bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    for model in (SMOLLM2, GEMMA):
+        for tokens in (1000, 4000):
+            words = ["docs/http.md", str(tokens), "7"]
+            print("state_file", model, *words, file=sys.stderr, flush=True)
+            output = subprocess.run([LYNX.parent.parent / "bench/state_file", MODELS / model,
+                                     *words, folder, str(os.cpu_count())], cwd=ROOT,
+                                    stdout=subprocess.PIPE, text=True, check=True).stdout
+            rows += [{"command": " ".join(["state_file", model, *words, "build/bench",
+                                           str(os.cpu_count())]),
+                      "model": model.removesuffix(".gguf"), **row}
+                     for row in json.loads(output)]
+    return rows
+
+
 def e2e():
     """Slow links, where a small model stands for a large one; then several requests at once."""
     table = ROOT / f"build/bench/e2e-{commit()}.csv"
@@ -176,9 +207,9 @@ def e2e():
         return [{"command": "bench/measure.py e2e", **row} for row in csv.DictReader(file)]
 
 
-BENCHMARKS = {"codec": codec, "eval": evaluate, "task": task, "engine": engine,
-              "guess": guess, "link": link,
-              "serve": serve, "demo": demo, "e2e": e2e}
+BENCHMARKS = {"codec": codec, "eval": evaluate, "task": task, "engine": engine, "guess": guess,
+              "link": link, "serve": serve, "demo": demo, "stored": stored, "disk": disk,
+              "e2e": e2e}
 
 
 def write(name, rows):

@@ -115,6 +115,43 @@ def e2e_ratios():
                  lines)
 
 
+def stored():
+    """Lynx by the other cache files of the same point."""
+    lines = []
+    points = grouped(rows_of("stored"), "model", "server", "tokens_asked", "link_mbps")
+    for (model, server, _, link), group in points.items():
+        of = {method: rows for (method,), rows in grouped(group, "method").items()}
+        if not {"f16", "int8", "all_planes", "lynx"} <= of.keys():
+            continue
+
+        def ratio(column, other):
+            return shown(median(of["lynx"], column) / median(of[other], column))
+
+        lines.append([model, server, f"{median(of['lynx'], 'prompt_tokens'):.0f}", link,
+                      *(shown(median(of[method], "first_own_token_s"))
+                        for method in ("f16", "int8", "lynx")),
+                      ratio("first_own_token_s", "f16"), ratio("tt16t_s", "int8"),
+                      ratio("tt32t_s", "int8"), ratio("tt16t_s", "all_planes"),
+                      f"{median(of['lynx'], 'accepted'):.0f} of "
+                      f"{median(of['lynx'], 'drafted'):.0f}", right(of["lynx"])])
+    return table(["model", "server", "tokens", "Mbit/s", "F16, s", "INT8, s", "Lynx, s",
+                  "first / F16", "16th / INT8", "32nd / INT8", "16th / all planes",
+                  "drafts that stand", "right tokens"], lines)
+
+
+def disk():
+    names = {"save": "save", "restore_disk": "restore, from the disk",
+             "restore_memory": "restore, from memory"}
+    lines = []
+    for (model, tokens, op), group in grouped(rows_of("disk"), "model", "tokens", "op").items():
+        own, other = median(group, "lynx_s"), median(group, "llama_s")
+        lines.append([model, tokens, names[op], shown(own * 1e3, 1), shown(other * 1e3, 1),
+                      shown(own / other),
+                      shown(median(group, "lynx_bytes") / median(group, "llama_bytes"))])
+    return table(["model", "tokens", "", "Lynx, ms", "llama.cpp, ms", "ratio", "size ratio"],
+                 lines)
+
+
 def codec():
     """The fastest table of this machine."""
     rows = rows_of("codec")
@@ -204,8 +241,8 @@ TABLES = {"readme": lambda: demo("Gemma 3 270M F16", "stored",
           "demo-stored": lambda: demo("Gemma 3 270M F16", "stored"),
           "demo-cold": lambda: demo("Gemma 3 270M F16", "cold"),
           "e2e": e2e_ratios, "codec": codec, "engine": engine, "guess": guess,
-          "link-anchors": link_anchors,
-          "link-throughput": link_throughput, "serve": serve, "codecs": lambda: codecs("apart"),
+          "link-anchors": link_anchors, "link-throughput": link_throughput, "serve": serve,
+          "stored": stored, "disk": disk, "codecs": lambda: codecs("apart"),
           "codecs-tuning": lambda: codecs("tuning"), "tasks": tasks}
 
 
