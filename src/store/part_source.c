@@ -200,6 +200,22 @@ static size_t end_of_run(const part_source *s, size_t at, uint64_t most, uint64_
     return next;
 }
 
+static uint32_t plane_of(const part_source *s, size_t at)
+{
+    const item *i = &s->items[at];
+    return i->entry / s->options.parts[i->part].front.header.page_count;
+}
+
+/* The same for one read. Its first plane waits for its last byte, so it ends with the planes of
+ * one number: on a slow line the anchor must not wait for what lies behind it. */
+static size_t end_of_chunk(const part_source *s, size_t at, uint64_t *bytes)
+{
+    size_t end = end_of_run(s, at, CHUNK_BYTES, bytes);
+    while (plane_of(s, end - 1) != plane_of(s, at))
+        *bytes -= entry_of(s, --end)->bytes;
+    return end;
+}
+
 static lynx_status expect_all(const part_source *s)
 {
     lynx_place *place = s->options.place;
@@ -247,7 +263,7 @@ static lynx_status read_chunk(part_source *s)
 {
     lynx_place *place = s->options.place;
     uint64_t bytes = 0;
-    const size_t end = end_of_run(s, s->next, CHUNK_BYTES, &bytes);
+    const size_t end = end_of_chunk(s, s->next, &bytes);
     let_go(s, s->current);
     s->current = NULL;
     LX_TRY(make_chunk(s, bytes, &s->current));

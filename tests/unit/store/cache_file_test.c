@@ -460,6 +460,63 @@ static void test_files_grow(void **state)
     unlink(path);
 }
 
+/* ---- what a reader waits for --------------------------------------------------------- */
+
+static const lynx_place_ops *inner_place;
+static uint64_t arrived; /* bytes of the file */
+
+static lynx_status read_arrived(lynx_place *place, lynx_object *object, uint64_t offset,
+                                void *data, size_t size, char *text, size_t text_size)
+{
+    if (offset + size > arrived)
+        return LYNX_ERR_TIMEOUT;
+    return inner_place->read(place, object, offset, data, size, text, text_size);
+}
+
+/* The anchor of every page is given when its last byte is there, although all of the file fits
+ * in one read. */
+static void test_anchors_wait_for_nothing(void **state)
+{
+    lx_toy_options toy;
+    store_bed bed;
+    lynx_place *place = NULL;
+    lynx_cache_file *file = NULL;
+    lynx_source *source = NULL;
+    lynx_source_plane plane;
+    char text[LYNX_PLACE_TEXT_MAX] = "";
+    (void)state;
+    tiny(&toy);
+    store_bed_begin(&bed, &toy, "range-3", NULL);
+    keep_file(&bed, TOKENS, NULL);
+    assert_int_equal(open_file(&place, NULL, &file), LYNX_OK);
+    assert_int_equal(lynx_cache_file_source(file, bed.engine->ops->model(bed.engine),
+                                            bed.tokens, TOKENS + 1, &source, text,
+                                            sizeof(text)),
+                     LYNX_OK);
+    const lynx_segment_info info = lynx_cache_file_segment(file, 0);
+    lynx_place_ops slow = *place->ops;
+    inner_place = place->ops;
+    slow.read = read_arrived;
+    place->ops = &slow;
+    arrived = info.offset + info.bytes - info.plane_bytes[1] - info.plane_bytes[2];
+    for (uint32_t number = 0; number < 3; number++) {
+        for (uint64_t page = 0; page < info.page_count; page++) {
+            assert_int_equal(source->ops->next(source, &plane), LYNX_OK);
+            assert_int_equal(plane.plane, number);
+            source->ops->release(source, &plane);
+        }
+        assert_int_equal(source->ops->next(source, &plane),
+                         number < 2 ? LYNX_ERR_TIMEOUT : LYNX_ERR_CLOSED);
+        arrived += number < 2 ? info.plane_bytes[number + 1] : 0;
+    }
+    place->ops = inner_place;
+    lynx_source_destroy(source);
+    lynx_cache_file_close(file);
+    lynx_place_destroy(place);
+    store_bed_end(&bed);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -468,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_every_byte_and_length),
         cmocka_unit_test(test_sealed_files),
         cmocka_unit_test(test_files_grow),
+        cmocka_unit_test(test_anchors_wait_for_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
