@@ -233,7 +233,7 @@ def numbers(kind):
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("programs", type=pathlib.Path)
+    parser.add_argument("programs", type=lambda text: pathlib.Path(text).resolve())
     parser.add_argument("table", type=lambda text: pathlib.Path(text).resolve())
     parser.add_argument("models", type=pathlib.Path, nargs="+")
     parser.add_argument("--servers", type=numbers(str), default=["nginx", "s3"])
