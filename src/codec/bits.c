@@ -25,10 +25,19 @@ lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const
 static void find_weights(const lx_page_bits *p)
 {
     lynx_codec *codec = p->codec;
-    const uint32_t channels = p->view->shape->channels;
-    for (uint32_t c = 0; c < channels; c++)
-        codec->weights[c] = lx_range_step(&p->q, p->meta + c * p->view->channel_meta);
-    lx_spread_weights(codec->weights, channels);
+    const size_t size = p->view->channel_meta;
+    const bool is_key = p->view->side == LYNX_SIDE_KEYS;
+    lx_pair_walk walk = lx_walk_pairs(codec, p->view);
+    lx_pair pair;
+    while (lx_next_pair(&walk, &pair)) {
+        const uint8_t *a = p->meta + pair.a * size, *b = p->meta + pair.b * size;
+        float square = is_key ? lx_range_square(&p->q, a) : 0.0f;
+        if (pair.cosines) {
+            square += lx_range_square(&p->q, b);
+            codec->weights[pair.b] = lx_spread_weight(lx_range_step(&p->q, b), square);
+        }
+        codec->weights[pair.a] = lx_spread_weight(lx_range_step(&p->q, a), square);
+    }
 }
 
 /* The rows of one plane from 'at' on, by the bits without and with it. */

@@ -48,6 +48,9 @@ bool lx_range_check(const lx_quantiser *q, const uint8_t *meta);
 /* The step of a channel whose tokens share one, as the bits of its half. */
 uint16_t lx_range_step(const lx_quantiser *q, const uint8_t *meta);
 
+/* The square of the end of its range that is farther from zero. */
+float lx_range_square(const lx_quantiser *q, const uint8_t *meta);
+
 /* PAPER: one channel; 'extent' of all its values. */
 bool lx_paper_encode(const lx_quantiser *q, lx_extent extent, const float *values,
                      uint8_t *meta, uint8_t *codes);

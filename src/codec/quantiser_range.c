@@ -231,6 +231,15 @@ uint16_t lx_range_step(const lx_quantiser *q, const uint8_t *meta)
     return q->spec->meta_wide ? get_wide(meta).step : get_narrow(meta).step;
 }
 
+float lx_range_square(const lx_quantiser *q, const uint8_t *meta)
+{
+    const lx_grid grid = grid_of(q, meta, 0);
+    const float width = (float)((1u << q->code_bits) - 1) * grid.scale;
+    const float high = grid.low + width;
+    const float most = -grid.low > high ? -grid.low : high;
+    return most * most;
+}
+
 /* ---- TOKEN: one grid for each token of a head ---------------------------------------- */
 
 bool lx_token_encode_head(const lx_quantiser *q, const float *block, size_t row,

@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 #include "codec/spread.h"
 
+#include <string.h>
+
 /*
- * The bits of a half are about 1024 times its logarithm to the base 2, and 11 / 8 of that is
- * what a channel weighs, here with BIT for one bit: errors of wide channels hurt more than
- * their squares say. Bit number n (from 2 on) of a channel of weight w stands at the height
- * w - BIT (n - 1); bits are given from the top down to a level that all channels share.
+ * The bits of a half are about 1024 times its logarithm to the base 2, those of a float without
+ * the lowest 13, too. A weight has BIT for each doubling of the step and 4 / 5 BIT for each of
+ * the size, which is the root of 'square'. Bit number n (from 2 on) of a channel of weight w
+ * stands at the height w - BIT (n - 1); bits are given from the top down to a level that all
+ * channels share.
  */
 enum { BIT = 64 };
 
-void lx_spread_weights(uint16_t *steps, uint32_t channels)
+uint16_t lx_spread_weight(uint16_t step, float square)
 {
-    for (uint32_t c = 0; c < channels; c++)
-        steps[c] = (uint16_t)((steps[c] & 0x7FFFu) * 11 / 128);
+    uint32_t bits;
+    memcpy(&bits, &square, sizeof(bits));
+    const uint32_t width = step & 0x7FFFu;
+    return (uint16_t)(width ? (5 * width + 2 * (bits >> 13)) / 80 : 0);
 }
 
 static inline uint32_t bits_above(uint16_t weight, int32_t level, uint32_t code_bits)

@@ -3,7 +3,7 @@
 #include "wire/messages.h"
 
 /* Bits of a specification's third byte. */
-enum { SPEC_WIDE = 1, SPEC_SPREAD = 2 };
+enum { SPEC_WIDE = 1, SPEC_SPREAD = 4 };
 
 void lx_spec_encode(lx_writer *writer, const lynx_codec_spec *spec)
 {
@@ -29,7 +29,7 @@ lynx_status lx_spec_decode(lx_reader *reader, lynx_codec_spec *spec)
     spec->alpha = lx_read_f32(reader);
     lx_read_bytes(reader, spec->plane_bits, sizeof(spec->plane_bits));
     LX_REQUIRE(!reader->ran_out, LYNX_ERR_PROTOCOL);
-    LX_REQUIRE(profile <= LYNX_PROFILE_TOKEN && ranges <= (SPEC_WIDE | SPEC_SPREAD) &&
+    LX_REQUIRE(profile <= LYNX_PROFILE_TOKEN && (ranges & ~(SPEC_WIDE | SPEC_SPREAD)) == 0 &&
                    undo <= 1,
                LYNX_ERR_PROTOCOL);
     spec->profile = (lynx_profile)profile;

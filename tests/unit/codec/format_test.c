@@ -15,11 +15,19 @@ enum {
     CHUNKS = (CODED + 31) / 32
 };
 
+enum { TURNED = 8 };
+
 static const lynx_side_shape plain_shape = {.channels = CHANNELS, .head_channels = HEAD};
+/* Channels that turn together, by angles so small that no value changes. */
+static const lynx_side_shape still_shape = {CHANNELS,
+                                            HEAD,
+                                            {LYNX_ROPE_HALVES, TURNED, 0x1p126f, 0x1p-149f}};
 static const lynx_page_span whole_span = {0, TOKENS, TOKENS};
 
 /* A page in rows of tokens, and its planes. */
 typedef struct coded {
+    const lynx_side_shape *shape;
+    lynx_side side;
     uint16_t values[TOKENS * CHANNELS];
     uint8_t room[LYNX_PLANES_MAX][TOKENS * CHANNELS * 2 + 256];
     size_t bytes[LYNX_PLANES_MAX];
@@ -80,6 +88,8 @@ static void encode(const lynx_codec_spec *spec, const lynx_side_shape *shape, ly
     uint8_t *planes[LYNX_PLANES_MAX];
     lynx_codec *codec = codec_of(spec);
     const lynx_tile tile = tile_of(c->values);
+    c->shape = shape;
+    c->side = side;
     for (uint32_t i = 0; i < LYNX_PLANES_MAX; i++)
         planes[i] = c->room[i];
     assert_int_equal(lynx_codec_encode(codec, shape, side, span, &tile, planes, c->bytes,
@@ -95,8 +105,8 @@ static lynx_status decode(const lynx_codec_spec *spec, const coded *c, uint32_t 
 {
     lynx_codec *codec = codec_of(spec);
     const lynx_tile tile = tile_of(values);
-    const lynx_status status = lynx_codec_decode(codec, &plain_shape, LYNX_SIDE_KEYS,
-                                                 &whole_span, c->views, planes, &tile);
+    const lynx_status status =
+        lynx_codec_decode(codec, c->shape, c->side, &whole_span, c->views, planes, &tile);
     lynx_codec_destroy(codec);
     return status;
 }
@@ -135,14 +145,39 @@ static const uint8_t *meta_of(const coded *c)
     return c->room[0] + 4 + (HEAD_RAW + TAIL_RAW) * CHANNELS * 2;
 }
 
-static uint16_t step_of(const lynx_codec_spec *spec, const coded *c, uint32_t channel)
+static void range_of(const lynx_codec_spec *spec, const coded *c, uint32_t channel,
+                     uint16_t *low, uint16_t *step)
 {
     const uint8_t *meta = meta_of(c) + channel * channel_meta(spec);
+    get_narrow(meta, low, step);
+    if (spec->meta_wide) {
+        *low = (uint16_t)(meta[0] | meta[1] << 8);
+        *step = (uint16_t)(meta[2] | meta[3] << 8);
+    }
+}
+
+/* P-10 */
+static float square_of(const lynx_codec_spec *spec, const coded *c, uint32_t channel)
+{
     uint16_t low, step;
-    if (spec->meta_wide)
-        return (uint16_t)(meta[2] | meta[3] << 8);
-    get_narrow(meta, &low, &step);
-    return step;
+    range_of(spec, c, channel, &low, &step);
+    const float width = 255.0f * lx_float_of_half(step);
+    const float most = fmaxf(-lx_float_of_half(low), lx_float_of_half(low) + width);
+    return most * most;
+}
+
+/* P-10 */
+static int32_t weight_of(const lynx_codec_spec *spec, const coded *c, uint32_t channel)
+{
+    uint16_t low, step;
+    uint32_t e;
+    range_of(spec, c, channel, &low, &step);
+    float q = c->side == LYNX_SIDE_KEYS ? square_of(spec, c, channel) : 0.0f;
+    if (c->side == LYNX_SIDE_KEYS && spec->undo_rope && c->shape->rope.dims &&
+        channel % HEAD < TURNED)
+        q += square_of(spec, c, channel ^ (TURNED / 2));
+    memcpy(&e, &q, sizeof(e));
+    return step == 0 ? 0 : (int32_t)((5 * step + 2 * (e / 8192)) / 80);
 }
 
 /* P-10, one bit after the other: rows of each channel in the first planes, by their mean. */
@@ -156,7 +191,7 @@ static void spread_rows(const lynx_codec_spec *spec, const coded *c, uint32_t me
         uint32_t best = 0;
         int32_t height = INT32_MIN;
         for (uint32_t channel = 0; channel < CHANNELS; channel++) {
-            const int32_t own = step_of(spec, c, channel) * 11 / 128 - 64 * (int)rows[channel];
+            const int32_t own = weight_of(spec, c, channel) - 64 * (int)rows[channel];
             if (rows[channel] < 8 && own > height) {
                 best = channel;
                 height = own;
@@ -175,7 +210,7 @@ static uint32_t spread_code_of(const lynx_codec_spec *spec, const coded *c, uint
     uint32_t before[CHANNELS] = {0}, now[CHANNELS];
     for (uint32_t p = 0; p < planes; p++) {
         const uint8_t *row = p ? c->room[p] : meta_of(c) + meta_bytes(spec);
-        mean += spec->plane_bits[LYNX_SIDE_KEYS][p];
+        mean += spec->plane_bits[c->side][p];
         spread_rows(spec, c, mean, now);
         for (uint32_t i = 0; i < channel; i++)
             row += (now[i] - before[i]) * ROW;
@@ -196,7 +231,7 @@ static uint32_t code_of(const lynx_codec_spec *spec, const coded *c, uint32_t pl
     if (spec->spread)
         return spread_code_of(spec, c, planes, channel, token, missing);
     for (uint32_t p = 0; p < lynx_codec_spec_plane_count(spec); p++) {
-        const uint32_t bits = spec->plane_bits[LYNX_SIDE_KEYS][p];
+        const uint32_t bits = spec->plane_bits[c->side][p];
         const uint8_t *rows = p ? c->room[p] : meta_of(c) + meta_bytes(spec);
         for (uint32_t b = 0; b < bits && p < planes; b++) {
             const uint8_t *row = rows + (channel * bits + b) * ROW;
@@ -237,7 +272,7 @@ static float value_of(const lynx_codec_spec *spec, const coded *c, uint32_t plan
     const uint32_t chunk = token / 32;
     uint32_t bits = 0;
     for (uint32_t p = 0; p < LYNX_PLANES_MAX; p++)
-        bits += spec->plane_bits[LYNX_SIDE_KEYS][p];
+        bits += spec->plane_bits[c->side][p];
     if (spec->profile == LYNX_PROFILE_TOKEN) {
         meta = meta_of(c) + (channel / HEAD * CODED + token) * 4;
         return on_grid(half_at(meta), half_at(meta + 2), code, missing);
@@ -312,37 +347,47 @@ static void an_anchor_does_not_depend_on_the_planes_behind_it(void **state)
     }
 }
 
-/* P-2, P-5, P-7, P-10: sizes, raw tokens, unused bits, and the value of every code on each
- * number of planes. */
+/* Sizes, raw tokens, unused bits, and the value of every code on each number of planes. */
+static void expect_layout(const lynx_codec_spec *codec, const lynx_side_shape *shape,
+                          lynx_side side, uint64_t seed)
+{
+    static coded c;
+    lynx_codec_spec spec = *codec;
+    const uint32_t planes = lynx_codec_spec_plane_count(&spec);
+    const uint8_t *const bits = spec.plane_bits[side];
+    spec.undo_rope = shape->rope.dims > 0;
+    fill(&c, seed);
+    if (spec.spread)
+        narrow_some(&c);
+    encode(&spec, shape, side, &whole_span, &c);
+    assert_false(c.is_raw);
+    assert_memory_equal(c.room[0], "\0\0\0\0", 4);
+    assert_memory_equal(c.room[0] + 4, c.values, HEAD_RAW * CHANNELS * 2);
+    assert_memory_equal(c.room[0] + 4 + HEAD_RAW * CHANNELS * 2,
+                        c.values + (TOKENS - TAIL_RAW) * CHANNELS, TAIL_RAW * CHANNELS * 2);
+    const size_t front = (size_t)(meta_of(&c) - c.room[0]) + meta_bytes(&spec);
+    for (uint32_t p = 0; p < planes; p++) {
+        const size_t first = p ? 0 : front;
+        assert_int_equal(c.bytes[p], first + (size_t)CHANNELS * bits[p] * ROW);
+        for (size_t row = first; row < c.bytes[p]; row += ROW)
+            assert_int_equal(c.room[p][row + ROW - 1] >> CODED % 8, 0);
+    }
+    for (uint32_t here = 1; here <= planes; here++)
+        expect_values(&spec, &c, here);
+}
+
+/* P-2, P-5, P-7, P-10 */
 static void planes_are_laid_out_as_written(void **state)
 {
     (void)state;
-    static coded c;
     uint32_t tried = 0;
     for (size_t s = 0; codec_name_at(s); s++) {
         const lynx_codec_spec spec = spec_of(codec_name_at(s));
         if (spec.profile == LYNX_PROFILE_RAW)
             continue;
-        const uint32_t planes = lynx_codec_spec_plane_count(&spec);
-        const uint8_t *const bits = spec.plane_bits[LYNX_SIDE_KEYS];
-        fill(&c, s);
-        if (spec.spread)
-            narrow_some(&c);
-        encode(&spec, &plain_shape, LYNX_SIDE_KEYS, &whole_span, &c);
-        assert_false(c.is_raw);
-        assert_memory_equal(c.room[0], "\0\0\0\0", 4);
-        assert_memory_equal(c.room[0] + 4, c.values, HEAD_RAW * CHANNELS * 2);
-        assert_memory_equal(c.room[0] + 4 + HEAD_RAW * CHANNELS * 2,
-                            c.values + (TOKENS - TAIL_RAW) * CHANNELS, TAIL_RAW * CHANNELS * 2);
-        const size_t front = (size_t)(meta_of(&c) - c.room[0]) + meta_bytes(&spec);
-        for (uint32_t p = 0; p < planes; p++) {
-            const size_t first = p ? 0 : front;
-            assert_int_equal(c.bytes[p], first + (size_t)CHANNELS * bits[p] * ROW);
-            for (size_t row = first; row < c.bytes[p]; row += ROW)
-                assert_int_equal(c.room[p][row + ROW - 1] >> CODED % 8, 0);
-        }
-        for (uint32_t here = 1; here <= planes; here++)
-            expect_values(&spec, &c, here);
+        expect_layout(&spec, &plain_shape, LYNX_SIDE_KEYS, s);
+        expect_layout(&spec, &still_shape, LYNX_SIDE_KEYS, s);
+        expect_layout(&spec, &plain_shape, LYNX_SIDE_VALUES, s);
         tried++;
     }
     assert_true(tried >= 11);

@@ -384,8 +384,8 @@ static void the_store_may_be_named_and_left_out(void **state)
     assert_string_equal(r.document, "report.txt");
     assert_false(r.without_store);
     lx_api_request_fini(&r);
-    assert_int_equal(
-        parse(&r, LX_API_CHAT, CHAT(",\"lynx\":{\"store\":false}"), &fault), LYNX_OK);
+    assert_int_equal(parse(&r, LX_API_CHAT, CHAT(",\"lynx\":{\"store\":false}"), &fault),
+                     LYNX_OK);
     assert_null(r.document);
     assert_true(r.without_store);
     lx_api_request_fini(&r);
