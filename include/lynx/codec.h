@@ -60,9 +60,13 @@ typedef struct lynx_codec_spec {
     /* Undo the rotation of the keys before coding, where the shape describes it. */
     bool undo_rope;
 
-    /* Give the channels of a page that have wide ranges more bits in the first planes, and the
-     * others fewer; 'plane_bits' are the mean then (RANGE without chunks). */
+    /* Give the channels of a page more bits, up to 12, or fewer, at least 1, by what their
+     * errors cost; 'plane_bits' are the mean then (RANGE without chunks). */
     bool spread;
+
+    /* Put the values of a channel on a grid that is twice as fine in the middle of its range,
+     * and half as coarse again at its ends (only with 'spread'). */
+    bool bend;
 
     /* First and last tokens of the prompt that travel raw, each in [0, 4096]. */
     uint16_t head_raw_tokens;
@@ -80,8 +84,8 @@ typedef struct lynx_codec_spec {
  *
  * A name may be followed by settings, as "range:k=4+4,v=5+3,head=4,tail=64" or
  * "paper:alpha=0.5": k and v (bits of each plane), head and tail (raw tokens), chunk (0 or
- * 32), undo_rope, spread and wide (yes or no), alpha (a decimal number). A setting that stands
- * twice counts as it stands last.
+ * 32), undo_rope, spread, bend and wide (yes or no), alpha (a decimal number). A setting that
+ * stands twice counts as it stands last.
  *
  * LYNX_ERR_ARGUMENT for other names and settings and for those that do not fit together;
  * 'spec' is unchanged then.

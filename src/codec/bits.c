@@ -42,7 +42,7 @@ static void find_weights(const lx_page_bits *p)
 
 /* The rows of one plane from 'at' on, by the bits without and with it. */
 static void place_rows(const uint8_t *before, const uint8_t *now, uint32_t channels,
-                       uint8_t *at, size_t size, uint8_t *(*row_of)[8])
+                       uint8_t *at, size_t size, uint8_t *(*row_of)[LX_ROWS_MAX])
 {
     for (uint32_t c = 0; c < channels; c++) {
         const uint32_t end = now[c];
@@ -63,7 +63,7 @@ void lx_find_rows(const lx_page_bits *p)
     for (uint32_t plane = 0; plane < p->plane_count; plane++) {
         uint8_t *at = p->planes[plane] + (plane == 0 ? p->view->rows_offset : 0);
         mean += codec->spec.plane_bits[p->view->side][plane];
-        if (!codec->spec.spread || mean == codec->code_bits)
+        if (!codec->spec.spread)
             memset(codec->next, (int)mean, channels);
         else
             lx_spread_bits(codec->weights, channels, mean, codec->code_bits, codec->next);
@@ -85,6 +85,7 @@ lx_area lx_area_of(const lx_page_bits *p, const lx_pair *pair)
         .strips = p->view->split.coded / LX_KERNEL_TOKENS,
         .code_bits = p->codec->code_bits,
         .grid_step = p->codec->spec.chunk_tokens ? 1 : 0,
+        .is_bent = p->q.is_bent,
     };
 }
 
@@ -99,7 +100,7 @@ bool lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_area *area,
     *rest = (lx_rest){.first = first, .tokens = p->view->split.coded - first, .area = *area};
     rest->bytes_each = p->view->row_bytes - first / 8;
     for (uint32_t side = 0; side < 2; side++)
-        for (uint32_t row = 0; row < 8; row++)
+        for (uint32_t row = 0; row < LX_ROWS_MAX; row++)
             rest->rows[side][row] = rest->bytes[side][row];
     const size_t chunk = (size_t)first / LX_CHUNK_TOKENS * area->grid_step;
     rest->area.strips = 1;

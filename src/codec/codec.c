@@ -75,6 +75,8 @@ lynx_status lynx_codec_create(lynx_codec **codec, const lynx_codec_options *opti
     c->plane_count = lynx_codec_spec_plane_count(&c->spec);
     for (uint32_t plane = 0; plane < c->plane_count; plane++)
         c->code_bits += c->spec.plane_bits[0][plane];
+    if (c->spec.spread)
+        c->code_bits = LX_FINE_BITS;
     const lynx_status status = codec_init(c);
     if (lynx_failed(status)) {
         lynx_codec_destroy(c);

@@ -14,18 +14,21 @@ static const struct {
       .plane_bits = {{4, 4}, {5, 3}},
       .undo_rope = true,
       .spread = true,
+      .bend = true,
       .head_raw_tokens = 8}},
     {"range-3",
      {.profile = LYNX_PROFILE_RANGE,
       .plane_bits = {{4, 2, 2}, {5, 1, 2}},
       .undo_rope = true,
       .spread = true,
+      .bend = true,
       .head_raw_tokens = 8}},
     {"range44",
      {.profile = LYNX_PROFILE_RANGE,
       .plane_bits = {{4, 4}, {4, 4}},
       .undo_rope = true,
       .spread = true,
+      .bend = true,
       .head_raw_tokens = 1}},
     {"range-chunk",
      {.profile = LYNX_PROFILE_RANGE,
@@ -151,6 +154,8 @@ static bool take_setting(lynx_codec_spec *spec, word key, word value)
         return take_flag(value, &spec->undo_rope);
     if (is_word(key, "spread"))
         return take_flag(value, &spec->spread);
+    if (is_word(key, "bend"))
+        return take_flag(value, &spec->bend);
     if (is_word(key, "wide"))
         return take_flag(value, &spec->meta_wide);
     if (is_word(key, "alpha"))
@@ -231,6 +236,7 @@ lynx_status lynx_codec_spec_check(const lynx_codec_spec *spec)
     LX_REQUIRE(!spec->meta_wide || spec->profile == LYNX_PROFILE_RANGE, LYNX_ERR_ARGUMENT);
     LX_REQUIRE(!spec->spread || (spec->profile == LYNX_PROFILE_RANGE && !spec->chunk_tokens),
                LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(!spec->bend || spec->spread, LYNX_ERR_ARGUMENT);
     if (spec->profile != LYNX_PROFILE_PAPER)
         LX_REQUIRE(spec->alpha == 0.0f, LYNX_ERR_ARGUMENT);
     switch (spec->profile) {

@@ -22,10 +22,24 @@
 
 enum { LX_KERNEL_TOKENS = 64, LX_CHUNK_TOKENS = 32, LX_STRIP_BYTES = LX_KERNEL_TOKENS / 8 };
 
-/* Where codes lie. Encoding: scale = 1 / step, or 0; decoding: scale = step. */
+/* Fine codes count sixteenths of a step, others whole steps. */
+enum { LX_FINE_BITS = 12, LX_FINE_PARTS = 16, LX_ROWS_MAX = LX_FINE_BITS };
+
+/* Where codes lie. Encoding: scale = 1 / step, or 0; decoding: scale = step.
+ *
+ * A bent grid (of fine codes) is close in its middle, 'low' here, and wide at its ends.
+ * Decoding: d = steps + shift counts from the middle, and the value is low + d * (scale + |d| *
+ * bend). Encoding: the inverse. LX_BEND_MIDDLE is half of the grid's width in steps,
+ * LX_BEND_ROOT half of that and LX_BEND_SQUARE its square. */
 typedef struct lx_grid {
     float low, scale;
+    float shift, bend;
 } lx_grid;
+
+#define LX_BEND_WIDTH  255.9375f
+#define LX_BEND_MIDDLE 127.96875f
+#define LX_BEND_ROOT   63.984375f
+#define LX_BEND_SQUARE 4094.000244140625f
 
 /* Smallest and largest; no zero has a sign. */
 typedef struct lx_extent {
@@ -44,8 +58,9 @@ typedef struct lx_channel {
 typedef struct lx_area {
     lx_channel a, b;
     uint32_t strips;
-    uint32_t code_bits; /* rows of a whole code */
+    uint32_t code_bits; /* of a whole code: up to 8, or LX_FINE_BITS */
     uint32_t grid_step; /* 1: each chunk has its grid; 0: all share the first */
+    bool is_bent;       /* the grid of a channel that does not turn */
 } lx_area;
 
 /* Two channels that turn together, (a, b) -> (a cos - b sin, a sin + b cos) with one angle for
@@ -76,15 +91,18 @@ typedef struct lx_kernels {
     bool (*extents)(const lynx_tile *rows, const lx_pair *pair, uint32_t count, lx_extent *a,
                     lx_extent *b);
 
-    /* The strips of a pair, turned back: code = clamp(round_to_even((value - low) * scale), 0,
-     * 2^code_bits - 1), as bits. */
+    /* The strips of a pair, turned back: steps = (value - low) * scale, times LX_FINE_PARTS for
+     * fine codes, rounded to nearest even, clamped to 0 .. 2^code_bits - 1; the top bits of
+     * that, as many as there are rows. On a bent grid u = (value - low) * scale, e =
+     * sqrt(LX_BEND_SQUARE + LX_BEND_WIDTH * |u|) - LX_BEND_ROOT with the sign of u, and steps =
+     * LX_BEND_MIDDLE + e. */
     void (*quantize)(const lynx_tile *rows, const lx_pair *pair, const lx_area *area);
 
-    /* The strips of a pair: value = low + code * scale, turned forth, rounded to nearest even.
-     */
+    /* The strips of a pair: value = low + steps * scale, or as on a bent grid, turned forth,
+     * rounded to nearest even; steps = code, or code / LX_FINE_PARTS. */
     void (*dequantize)(const lx_area *area, const lx_pair *pair, const lynx_tile *rows);
 
-    /* The strips of channel a from codes, and codes from them. */
+    /* The strips of channel a from codes of up to 8 bits, and codes from them. */
     void (*pack)(const uint8_t *codes, const lx_area *area);
     void (*unpack)(const lx_area *area, uint8_t *codes);
 } lx_kernels;

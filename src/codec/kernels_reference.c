@@ -111,10 +111,10 @@ static bool extents(const lynx_tile *rows, const lx_pair *pair, uint32_t count, 
     return is_finite;
 }
 
-static void pack_strip(const uint8_t *codes, uint32_t code_bits, const lx_channel *channel,
+static void pack_strip(const uint16_t *codes, uint32_t code_bits, const lx_channel *channel,
                        uint32_t strip)
 {
-    for (uint32_t row = 0; row < code_bits; row++) {
+    for (uint32_t row = 0; row < channel->bits; row++) {
         uint8_t *bytes = channel->row[row] + (size_t)strip * LX_STRIP_BYTES;
         for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i += 8) {
             uint32_t byte = 0;
@@ -126,28 +126,36 @@ static void pack_strip(const uint8_t *codes, uint32_t code_bits, const lx_channe
 }
 
 static void unpack_strip(const lx_channel *channel, uint32_t strip, uint32_t code_bits,
-                         uint8_t *codes)
+                         uint16_t *codes)
 {
-    memset(codes, 0, LX_KERNEL_TOKENS);
+    memset(codes, 0, LX_KERNEL_TOKENS * sizeof(*codes));
     for (uint32_t row = 0; row < channel->bits; row++) {
         const uint8_t *bytes = channel->row[row] + (size_t)strip * LX_STRIP_BYTES;
         for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
             const uint32_t bit = (uint32_t)(bytes[i / 8] >> (i % 8)) & 1u;
-            codes[i] = (uint8_t)(codes[i] | bit << (code_bits - 1 - row));
+            codes[i] = (uint16_t)(codes[i] | bit << (code_bits - 1 - row));
         }
     }
 }
 
 static void pack(const uint8_t *codes, const lx_area *area)
 {
-    for (uint32_t s = 0; s < area->strips; s++)
-        pack_strip(codes + (size_t)s * LX_KERNEL_TOKENS, area->code_bits, &area->a, s);
+    for (uint32_t s = 0; s < area->strips; s++) {
+        uint16_t words[LX_KERNEL_TOKENS];
+        for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++)
+            words[i] = codes[s * LX_KERNEL_TOKENS + i];
+        pack_strip(words, area->code_bits, &area->a, s);
+    }
 }
 
 static void unpack(const lx_area *area, uint8_t *codes)
 {
-    for (uint32_t s = 0; s < area->strips; s++)
-        unpack_strip(&area->a, s, area->code_bits, codes + (size_t)s * LX_KERNEL_TOKENS);
+    for (uint32_t s = 0; s < area->strips; s++) {
+        uint16_t words[LX_KERNEL_TOKENS];
+        unpack_strip(&area->a, s, area->code_bits, words);
+        for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++)
+            codes[s * LX_KERNEL_TOKENS + i] = (uint8_t)words[i];
+    }
 }
 
 static lx_grid grid_at(const lx_area *area, const lx_channel *channel, uint32_t token)
@@ -155,16 +163,39 @@ static lx_grid grid_at(const lx_area *area, const lx_channel *channel, uint32_t 
     return channel->grids[token / LX_CHUNK_TOKENS * area->grid_step];
 }
 
+static float bent_steps(float value, lx_grid grid)
+{
+    const float u = (value - grid.low) * grid.scale;
+    const float under = LX_BEND_SQUARE + LX_BEND_WIDTH * fabsf(u);
+    const float e = sqrtf(under) - LX_BEND_ROOT;
+    return LX_BEND_MIDDLE + copysignf(e, u);
+}
+
+static float bent_value(float steps, lx_grid grid)
+{
+    const float d = steps + grid.shift;
+    const float slope = grid.scale + fabsf(d) * grid.bend;
+    const float above = d * slope;
+    return grid.low + above;
+}
+
+/* Codes in a step. */
+static float parts_of(const lx_area *area)
+{
+    return area->code_bits == LX_FINE_BITS ? (float)LX_FINE_PARTS : 1.0f;
+}
+
 static void put_strip(const float *values, const lx_area *area, const lx_channel *channel,
                       uint32_t strip)
 {
     const long most = (1l << area->code_bits) - 1;
-    uint8_t codes[LX_KERNEL_TOKENS];
+    uint16_t codes[LX_KERNEL_TOKENS];
     for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
         const lx_grid grid = grid_at(area, channel, strip * LX_KERNEL_TOKENS + i);
-        const float scaled = (values[i] - grid.low) * grid.scale;
-        const long rounded = lrintf(scaled);
-        codes[i] = (uint8_t)(rounded < 0 ? 0 : rounded > most ? most : rounded);
+        const float steps =
+            area->is_bent ? bent_steps(values[i], grid) : (values[i] - grid.low) * grid.scale;
+        const long rounded = lrintf(steps * parts_of(area));
+        codes[i] = (uint16_t)(rounded < 0 ? 0 : rounded > most ? most : rounded);
     }
     pack_strip(codes, area->code_bits, channel, strip);
 }
@@ -172,12 +203,13 @@ static void put_strip(const float *values, const lx_area *area, const lx_channel
 static void get_strip(const lx_area *area, const lx_channel *channel, uint32_t strip,
                       float *values)
 {
-    uint8_t codes[LX_KERNEL_TOKENS];
+    uint16_t codes[LX_KERNEL_TOKENS];
     unpack_strip(channel, strip, area->code_bits, codes);
     for (uint32_t i = 0; i < LX_KERNEL_TOKENS; i++) {
         const lx_grid grid = grid_at(area, channel, strip * LX_KERNEL_TOKENS + i);
-        const float scaled = (float)codes[i] * grid.scale;
-        values[i] = grid.low + scaled;
+        const float steps = (float)codes[i] / parts_of(area);
+        const float scaled = steps * grid.scale;
+        values[i] = area->is_bent ? bent_value(steps, grid) : grid.low + scaled;
     }
 }
 

@@ -114,6 +114,7 @@ lx_quantiser lx_page_quantiser(const lynx_codec *codec, const lx_page_view *v,
         .paper = &codec->paper,
         .code_bits = codec->code_bits,
         .missing_bits = missing_bits,
+        .is_bent = codec->spec.bend && v->side == LYNX_SIDE_VALUES,
         .tokens = v->split.coded,
         .padded = (v->split.coded + LX_KERNEL_TOKENS - 1) / LX_KERNEL_TOKENS * LX_KERNEL_TOKENS,
     };

@@ -41,7 +41,7 @@ struct lynx_codec {
      * where each row lies. */
     uint16_t *weights;
     uint8_t *here, *next;
-    uint8_t *(*row_of)[8];
+    uint8_t *(*row_of)[LX_ROWS_MAX];
     lx_rope_table ropes[LX_ROPE_TABLES];
     uint32_t next_rope;
     size_t rope_floats;
@@ -135,8 +135,8 @@ lx_area lx_area_of(const lx_page_bits *p, const lx_pair *pair);
 
 /* Tokens behind the last whole strip are worked on in copies. */
 typedef struct lx_rest {
-    uint8_t bytes[2][8][LX_STRIP_BYTES];
-    uint8_t *rows[2][8];
+    uint8_t bytes[2][LX_ROWS_MAX][LX_STRIP_BYTES];
+    uint8_t *rows[2][LX_ROWS_MAX];
     float values[2][LX_KERNEL_TOKENS]; /* or halves */
     lx_area area;
     lynx_tile tile;

@@ -25,9 +25,10 @@ typedef struct lx_paper_tables {
 typedef struct lx_quantiser {
     const lynx_codec_spec *spec;
     const lx_paper_tables *paper;
-    uint32_t code_bits;    /* 8 or 4 */
+    uint32_t code_bits;    /* 8 or 4, or LX_FINE_BITS */
     uint32_t missing_bits; /* decode: low bits of the codes that are not here */
     uint32_t tokens, padded;
+    bool is_bent; /* RANGE: values of a channel on a bent grid */
 } lx_quantiser;
 
 /* Bytes of metadata of one channel (RANGE, PAPER), of one head (TOKEN). */
@@ -65,13 +66,13 @@ void lx_token_decode_head(const lx_quantiser *q, const uint8_t *meta, const uint
                           size_t row, uint32_t channels, float *block);
 bool lx_token_check_head(const lx_quantiser *q, const uint8_t *meta);
 
-/* Minimum and step of codes 0 .. code_max as halves that cover [least, most], the tightest;
+/* Minimum and step as halves, 'steps' of which cover [least, most], the tightest;
  * false if there are none. Unless 'is_wide', only halves that 12 bits can say: the lowest four
  * of 'low' and the lowest three of 'step' are zero. */
-bool lx_cover(float least, float most, uint32_t code_max, bool is_wide, uint16_t *low,
+bool lx_cover(float least, float most, float steps, bool is_wide, uint16_t *low,
               uint16_t *step);
 
-/* What the missing low bits add on average. */
-float lx_centre(uint32_t missing_bits);
+/* What the missing low bits add on average, in steps. */
+float lx_centre(uint32_t code_bits, uint32_t missing_bits);
 
 #endif

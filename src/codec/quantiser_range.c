@@ -30,13 +30,24 @@ static bool half_is_finite(uint16_t half)
     return (half & 0x7C00) != 0x7C00;
 }
 
-float lx_centre(uint32_t missing_bits)
+/* Codes in a step. */
+static float parts_of(uint32_t code_bits)
 {
-    return (float)((1u << missing_bits) - 1) * 0.5f;
+    return code_bits == LX_FINE_BITS ? (float)LX_FINE_PARTS : 1.0f;
 }
 
-bool lx_cover(float least, float most, uint32_t code_max, bool is_wide, uint16_t *low,
-              uint16_t *step)
+/* Steps from the first code to the last. */
+static float width_of(uint32_t code_bits)
+{
+    return (float)((1u << code_bits) - 1) / parts_of(code_bits);
+}
+
+float lx_centre(uint32_t code_bits, uint32_t missing_bits)
+{
+    return (float)((1u << missing_bits) - 1) * 0.5f / parts_of(code_bits);
+}
+
+bool lx_cover(float least, float most, float steps, bool is_wide, uint16_t *low, uint16_t *step)
 {
     /* Low bits that are zero. */
     const uint16_t low_zeros = is_wide ? 0 : 15;
@@ -48,9 +59,9 @@ bool lx_cover(float least, float most, uint32_t code_max, bool is_wide, uint16_t
         below = (uint16_t)(below + low_zeros);
     below = (uint16_t)(below & ~low_zeros);
     const float base = lx_float_of_half(below);
-    uint16_t s = lx_half_above((most - base) / (float)code_max);
+    uint16_t s = lx_half_above((most - base) / steps);
     s = (uint16_t)((s + step_zeros) & ~step_zeros);
-    while (base + (float)code_max * lx_float_of_half(s) < most)
+    while (base + steps * lx_float_of_half(s) < most)
         s = (uint16_t)(s + step_zeros + 1);
     *low = below;
     *step = s;
@@ -107,20 +118,20 @@ static bool pair_is_finite(half_pair pair)
     return half_is_finite(pair.low) && half_is_finite(pair.step);
 }
 
-static bool put_wide(uint8_t *at, float least, float most, uint32_t code_max)
+static bool put_wide(uint8_t *at, float least, float most, float steps)
 {
     half_pair pair;
-    if (!lx_cover(least, most, code_max, true, &pair.low, &pair.step))
+    if (!lx_cover(least, most, steps, true, &pair.low, &pair.step))
         return false;
     put_half(at, pair.low);
     put_half(at + 2, pair.step);
     return true;
 }
 
-static bool put_narrow(uint8_t *at, float least, float most, uint32_t code_max)
+static bool put_narrow(uint8_t *at, float least, float most, float steps)
 {
     half_pair pair;
-    if (!lx_cover(least, most, code_max, false, &pair.low, &pair.step))
+    if (!lx_cover(least, most, steps, false, &pair.low, &pair.step))
         return false;
     const uint32_t bits = (uint32_t)pair.low >> 4 | (uint32_t)pair.step >> 3 << 12;
     at[0] = (uint8_t)bits;
@@ -135,7 +146,7 @@ static lx_grid chunk_grid(const uint8_t *bytes, float page_low, float page_step,
 {
     const float low = page_low + (float)bytes[0] * page_step;
     const float width = (float)bytes[1] * page_step;
-    return (lx_grid){low, width / (float)code_max};
+    return (lx_grid){.low = low, .scale = width / (float)code_max};
 }
 
 static void encode_chunk(uint8_t *bytes, float least, float most, float page_low,
@@ -157,7 +168,7 @@ static void encode_chunk(uint8_t *bytes, float least, float most, float page_low
 
 static lx_grid grid_of_pair(half_pair pair)
 {
-    return (lx_grid){lx_float_of_half(pair.low), lx_float_of_half(pair.step)};
+    return (lx_grid){.low = lx_float_of_half(pair.low), .scale = lx_float_of_half(pair.step)};
 }
 
 /* Grid of chunk 'chunk' from the channel's metadata. */
@@ -174,12 +185,12 @@ static lx_grid grid_of(const lx_quantiser *q, const uint8_t *meta, uint32_t chun
 
 bool lx_range_meta(const lx_quantiser *q, const lx_extent *extents, uint8_t *meta)
 {
-    const uint32_t code_max = (1u << q->code_bits) - 1;
+    const float steps = width_of(q->code_bits);
     const bool is_wide = q->spec->meta_wide;
     lx_extent all = extents[0];
     if (q->spec->chunk_tokens == 0)
-        return is_wide ? put_wide(meta, all.least, all.most, code_max)
-                       : put_narrow(meta, all.least, all.most, code_max);
+        return is_wide ? put_wide(meta, all.least, all.most, steps)
+                       : put_narrow(meta, all.least, all.most, steps);
     const uint32_t chunks = lx_chunk_count(q->tokens);
     for (uint32_t chunk = 1; chunk < chunks; chunk++) {
         all.least = extents[chunk].least < all.least ? extents[chunk].least : all.least;
@@ -193,22 +204,34 @@ bool lx_range_meta(const lx_quantiser *q, const lx_extent *extents, uint8_t *met
         if (!is_wide)
             encode_chunk(meta + 4 + 2 * (size_t)chunk, own.least, own.most, page.low,
                          page.scale);
-        else if (!put_wide(meta + 4 * (size_t)chunk, own.least, own.most, code_max))
+        else if (!put_wide(meta + 4 * (size_t)chunk, own.least, own.most, steps))
             return false;
     }
     return true;
 }
 
+/* For the kernels. */
+static lx_grid grid_to_use(const lx_quantiser *q, lx_grid g, bool is_encoding)
+{
+    const float centre = lx_centre(q->code_bits, q->missing_bits);
+    const float shift = centre * g.scale;
+    if (q->is_bent) {
+        const float half = LX_BEND_MIDDLE * g.scale;
+        const float low = g.low + half;
+        return is_encoding ? (lx_grid){.low = low, .scale = inverse_of(g.scale)}
+                           : (lx_grid){low, 0.5f * g.scale, centre - LX_BEND_MIDDLE,
+                                       g.scale / LX_BEND_WIDTH};
+    }
+    return is_encoding ? (lx_grid){.low = g.low, .scale = inverse_of(g.scale)}
+                       : (lx_grid){.low = g.low + shift, .scale = g.scale};
+}
+
 void lx_range_grids(const lx_quantiser *q, const uint8_t *meta, bool is_encoding,
                     lx_grid *grids)
 {
-    const float centre = lx_centre(q->missing_bits);
     const uint32_t count = q->spec->chunk_tokens ? lx_chunk_count(q->tokens) : 1;
     for (uint32_t chunk = 0; chunk < count; chunk++) {
-        const lx_grid g = grid_of(q, meta, chunk);
-        const float shift = centre * g.scale;
-        grids[chunk] = is_encoding ? (lx_grid){g.low, inverse_of(g.scale)}
-                                   : (lx_grid){g.low + shift, g.scale};
+        grids[chunk] = grid_to_use(q, grid_of(q, meta, chunk), is_encoding);
     }
     const uint32_t padded = q->spec->chunk_tokens ? q->padded / LX_CHUNK_TOKENS : 1;
     for (uint32_t chunk = count; chunk < padded; chunk++)
@@ -234,7 +257,7 @@ uint16_t lx_range_step(const lx_quantiser *q, const uint8_t *meta)
 float lx_range_square(const lx_quantiser *q, const uint8_t *meta)
 {
     const lx_grid grid = grid_of(q, meta, 0);
-    const float width = (float)((1u << q->code_bits) - 1) * grid.scale;
+    const float width = width_of(q->code_bits) * grid.scale;
     const float high = grid.low + width;
     const float most = -grid.low > high ? -grid.low : high;
     return most * most;
@@ -257,7 +280,7 @@ bool lx_token_encode_head(const lx_quantiser *q, const float *block, size_t row,
             most = value > most ? value : most;
         }
         uint8_t *own = meta + 4 * (size_t)t;
-        if (!put_wide(own, least, most, code_max))
+        if (!put_wide(own, least, most, (float)code_max))
             return false;
         const lx_grid grid = grid_of_pair(get_wide(own));
         const float inverse = inverse_of(grid.scale);
@@ -273,7 +296,7 @@ bool lx_token_encode_head(const lx_quantiser *q, const float *block, size_t row,
 void lx_token_decode_head(const lx_quantiser *q, const uint8_t *meta, const uint8_t *codes,
                           size_t row, uint32_t channels, float *block)
 {
-    const float centre = lx_centre(q->missing_bits);
+    const float centre = lx_centre(q->code_bits, q->missing_bits);
     for (uint32_t t = 0; t < q->tokens; t++) {
         const lx_grid grid = grid_of_pair(get_wide(meta + 4 * (size_t)t));
         const float shift = centre * grid.scale;

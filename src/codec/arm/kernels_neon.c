@@ -324,14 +324,14 @@ static uint32_t strips_at(const lx_area *area, uint32_t strip)
     return area->strips - strip < BLOCK_STRIPS ? area->strips - strip : BLOCK_STRIPS;
 }
 
-/* Codes of a block. */
+/* Codes of a block, of up to eight bits. */
 static ALWAYS_INLINE void get_codes(const lx_area *area, const lx_channel *channel,
-                                    uint32_t strip, uint8x16_t r[8])
+                                    uint32_t strip, uint32_t code_bits, uint8x16_t r[8])
 {
     static const uint8_t zeros[BLOCK_BYTES];
     const bool is_whole = strips_at(area, strip) == BLOCK_STRIPS;
     for (uint32_t k = 0; k < 8; k++) {
-        const uint32_t row = area->code_bits - 1 - k; /* beyond all rows where there is none */
+        const uint32_t row = code_bits - 1 - k; /* beyond all rows where there is none */
         const uint8_t *at =
             row < channel->bits ? channel->row[row] + (size_t)strip * LX_STRIP_BYTES : zeros;
         r[k] = is_whole ? vld1q_u8(at) : vcombine_u8(vld1_u8(at), vdup_n_u8(0));
@@ -341,15 +341,16 @@ static ALWAYS_INLINE void get_codes(const lx_area *area, const lx_channel *chann
 }
 
 static ALWAYS_INLINE void put_codes(uint8x16_t r[8], const lx_area *area,
-                                    const lx_channel *channel, uint32_t strip)
+                                    const lx_channel *channel, uint32_t strip,
+                                    uint32_t code_bits)
 {
     const bool is_whole = strips_at(area, strip) == BLOCK_STRIPS;
     separate(r);
     turn_bits(r);
     for (uint32_t k = 0; k < 8; k++) {
-        if (k >= area->code_bits)
-            break;
-        uint8_t *at = channel->row[area->code_bits - 1 - k] + (size_t)strip * LX_STRIP_BYTES;
+        if (k >= code_bits || code_bits - 1 - k >= channel->bits)
+            continue;
+        uint8_t *at = channel->row[code_bits - 1 - k] + (size_t)strip * LX_STRIP_BYTES;
         if (is_whole)
             vst1q_u8(at, r[k]);
         else
@@ -365,7 +366,7 @@ static void pack(const uint8_t *codes, const lx_area *area)
         for (uint32_t k = 0; k < 8; k++)
             r[k] = 16 * k < tokens ? vld1q_u8(codes + (size_t)s * LX_KERNEL_TOKENS + 16 * k)
                                    : vdupq_n_u8(0);
-        put_codes(r, area, &area->a, s);
+        put_codes(r, area, &area->a, s, area->code_bits);
     }
 }
 
@@ -374,7 +375,7 @@ static void unpack(const lx_area *area, uint8_t *codes)
     for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
         const uint32_t tokens = strips_at(area, s) * LX_KERNEL_TOKENS;
         uint8x16_t r[8];
-        get_codes(area, &area->a, s, r);
+        get_codes(area, &area->a, s, area->code_bits, r);
         for (uint32_t k = 0; 16 * k < tokens; k++)
             vst1q_u8(codes + (size_t)s * LX_KERNEL_TOKENS + 16 * k, r[k]);
     }
@@ -386,27 +387,72 @@ static ALWAYS_INLINE lx_grid grid_at(const lx_area *area, const lx_channel *chan
     return channel->grids[(size_t)(token / LX_CHUNK_TOKENS) * area->grid_step];
 }
 
-static ALWAYS_INLINE int16x4_t quantize_4(float32x4_t x, lx_grid grid)
+/* Rows of fine codes behind the first eight: their bits are the upper ones of bytes. */
+static lx_channel fine_rows(const lx_channel *channel)
 {
-    const float32x4_t above = vsubq_f32(x, vdupq_n_f32(grid.low));
-    return vqmovn_s32(vcvtnq_s32_f32(vmulq_f32(above, vdupq_n_f32(grid.scale))));
+    return (lx_channel){channel->row + 8, channel->bits > 8 ? channel->bits - 8 : 0,
+                        channel->grids};
 }
 
-/* Narrowing clamps to 0 .. 255. */
-static ALWAYS_INLINE uint8x8_t quantize_8(const float32x4_t x[2], lx_grid grid, uint8x8_t most)
+static ALWAYS_INLINE float32x4_t bent_steps(float32x4_t u)
 {
-    const int16x8_t codes = vcombine_s16(quantize_4(x[0], grid), quantize_4(x[1], grid));
-    return vmin_u8(vqmovun_s16(codes), most);
+    const float32x4_t size = vmulq_f32(vdupq_n_f32(LX_BEND_WIDTH), vabsq_f32(u));
+    const float32x4_t under = vaddq_f32(vdupq_n_f32(LX_BEND_SQUARE), size);
+    const float32x4_t e = vsubq_f32(vsqrtq_f32(under), vdupq_n_f32(LX_BEND_ROOT));
+    const float32x4_t middle = vdupq_n_f32(LX_BEND_MIDDLE);
+    return vbslq_f32(vcltzq_f32(u), vsubq_f32(middle, e), vaddq_f32(middle, e));
+}
+
+static ALWAYS_INLINE int16x4_t quantize_4(float32x4_t x, lx_grid grid, bool is_fine,
+                                          bool is_bent)
+{
+    const float32x4_t above = vsubq_f32(x, vdupq_n_f32(grid.low));
+    const float32x4_t scaled = vmulq_f32(above, vdupq_n_f32(grid.scale));
+    const float32x4_t steps = is_bent ? bent_steps(scaled) : scaled;
+    return vqmovn_s32(
+        vcvtnq_s32_f32(is_fine ? vmulq_f32(steps, vdupq_n_f32((float)LX_FINE_PARTS)) : steps));
+}
+
+/* Codes of some channel's tokens; of fine codes the first eight bits, and the others. */
+typedef struct block_codes {
+    uint8_t whole[BLOCK_TOKENS], parts[BLOCK_TOKENS];
+} block_codes;
+
+/* Narrowing clamps to 0 .. 255. */
+static ALWAYS_INLINE void quantize_8(const float32x4_t x[2], lx_grid grid, uint32_t code_bits,
+                                     bool is_bent, block_codes *to, uint32_t i)
+{
+    const bool is_fine = code_bits == LX_FINE_BITS;
+    const int16x8_t codes = vcombine_s16(quantize_4(x[0], grid, is_fine, is_bent),
+                                         quantize_4(x[1], grid, is_fine, is_bent));
+    if (!is_fine) {
+        const uint8x8_t most = vdup_n_u8((uint8_t)((1u << code_bits) - 1));
+        vst1_u8(to->whole + i, vmin_u8(vqmovun_s16(codes), most));
+        return;
+    }
+    const int16x8_t above = vmaxq_s16(codes, vdupq_n_s16(0));
+    const uint16x8_t fine =
+        vreinterpretq_u16_s16(vminq_s16(above, vdupq_n_s16((1 << LX_FINE_BITS) - 1)));
+    vst1_u8(to->whole + i, vshrn_n_u16(fine, 4));
+    vst1_u8(to->parts + i, vmovn_u16(vshlq_n_u16(fine, 4)));
+}
+
+static void put_block(const uint8_t codes[BLOCK_TOKENS], const lx_area *area,
+                      const lx_channel *channel, uint32_t strip, uint32_t code_bits)
+{
+    uint8x16_t r[8];
+    for (uint32_t k = 0; k < 8; k++)
+        r[k] = vld1q_u8(codes + 16 * (size_t)k);
+    put_codes(r, area, channel, strip, code_bits);
 }
 
 static void quantize(const lynx_tile *rows, const lx_pair *pair, const lx_area *area)
 {
     const bool is_half = rows->element == LYNX_ELEMENT_F16;
-    const uint8x8_t most = vdup_n_u8((uint8_t)((1u << area->code_bits) - 1));
+    const bool is_fine = area->code_bits == LX_FINE_BITS;
     for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
         const uint32_t tokens = strips_at(area, s) * LX_KERNEL_TOKENS;
-        uint8_t codes[2][BLOCK_TOKENS] = {{0}};
-        uint8x16_t r[8];
+        block_codes codes[2] = {{{0}, {0}}};
         for (uint32_t i = 0; i < tokens; i += 8) {
             const uint32_t t = s * LX_KERNEL_TOKENS + i;
             float32x4_t x[2];
@@ -415,54 +461,92 @@ static void quantize(const lynx_tile *rows, const lx_pair *pair, const lx_area *
             if (pair->cosines) {
                 get_8(row_at(rows, pair->b), is_half, t, y);
                 turn_8(x, y, pair, t, true);
-                vst1_u8(codes[1] + i, quantize_8(y, grid_at(area, &area->b, t), most));
+                quantize_8(y, grid_at(area, &area->b, t), area->code_bits, false, &codes[1], i);
             }
-            vst1_u8(codes[0] + i, quantize_8(x, grid_at(area, &area->a, t), most));
+            quantize_8(x, grid_at(area, &area->a, t), area->code_bits, area->is_bent, &codes[0],
+                       i);
         }
         for (uint32_t side = 0; side < (pair->cosines ? 2 : 1); side++) {
-            for (uint32_t k = 0; k < 8; k++)
-                r[k] = vld1q_u8(codes[side] + 16 * (size_t)k);
-            put_codes(r, area, side ? &area->b : &area->a, s);
+            const lx_channel *channel = side ? &area->b : &area->a;
+            put_block(codes[side].whole, area, channel, s, is_fine ? 8 : area->code_bits);
+            if (is_fine && channel->bits > 8) {
+                const lx_channel fine = fine_rows(channel);
+                put_block(codes[side].parts, area, &fine, s, 8);
+            }
         }
     }
 }
 
-static ALWAYS_INLINE float32x4_t dequantize_4(uint16x4_t codes, lx_grid grid)
+static ALWAYS_INLINE void floats_of(uint8x16_t codes, float32x4_t x[4])
 {
-    const float32x4_t x = vcvtq_f32_u32(vmovl_u16(codes));
-    return vaddq_f32(vdupq_n_f32(grid.low), vmulq_f32(x, vdupq_n_f32(grid.scale)));
+    const uint16x8_t low = vmovl_u8(vget_low_u8(codes));
+    const uint16x8_t high = vmovl_u8(vget_high_u8(codes));
+    x[0] = vcvtq_f32_u32(vmovl_u16(vget_low_u16(low)));
+    x[1] = vcvtq_f32_u32(vmovl_u16(vget_high_u16(low)));
+    x[2] = vcvtq_f32_u32(vmovl_u16(vget_low_u16(high)));
+    x[3] = vcvtq_f32_u32(vmovl_u16(vget_high_u16(high)));
 }
 
-static ALWAYS_INLINE void dequantize_8(uint8x8_t codes, lx_grid grid, float32x4_t x[2])
+static ALWAYS_INLINE float32x4_t dequantize_4(float32x4_t steps, lx_grid grid, bool is_bent)
 {
-    const uint16x8_t wide = vmovl_u8(codes);
-    x[0] = dequantize_4(vget_low_u16(wide), grid);
-    x[1] = dequantize_4(vget_high_u16(wide), grid);
+    if (is_bent) {
+        const float32x4_t d = vaddq_f32(steps, vdupq_n_f32(grid.shift));
+        const float32x4_t more = vmulq_f32(vabsq_f32(d), vdupq_n_f32(grid.bend));
+        const float32x4_t slope = vaddq_f32(vdupq_n_f32(grid.scale), more);
+        return vaddq_f32(vdupq_n_f32(grid.low), vmulq_f32(d, slope));
+    }
+    return vaddq_f32(vdupq_n_f32(grid.low), vmulq_f32(steps, vdupq_n_f32(grid.scale)));
 }
 
-static ALWAYS_INLINE void dequantize_16(uint8x16_t codes, lx_grid grid, float32x4_t x[4])
+/* Rows of a block; of fine codes those behind the first eight, too. */
+typedef struct block_rows {
+    uint8x16_t whole[8], parts[8];
+} block_rows;
+
+static ALWAYS_INLINE void get_block(const lx_area *area, const lx_channel *channel,
+                                    uint32_t strip, bool is_fine, block_rows *rows)
 {
-    dequantize_8(vget_low_u8(codes), grid, x);
-    dequantize_8(vget_high_u8(codes), grid, x + 2);
+    /* Up to eight bits a fine code is one of eight. */
+    const uint32_t code_bits = area->code_bits < 8 ? area->code_bits : 8;
+    get_codes(area, channel, strip, code_bits, rows->whole);
+    if (is_fine) {
+        const lx_channel fine = fine_rows(channel);
+        get_codes(area, &fine, strip, 8, rows->parts);
+    }
+}
+
+static ALWAYS_INLINE void dequantize_16(const block_rows *rows, uint32_t k, lx_grid grid,
+                                        bool is_fine, bool is_bent, float32x4_t x[4])
+{
+    floats_of(rows->whole[k], x);
+    if (is_fine) {
+        float32x4_t parts[4];
+        floats_of(rows->parts[k], parts);
+        for (uint32_t i = 0; i < 4; i++)
+            x[i] = vaddq_f32(x[i], vmulq_f32(parts[i], vdupq_n_f32(0x1p-8f)));
+    }
+    for (uint32_t i = 0; i < 4; i++)
+        x[i] = dequantize_4(x[i], grid, is_bent);
 }
 
 static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile *rows)
 {
     const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    const bool is_fine = area->a.bits > 8 || (pair->cosines && area->b.bits > 8);
     for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
         const uint32_t tokens = strips_at(area, s) * LX_KERNEL_TOKENS;
-        uint8x16_t a[8];
-        uint8x16_t b[8];
-        get_codes(area, &area->a, s, a);
+        block_rows a;
+        block_rows b;
+        get_block(area, &area->a, s, is_fine, &a);
         if (pair->cosines)
-            get_codes(area, &area->b, s, b);
+            get_block(area, &area->b, s, is_fine, &b);
         for (uint32_t k = 0; 16 * k < tokens; k++) {
             const uint32_t t = s * LX_KERNEL_TOKENS + 16 * k;
             float32x4_t x[4];
             float32x4_t y[4];
-            dequantize_16(a[k], grid_at(area, &area->a, t), x);
+            dequantize_16(&a, k, grid_at(area, &area->a, t), is_fine, area->is_bent, x);
             if (pair->cosines) {
-                dequantize_16(b[k], grid_at(area, &area->b, t), y);
+                dequantize_16(&b, k, grid_at(area, &area->b, t), is_fine, false, y);
                 turn_8(x, y, pair, t, false);
                 turn_8(x + 2, y + 2, pair, t + 8, false);
                 put_8(row_at(rows, pair->b), is_half, t, y);

@@ -454,17 +454,18 @@ static ALWAYS_INLINE void get_fours(const lx_area *area, const lx_channel *chann
 
 /* Codes of a block. */
 static ALWAYS_INLINE void unpack_block(const lx_area *area, const lx_channel *channel,
-                                       uint32_t strip, uint8_t codes[BLOCK_TOKENS])
+                                       uint32_t strip, uint32_t code_bits,
+                                       uint8_t codes[BLOCK_TOKENS])
 {
     const uint32_t bits = channel->bits;
     __m256i r[8];
     if (bits <= 4) {
-        const __m128i up = _mm_cvtsi32_si128((int)(area->code_bits - bits));
+        const __m128i up = _mm_cvtsi32_si128((int)(code_bits - bits));
         get_fours(area, channel, strip, r);
         for (int k = 0; k < 8; k++)
             r[k] = _mm256_sll_epi16(r[k], up);
     } else {
-        get_rows(area, channel, strip, area->code_bits - 1, 8, r);
+        get_rows(area, channel, strip, code_bits - 1, 8, r);
         turn_bits8(r);
         interleave(r);
     }
@@ -479,7 +480,7 @@ static void unpack(const lx_area *area, uint8_t *codes)
 {
     for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
         uint8_t block[BLOCK_TOKENS];
-        unpack_block(area, &area->a, s, block);
+        unpack_block(area, &area->a, s, area->code_bits, block);
         memcpy(codes + (size_t)s * LX_KERNEL_TOKENS, block,
                (size_t)strips_at(area, s) * LX_KERNEL_TOKENS);
     }
@@ -488,7 +489,8 @@ static void unpack(const lx_area *area, uint8_t *codes)
 /* Codes to the rows of a block. In r[k], lane 0 has tokens 32 k + 8 i + 0 .. 3 at its bytes 4 i
  * and lane 1 those four behind: what packs leave of 32 tokens. */
 static ALWAYS_INLINE void pack_block(__m256i r[8], const lx_area *area,
-                                     const lx_channel *channel, uint32_t strip)
+                                     const lx_channel *channel, uint32_t strip,
+                                     uint32_t code_bits)
 {
     const __m256i turn4 =
         _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 4, 8, 12, 1,
@@ -513,10 +515,9 @@ static ALWAYS_INLINE void pack_block(__m256i r[8], const lx_area *area,
     }
     turn_bits8(r);
     const size_t bytes = (size_t)strips_at(area, strip) * LX_STRIP_BYTES;
-    const uint32_t code_bits = area->code_bits;
     for (uint32_t k = 0; k < 8; k++) {
-        if (k >= code_bits)
-            break;
+        if (k >= code_bits || code_bits - 1 - k >= channel->bits)
+            continue;
         uint8_t *at = channel->row[code_bits - 1 - k] + (size_t)strip * LX_STRIP_BYTES;
         if (bytes == BLOCK_BYTES)
             _mm256_storeu_si256((__m256i *)(void *)at, r[k]);
@@ -539,7 +540,7 @@ static void pack(const uint8_t *codes, const lx_area *area)
                                                        (const __m256i *)(const void *)at),
                                                    _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
         }
-        pack_block(r, area, &area->a, s);
+        pack_block(r, area, &area->a, s, area->code_bits);
     }
 }
 
@@ -549,34 +550,82 @@ static ALWAYS_INLINE lx_grid grid_at(const lx_area *area, const lx_channel *chan
     return channel->grids[(size_t)chunk * area->grid_step];
 }
 
-static ALWAYS_INLINE __m256i quantize_8(__m256 x, lx_grid grid)
+static ALWAYS_INLINE __m256 bent_steps(__m256 u)
 {
-    const __m256 above = _mm256_sub_ps(x, _mm256_set1_ps(grid.low));
-    return _mm256_cvtps_epi32(_mm256_mul_ps(above, _mm256_set1_ps(grid.scale)));
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    const __m256 size = _mm256_mul_ps(_mm256_set1_ps(LX_BEND_WIDTH), _mm256_andnot_ps(sign, u));
+    const __m256 under = _mm256_add_ps(_mm256_set1_ps(LX_BEND_SQUARE), size);
+    const __m256 e = _mm256_sub_ps(_mm256_sqrt_ps(under), _mm256_set1_ps(LX_BEND_ROOT));
+    return _mm256_add_ps(_mm256_set1_ps(LX_BEND_MIDDLE),
+                         _mm256_or_ps(e, _mm256_and_ps(sign, u)));
 }
 
-/* The packs clamp to 0 .. 255, and leave tokens as pack_block takes them. */
-static ALWAYS_INLINE __m256i quantize_32(const __m256 x[4], lx_grid grid, __m256i most)
+/* Rows of fine codes behind the first eight: their bits are the upper ones of bytes. */
+static ALWAYS_INLINE lx_channel fine_rows(const lx_channel *channel)
 {
-    const __m256i low = _mm256_packs_epi32(quantize_8(x[0], grid), quantize_8(x[1], grid));
-    const __m256i high = _mm256_packs_epi32(quantize_8(x[2], grid), quantize_8(x[3], grid));
-    return _mm256_min_epu8(_mm256_packus_epi16(low, high), most);
+    return (lx_channel){channel->row + 8, channel->bits > 8 ? channel->bits - 8 : 0,
+                        channel->grids};
+}
+
+static ALWAYS_INLINE __m256i quantize_8(__m256 x, lx_grid grid, bool is_fine, bool is_bent)
+{
+    const __m256 above = _mm256_sub_ps(x, _mm256_set1_ps(grid.low));
+    const __m256 scaled = _mm256_mul_ps(above, _mm256_set1_ps(grid.scale));
+    const __m256 steps = is_bent ? bent_steps(scaled) : scaled;
+    return _mm256_cvtps_epi32(
+        is_fine ? _mm256_mul_ps(steps, _mm256_set1_ps((float)LX_FINE_PARTS)) : steps);
+}
+
+static ALWAYS_INLINE __m256i clamp_fine(__m256i codes)
+{
+    return _mm256_min_epi16(_mm256_max_epi16(codes, _mm256_setzero_si256()),
+                            _mm256_set1_epi16((1 << LX_FINE_BITS) - 1));
+}
+
+/* The packs clamp to 0 .. 255, and leave tokens as pack_block takes them. Of fine codes the
+ * lower four bits go to the upper ones of '*fine'. */
+static ALWAYS_INLINE __m256i quantize_32(const __m256 x[4], lx_grid grid, __m256i most,
+                                         bool is_fine, bool is_bent, __m256i *fine)
+{
+    __m256i low = _mm256_packs_epi32(quantize_8(x[0], grid, is_fine, is_bent),
+                                     quantize_8(x[1], grid, is_fine, is_bent));
+    __m256i high = _mm256_packs_epi32(quantize_8(x[2], grid, is_fine, is_bent),
+                                      quantize_8(x[3], grid, is_fine, is_bent));
+    if (!is_fine)
+        return _mm256_min_epu8(_mm256_packus_epi16(low, high), most);
+    const __m256i bytes = _mm256_set1_epi16(0xF0);
+    low = clamp_fine(low);
+    high = clamp_fine(high);
+    *fine = _mm256_packus_epi16(_mm256_and_si256(_mm256_slli_epi16(low, 4), bytes),
+                                _mm256_and_si256(_mm256_slli_epi16(high, 4), bytes));
+    return _mm256_packus_epi16(_mm256_srli_epi16(low, 4), _mm256_srli_epi16(high, 4));
+}
+
+static ALWAYS_INLINE void put_block(__m256i codes[8], __m256i parts[8], const lx_area *area,
+                                    const lx_channel *channel, uint32_t strip, bool is_fine)
+{
+    pack_block(codes, area, channel, strip, is_fine ? 8 : area->code_bits);
+    if (is_fine && channel->bits > 8) {
+        const lx_channel fine = fine_rows(channel);
+        pack_block(parts, area, &fine, strip, 8);
+    }
 }
 
 /* Four strips, or fewer where the run ends. */
 static ALWAYS_INLINE void quantize_block(const uint8_t *from_a, const uint8_t *from_b,
                                          const lx_pair *pair, const lx_area *area,
-                                         uint32_t strip, uint32_t chunks, bool is_half,
-                                         bool is_turned)
+                                         uint32_t strip, uint32_t chunks, bool is_fine,
+                                         bool is_half, bool is_turned, bool is_bent)
 {
     const __m256i most = _mm256_set1_epi8((char)((1u << area->code_bits) - 1));
     __m256i a[8];
     __m256i b[8];
+    __m256i fine_a[8];
+    __m256i fine_b[8];
     for (uint32_t k = 0; k < 8; k++) {
-        if (k >= chunks) {
-            a[k] = b[k] = _mm256_setzero_si256();
+        a[k] = b[k] = fine_a[k] = fine_b[k] = _mm256_setzero_si256();
+        if (k >= chunks)
             continue;
-        }
         __m256 x[4];
         __m256 y[4];
         for (uint32_t i = 0; i < 4; i++) {
@@ -587,65 +636,112 @@ static ALWAYS_INLINE void quantize_block(const uint8_t *from_a, const uint8_t *f
                 turn(&x[i], &y[i], pair, t, true);
             }
         }
-        a[k] = quantize_32(x, grid_at(area, &area->a, 2 * strip + k), most);
+        a[k] = quantize_32(x, grid_at(area, &area->a, 2 * strip + k), most, is_fine, is_bent,
+                           &fine_a[k]);
         if (is_turned)
-            b[k] = quantize_32(y, grid_at(area, &area->b, 2 * strip + k), most);
+            b[k] = quantize_32(y, grid_at(area, &area->b, 2 * strip + k), most, is_fine, false,
+                               &fine_b[k]);
     }
-    pack_block(a, area, &area->a, strip);
+    put_block(a, fine_a, area, &area->a, strip, is_fine);
     if (is_turned)
-        pack_block(b, area, &area->b, strip);
+        put_block(b, fine_b, area, &area->b, strip, is_fine);
 }
 
 static void quantize(const lynx_tile *rows, const lx_pair *pair, const lx_area *area)
 {
     const bool is_half = rows->element == LYNX_ELEMENT_F16;
     const bool is_turned = pair->cosines != NULL;
+    const bool is_fine = area->code_bits == LX_FINE_BITS;
     const uint8_t *a = row_at(rows, pair->a);
     const uint8_t *b = row_at(rows, pair->b);
     prefetch_row((uintptr_t)a + 2 * rows->channel_stride_bytes,
                  (size_t)area->strips * LX_KERNEL_TOKENS * rows->token_stride_bytes);
     for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
         const uint32_t chunks = 2 * strips_at(area, s);
-        if (chunks == 8 && is_half && is_turned) /* unrolled */
-            quantize_block(a, b, pair, area, s, 8, true, true);
-        else if (chunks == 8 && is_half)
-            quantize_block(a, b, pair, area, s, 8, true, false);
+        if (chunks == 8 && is_fine && is_half && is_turned) /* unrolled */
+            quantize_block(a, b, pair, area, s, 8, true, true, true, false);
+        else if (chunks == 8 && is_fine && is_half && area->is_bent)
+            quantize_block(a, b, pair, area, s, 8, true, true, false, true);
+        else if (chunks == 8 && !is_fine && is_half && is_turned)
+            quantize_block(a, b, pair, area, s, 8, false, true, true, false);
+        else if (chunks == 8 && !is_fine && is_half)
+            quantize_block(a, b, pair, area, s, 8, false, true, false, false);
         else
-            quantize_block(a, b, pair, area, s, chunks, is_half, is_turned);
+            quantize_block(a, b, pair, area, s, chunks, is_fine, is_half, is_turned,
+                           area->is_bent);
     }
 }
 
-static ALWAYS_INLINE __m256 dequantize_8(const uint8_t *codes, lx_grid grid)
+static ALWAYS_INLINE __m256 floats_of(const uint8_t *bytes)
 {
-    const __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)codes);
-    const __m256 x = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight));
-    const __m256 scaled = _mm256_mul_ps(x, _mm256_set1_ps(grid.scale));
+    const __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)bytes);
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight));
+}
+
+static ALWAYS_INLINE __m256 dequantize_8(__m256 steps, lx_grid grid, bool is_bent)
+{
+    if (is_bent) {
+        const __m256 d = _mm256_add_ps(steps, _mm256_set1_ps(grid.shift));
+        const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), d);
+        const __m256 more = _mm256_mul_ps(size, _mm256_set1_ps(grid.bend));
+        const __m256 slope = _mm256_add_ps(_mm256_set1_ps(grid.scale), more);
+        return _mm256_add_ps(_mm256_set1_ps(grid.low), _mm256_mul_ps(d, slope));
+    }
+    const __m256 scaled = _mm256_mul_ps(steps, _mm256_set1_ps(grid.scale));
     return _mm256_add_ps(_mm256_set1_ps(grid.low), scaled);
 }
 
-static ALWAYS_INLINE void dequantize_one(const lx_area *area, uint32_t strip, uint8_t *to,
-                                         bool is_half)
+/* Codes of a block; of fine codes the first eight bits, and the others. */
+typedef struct block_codes {
+    uint8_t whole[BLOCK_TOKENS], parts[BLOCK_TOKENS];
+} block_codes;
+
+static ALWAYS_INLINE void get_codes(const lx_area *area, const lx_channel *channel,
+                                    uint32_t strip, bool is_fine, block_codes *codes)
 {
-    uint8_t codes[BLOCK_TOKENS];
-    unpack_block(area, &area->a, strip, codes);
+    lx_channel first = *channel;
+    if (is_fine && first.bits > 8)
+        first.bits = 8;
+    unpack_block(area, &first, strip, is_fine ? 8 : area->code_bits, codes->whole);
+    if (is_fine) {
+        const lx_channel fine = fine_rows(channel);
+        unpack_block(area, &fine, strip, 8, codes->parts);
+    }
+}
+
+static ALWAYS_INLINE __m256 steps_at(const block_codes *codes, uint32_t t, bool is_fine)
+{
+    const __m256 whole = floats_of(codes->whole + t);
+    if (!is_fine)
+        return whole;
+    const __m256 parts = _mm256_mul_ps(floats_of(codes->parts + t), _mm256_set1_ps(0x1p-8f));
+    return _mm256_add_ps(whole, parts);
+}
+
+static ALWAYS_INLINE void dequantize_one(const lx_area *area, uint32_t strip, uint8_t *to,
+                                         bool is_fine, bool is_half, bool is_bent)
+{
+    block_codes codes;
+    get_codes(area, &area->a, strip, is_fine, &codes);
     const uint32_t chunks = 2 * strips_at(area, strip);
     for (uint32_t k = 0; k < chunks; k++) {
         const lx_grid grid = grid_at(area, &area->a, 2 * strip + k);
         for (uint32_t i = 0; i < LX_CHUNK_TOKENS; i += 8) {
             const uint32_t t = k * LX_CHUNK_TOKENS + i;
-            put_8(to, is_half, strip * LX_KERNEL_TOKENS + t, dequantize_8(codes + t, grid));
+            put_8(to, is_half, strip * LX_KERNEL_TOKENS + t,
+                  dequantize_8(steps_at(&codes, t, is_fine), grid, is_bent));
         }
     }
 }
 
 static ALWAYS_INLINE void dequantize_two(const lx_area *area, const lx_pair pair,
                                          uint32_t strip, uint8_t *to_a, uint8_t *to_b,
-                                         bool is_half)
+                                         bool is_fine, bool is_half)
 {
-    uint8_t a[BLOCK_TOKENS];
-    uint8_t b[BLOCK_TOKENS];
-    unpack_block(area, &area->a, strip, a);
-    unpack_block(area, &area->b, strip, b);
+    block_codes a;
+    block_codes b;
+    get_codes(area, &area->a, strip, is_fine, &a);
+    get_codes(area, &area->b, strip, is_fine, &b);
     const uint32_t chunks = 2 * strips_at(area, strip);
     for (uint32_t k = 0; k < chunks; k++) {
         const lx_grid grid_a = grid_at(area, &area->a, 2 * strip + k);
@@ -653,8 +749,8 @@ static ALWAYS_INLINE void dequantize_two(const lx_area *area, const lx_pair pair
         for (uint32_t i = 0; i < LX_CHUNK_TOKENS; i += 8) {
             const uint32_t here = k * LX_CHUNK_TOKENS + i;
             const uint32_t t = strip * LX_KERNEL_TOKENS + here;
-            __m256 x = dequantize_8(a + here, grid_a);
-            __m256 y = dequantize_8(b + here, grid_b);
+            __m256 x = dequantize_8(steps_at(&a, here, is_fine), grid_a, false);
+            __m256 y = dequantize_8(steps_at(&b, here, is_fine), grid_b, false);
             turn(&x, &y, &pair, t, false);
             put_8(to_a, is_half, t, x);
             put_8(to_b, is_half, t, y);
@@ -665,13 +761,16 @@ static ALWAYS_INLINE void dequantize_two(const lx_area *area, const lx_pair pair
 /* Up to 16 different halves: their bytes are looked up. */
 static ALWAYS_INLINE void dequantize_few(const lx_area *area, uint32_t strip, uint8_t *row)
 {
+    const uint32_t code_bits = area->code_bits;
     const lx_channel *channel = &area->a;
     uint8_t codes[16];
     for (uint32_t i = 0; i < 16; i++)
-        codes[i] = (uint8_t)(i << (area->code_bits - channel->bits));
-    const __m128i first = _mm256_cvtps_ph(dequantize_8(codes, channel->grids[0]), ROUND_EVEN);
+        codes[i] = (uint8_t)(i << (code_bits - channel->bits));
+    const lx_grid grid = channel->grids[0];
+    const __m128i first =
+        _mm256_cvtps_ph(dequantize_8(floats_of(codes), grid, area->is_bent), ROUND_EVEN);
     const __m128i last =
-        _mm256_cvtps_ph(dequantize_8(codes + 8, channel->grids[0]), ROUND_EVEN);
+        _mm256_cvtps_ph(dequantize_8(floats_of(codes + 8), grid, area->is_bent), ROUND_EVEN);
     const __m128i bytes = _mm_set1_epi16(0xFF);
     const __m256i low = _mm256_broadcastsi128_si256(
         _mm_packus_epi16(_mm_and_si128(first, bytes), _mm_and_si128(last, bytes)));
@@ -693,23 +792,38 @@ static ALWAYS_INLINE void dequantize_few(const lx_area *area, uint32_t strip, ui
     }
 }
 
-static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile *rows)
+static ALWAYS_INLINE void dequantize_blocks(const lx_area *area, const lx_pair *pair,
+                                            const lynx_tile *rows, bool is_fine)
 {
     const bool is_half = rows->element == LYNX_ELEMENT_F16;
     uint8_t *a = row_at(rows, pair->a);
     uint8_t *b = row_at(rows, pair->b);
     for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
         if (pair->cosines && is_half)
-            dequantize_two(area, *pair, s, a, b, true);
+            dequantize_two(area, *pair, s, a, b, is_fine, true);
         else if (pair->cosines)
-            dequantize_two(area, *pair, s, a, b, false);
+            dequantize_two(area, *pair, s, a, b, is_fine, false);
         else if (is_half && area->a.bits <= 4 && area->grid_step == 0)
             dequantize_few(area, s, a);
+        else if (is_half && area->is_bent)
+            dequantize_one(area, s, a, is_fine, true, true);
         else if (is_half)
-            dequantize_one(area, s, a, true);
+            dequantize_one(area, s, a, is_fine, true, false);
         else
-            dequantize_one(area, s, a, false);
+            dequantize_one(area, s, a, is_fine, false, area->is_bent);
     }
+}
+
+static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile *rows)
+{
+    if (area->a.bits > 8 || (pair->cosines && area->b.bits > 8)) {
+        dequantize_blocks(area, pair, rows, true);
+        return;
+    }
+    /* Up to eight bits a fine code is one of eight. */
+    lx_area whole = *area;
+    whole.code_bits = area->code_bits < 8 ? area->code_bits : 8;
+    dequantize_blocks(&whole, pair, rows, false);
 }
 
 const lx_kernels lx_kernels_avx2 = {

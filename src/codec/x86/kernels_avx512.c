@@ -353,7 +353,7 @@ static bool extents(const lynx_tile *rows, const lx_pair *pair, uint32_t count, 
 static ALWAYS_INLINE void pack_strip(__m512i codes, uint32_t code_bits,
                                      const lx_channel *channel, uint32_t strip)
 {
-    for (uint32_t row = 0; row < code_bits; row++) {
+    for (uint32_t row = 0; row < code_bits && row < channel->bits; row++) {
         const __m512i bit = _mm512_set1_epi8((char)(1u << (code_bits - 1 - row)));
         const __mmask64 mask = _mm512_test_epi8_mask(codes, bit);
         memcpy(channel->row[row] + (size_t)strip * LX_STRIP_BYTES, &mask, sizeof(mask));
@@ -373,6 +373,13 @@ static ALWAYS_INLINE __m512i unpack_strip(uint8_t *const *rows, uint32_t strip, 
     return codes;
 }
 
+/* Rows of fine codes behind the first eight: their bits are the upper ones of bytes. */
+static ALWAYS_INLINE lx_channel fine_rows(const lx_channel *channel)
+{
+    return (lx_channel){channel->row + 8, channel->bits > 8 ? channel->bits - 8 : 0,
+                        channel->grids};
+}
+
 static void pack(const uint8_t *codes, const lx_area *area)
 {
     for (uint32_t s = 0; s < area->strips; s++)
@@ -387,31 +394,69 @@ static void unpack(const lx_area *area, uint8_t *codes)
                             unpack_strip(area->a.row, s, area->a.bits, area->code_bits));
 }
 
-static ALWAYS_INLINE __m512i quantize_16(__m512 x, lx_grid grid)
+static ALWAYS_INLINE __m512 bent_steps(__m512 u)
 {
-    const __m512 above = _mm512_sub_ps(x, _mm512_set1_ps(grid.low));
-    return _mm512_cvtps_epi32(_mm512_mul_ps(above, _mm512_set1_ps(grid.scale)));
+    const __m512 size = _mm512_mul_ps(_mm512_set1_ps(LX_BEND_WIDTH), _mm512_abs_ps(u));
+    const __m512 under = _mm512_add_ps(_mm512_set1_ps(LX_BEND_SQUARE), size);
+    const __m512 e = _mm512_sub_ps(_mm512_sqrt_ps(under), _mm512_set1_ps(LX_BEND_ROOT));
+    const __mmask16 is_below = _mm512_cmp_ps_mask(u, _mm512_setzero_ps(), _CMP_LT_OQ);
+    const __m512 middle = _mm512_set1_ps(LX_BEND_MIDDLE);
+    return _mm512_mask_sub_ps(_mm512_add_ps(middle, e), is_below, middle, e);
 }
 
-/* The packs clamp to 0 .. 255 and work in 128-bit lanes; 'order' puts the groups of four back
- * in order. */
-static ALWAYS_INLINE __m512i quantize_strip(const __m512 x[4], const lx_grid *grid, size_t step,
-                                            uint32_t code_bits)
+static ALWAYS_INLINE __m512i quantize_16(__m512 x, lx_grid grid, bool is_fine, bool is_bent)
+{
+    const __m512 above = _mm512_sub_ps(x, _mm512_set1_ps(grid.low));
+    const __m512 scaled = _mm512_mul_ps(above, _mm512_set1_ps(grid.scale));
+    const __m512 steps = is_bent ? bent_steps(scaled) : scaled;
+    return _mm512_cvtps_epi32(
+        is_fine ? _mm512_mul_ps(steps, _mm512_set1_ps((float)LX_FINE_PARTS)) : steps);
+}
+
+static ALWAYS_INLINE __m512i clamp_fine(__m512i codes)
+{
+    return _mm512_min_epi16(_mm512_max_epi16(codes, _mm512_setzero_si512()),
+                            _mm512_set1_epi16((1 << LX_FINE_BITS) - 1));
+}
+
+/* Codes of a strip to its rows. The packs clamp to 0 .. 255 and work in 128-bit lanes; 'order'
+ * puts the groups of four back in order. */
+static ALWAYS_INLINE void quantize_strip(const __m512 x[4], const lx_channel *channel,
+                                         uint32_t strip, size_t step, uint32_t code_bits,
+                                         bool is_bent)
 {
     const __m512i order =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const __m512i most = _mm512_set1_epi8((char)((1u << code_bits) - 1));
-    const __m512i low =
-        _mm512_packs_epi32(quantize_16(x[0], grid[0]), quantize_16(x[1], grid[0]));
-    const __m512i high =
-        _mm512_packs_epi32(quantize_16(x[2], grid[step]), quantize_16(x[3], grid[step]));
-    return _mm512_permutexvar_epi32(order,
-                                    _mm512_min_epu8(_mm512_packus_epi16(low, high), most));
+    const lx_grid *grid = channel->grids + 2 * strip * step;
+    const bool is_fine = code_bits == LX_FINE_BITS;
+    __m512i low = _mm512_packs_epi32(quantize_16(x[0], grid[0], is_fine, is_bent),
+                                     quantize_16(x[1], grid[0], is_fine, is_bent));
+    __m512i high = _mm512_packs_epi32(quantize_16(x[2], grid[step], is_fine, is_bent),
+                                      quantize_16(x[3], grid[step], is_fine, is_bent));
+    if (!is_fine) {
+        const __m512i most = _mm512_set1_epi8((char)((1u << code_bits) - 1));
+        const __m512i codes = _mm512_min_epu8(_mm512_packus_epi16(low, high), most);
+        pack_strip(_mm512_permutexvar_epi32(order, codes), code_bits, channel, strip);
+        return;
+    }
+    low = clamp_fine(low);
+    high = clamp_fine(high);
+    const __m512i upper =
+        _mm512_packus_epi16(_mm512_srli_epi16(low, 4), _mm512_srli_epi16(high, 4));
+    pack_strip(_mm512_permutexvar_epi32(order, upper), 8, channel, strip);
+    if (channel->bits <= 8)
+        return;
+    const __m512i bytes = _mm512_set1_epi16(0xF0);
+    const __m512i lower =
+        _mm512_packus_epi16(_mm512_and_si512(_mm512_slli_epi16(low, 4), bytes),
+                            _mm512_and_si512(_mm512_slli_epi16(high, 4), bytes));
+    const lx_channel fine = fine_rows(channel);
+    pack_strip(_mm512_permutexvar_epi32(order, lower), 8, &fine, strip);
 }
 
 static ALWAYS_INLINE void quantize_strips(const lynx_tile *rows, const lx_pair pair,
                                           const lx_area area, uint32_t code_bits, bool is_half,
-                                          bool is_turned)
+                                          bool is_turned, bool is_bent)
 {
     const uint8_t *from_a = row_at(rows, pair.a);
     const uint8_t *from_b = row_at(rows, pair.b);
@@ -422,6 +467,7 @@ static ALWAYS_INLINE void quantize_strips(const lynx_tile *rows, const lx_pair p
         for (uint32_t i = 0; i < 4; i++) {
             const uint32_t t = s * LX_KERNEL_TOKENS + 16 * i;
             x[i] = get_16(from_a, is_half, t, 0xFFFF);
+            y[i] = x[i];
             if (is_turned) {
                 y[i] = get_16(from_b, is_half, t, 0xFFFF);
                 /* Turning back is turning (b, a) forth. */
@@ -429,11 +475,9 @@ static ALWAYS_INLINE void quantize_strips(const lynx_tile *rows, const lx_pair p
                      _mm512_loadu_ps(pair.sines + t));
             }
         }
-        pack_strip(quantize_strip(x, area.a.grids + 2 * s * step, step, code_bits), code_bits,
-                   &area.a, s);
+        quantize_strip(x, &area.a, s, step, code_bits, is_bent);
         if (is_turned)
-            pack_strip(quantize_strip(y, area.b.grids + 2 * s * step, step, code_bits),
-                       code_bits, &area.b, s);
+            quantize_strip(y, &area.b, s, step, code_bits, false);
     }
 }
 
@@ -443,38 +487,68 @@ static void quantize(const lynx_tile *rows, const lx_pair *pair, const lx_area *
     const bool is_turned = pair->cosines != NULL;
     prefetch_row((uintptr_t)row_at(rows, pair->a) + 2 * rows->channel_stride_bytes,
                  (size_t)area->strips * LX_KERNEL_TOKENS * rows->token_stride_bytes);
-    if (area->code_bits == 8 && is_half && is_turned) /* unrolled */
-        quantize_strips(rows, *pair, *area, 8, true, true);
+    if (area->code_bits == LX_FINE_BITS && is_half && is_turned) /* unrolled */
+        quantize_strips(rows, *pair, *area, LX_FINE_BITS, true, true, false);
+    else if (area->code_bits == LX_FINE_BITS && is_half && area->is_bent)
+        quantize_strips(rows, *pair, *area, LX_FINE_BITS, true, false, true);
+    else if (area->code_bits == 8 && is_half && is_turned)
+        quantize_strips(rows, *pair, *area, 8, true, true, false);
     else if (area->code_bits == 8 && is_half)
-        quantize_strips(rows, *pair, *area, 8, true, false);
+        quantize_strips(rows, *pair, *area, 8, true, false, false);
     else
-        quantize_strips(rows, *pair, *area, area->code_bits, is_half, is_turned);
+        quantize_strips(rows, *pair, *area, area->code_bits, is_half, is_turned, area->is_bent);
 }
 
-static ALWAYS_INLINE __m512 dequantize_16(__m128i codes, lx_grid grid)
+static ALWAYS_INLINE __m512 floats_of(__m128i bytes)
 {
-    const __m512 x = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes));
-    const __m512 scaled = _mm512_mul_ps(x, _mm512_set1_ps(grid.scale));
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+}
+
+static ALWAYS_INLINE __m512 dequantize_16(__m512 steps, lx_grid grid, bool is_bent)
+{
+    if (is_bent) {
+        const __m512 d = _mm512_add_ps(steps, _mm512_set1_ps(grid.shift));
+        const __m512 more = _mm512_mul_ps(_mm512_abs_ps(d), _mm512_set1_ps(grid.bend));
+        const __m512 slope = _mm512_add_ps(_mm512_set1_ps(grid.scale), more);
+        return _mm512_add_ps(_mm512_set1_ps(grid.low), _mm512_mul_ps(d, slope));
+    }
+    const __m512 scaled = _mm512_mul_ps(steps, _mm512_set1_ps(grid.scale));
     return _mm512_add_ps(_mm512_set1_ps(grid.low), scaled);
 }
 
-static ALWAYS_INLINE void dequantize_strip(__m512i codes, const lx_grid *grid, size_t step,
-                                           __m512 x[4])
+static ALWAYS_INLINE void steps_of(__m512i codes, __m512 x[4])
 {
-    x[0] = dequantize_16(_mm512_castsi512_si128(codes), grid[0]);
-    x[1] = dequantize_16(_mm512_extracti32x4_epi32(codes, 1), grid[0]);
-    x[2] = dequantize_16(_mm512_extracti32x4_epi32(codes, 2), grid[step]);
-    x[3] = dequantize_16(_mm512_extracti32x4_epi32(codes, 3), grid[step]);
+    x[0] = floats_of(_mm512_castsi512_si128(codes));
+    x[1] = floats_of(_mm512_extracti32x4_epi32(codes, 1));
+    x[2] = floats_of(_mm512_extracti32x4_epi32(codes, 2));
+    x[3] = floats_of(_mm512_extracti32x4_epi32(codes, 3));
+}
+
+/* 'bits': those of the first eight rows. */
+static ALWAYS_INLINE void dequantize_strip(const lx_channel *channel, uint32_t strip,
+                                           size_t step, uint32_t bits, uint32_t code_bits,
+                                           bool is_fine, bool is_bent, __m512 x[4])
+{
+    const lx_grid *grid = channel->grids + 2 * strip * step;
+    steps_of(unpack_strip(channel->row, strip, bits, code_bits), x);
+    if (is_fine) {
+        const lx_channel fine = fine_rows(channel);
+        __m512 parts[4];
+        steps_of(unpack_strip(fine.row, strip, fine.bits, 8), parts);
+        for (uint32_t i = 0; i < 4; i++)
+            x[i] = _mm512_add_ps(x[i], _mm512_mul_ps(parts[i], _mm512_set1_ps(0x1p-8f)));
+    }
+    for (uint32_t i = 0; i < 4; i++)
+        x[i] = dequantize_16(x[i], grid[i / 2 * step], is_bent);
 }
 
 static ALWAYS_INLINE void dequantize_one(const lx_area area, uint8_t *restrict to,
-                                         uint32_t bits, uint32_t code_bits, bool is_half)
+                                         uint32_t bits, uint32_t code_bits, bool is_fine,
+                                         bool is_half, bool is_bent)
 {
-    const size_t step = area.grid_step;
     for (uint32_t s = 0; s < area.strips; s++) {
         __m512 x[4];
-        dequantize_strip(unpack_strip(area.a.row, s, bits, code_bits),
-                         area.a.grids + 2 * s * step, step, x);
+        dequantize_strip(&area.a, s, area.grid_step, bits, code_bits, is_fine, is_bent, x);
         for (uint32_t i = 0; i < 4; i++)
             put_16(to, is_half, s * LX_KERNEL_TOKENS + 16 * i, 0xFFFF, x[i]);
     }
@@ -483,16 +557,13 @@ static ALWAYS_INLINE void dequantize_one(const lx_area area, uint8_t *restrict t
 static ALWAYS_INLINE void dequantize_two(const lx_area area, const lx_pair pair,
                                          uint8_t *restrict to_a, uint8_t *restrict to_b,
                                          uint32_t bits_a, uint32_t bits_b, uint32_t code_bits,
-                                         bool is_half)
+                                         bool is_fine, bool is_half)
 {
-    const size_t step = area.grid_step;
     for (uint32_t s = 0; s < area.strips; s++) {
         __m512 x[4];
         __m512 y[4];
-        dequantize_strip(unpack_strip(area.a.row, s, bits_a, code_bits),
-                         area.a.grids + 2 * s * step, step, x);
-        dequantize_strip(unpack_strip(area.b.row, s, bits_b, code_bits),
-                         area.b.grids + 2 * s * step, step, y);
+        dequantize_strip(&area.a, s, area.grid_step, bits_a, code_bits, is_fine, false, x);
+        dequantize_strip(&area.b, s, area.grid_step, bits_b, code_bits, is_fine, false, y);
         for (uint32_t i = 0; i < 4; i++) {
             const uint32_t t = s * LX_KERNEL_TOKENS + 16 * i;
             turn(&x[i], &y[i], _mm512_loadu_ps(pair.cosines + t),
@@ -505,39 +576,52 @@ static ALWAYS_INLINE void dequantize_two(const lx_area area, const lx_pair pair,
 
 static ALWAYS_INLINE void dequantize_pair(const lx_area *area, const lx_pair *pair,
                                           uint32_t bits_a, uint32_t bits_b, uint32_t code_bits,
-                                          const lynx_tile *rows, bool is_half)
+                                          bool is_fine, const lynx_tile *rows, bool is_half)
 {
     uint8_t *a = row_at(rows, pair->a);
     if (pair->cosines)
         dequantize_two(*area, *pair, a, row_at(rows, pair->b), bits_a, bits_b, code_bits,
-                       is_half);
+                       is_fine, is_half);
+    else if (area->is_bent)
+        dequantize_one(*area, a, bits_a, code_bits, is_fine, is_half, true);
     else
-        dequantize_one(*area, a, bits_a, code_bits, is_half);
+        dequantize_one(*area, a, bits_a, code_bits, is_fine, is_half, false);
+}
+
+static uint32_t smaller_of(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
 }
 
 static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile *rows)
 {
     const bool is_half = rows->element == LYNX_ELEMENT_F16;
     const uint32_t bits = area->a.bits;
-    const bool is_same = !pair->cosines || bits == area->b.bits;
-    switch (is_half && is_same && area->code_bits == 8 ? bits : 0) { /* unrolled */
+    const uint32_t other = pair->cosines ? area->b.bits : bits;
+    /* Up to eight bits a fine code is one of eight. */
+    const uint32_t code_bits = smaller_of(area->code_bits, 8);
+    switch (is_half && bits == other && code_bits == 8 ? bits : 0) { /* unrolled */
     case 8:
-        dequantize_pair(area, pair, 8, 8, 8, rows, true);
+        dequantize_pair(area, pair, 8, 8, 8, false, rows, true);
         break;
     case 6:
-        dequantize_pair(area, pair, 6, 6, 8, rows, true);
+        dequantize_pair(area, pair, 6, 6, 8, false, rows, true);
         break;
     case 5:
-        dequantize_pair(area, pair, 5, 5, 8, rows, true);
+        dequantize_pair(area, pair, 5, 5, 8, false, rows, true);
         break;
     case 4:
-        dequantize_pair(area, pair, 4, 4, 8, rows, true);
+        dequantize_pair(area, pair, 4, 4, 8, false, rows, true);
         break;
     case 3:
-        dequantize_pair(area, pair, 3, 3, 8, rows, true);
+        dequantize_pair(area, pair, 3, 3, 8, false, rows, true);
         break;
     default:
-        dequantize_pair(area, pair, bits, area->b.bits, area->code_bits, rows, is_half);
+        if (bits > 8 || other > 8)
+            dequantize_pair(area, pair, smaller_of(bits, 8), smaller_of(other, 8), 8, true,
+                            rows, is_half);
+        else
+            dequantize_pair(area, pair, bits, other, code_bits, false, rows, is_half);
     }
 }
 

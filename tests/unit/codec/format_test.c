@@ -161,7 +161,7 @@ static float square_of(const lynx_codec_spec *spec, const coded *c, uint32_t cha
 {
     uint16_t low, step;
     range_of(spec, c, channel, &low, &step);
-    const float width = 255.0f * lx_float_of_half(step);
+    const float width = 255.9375f * lx_float_of_half(step);
     const float most = fmaxf(-lx_float_of_half(low), lx_float_of_half(low) + width);
     return most * most;
 }
@@ -192,7 +192,7 @@ static void spread_rows(const lynx_codec_spec *spec, const coded *c, uint32_t me
         int32_t height = INT32_MIN;
         for (uint32_t channel = 0; channel < CHANNELS; channel++) {
             const int32_t own = weight_of(spec, c, channel) - 64 * (int)rows[channel];
-            if (rows[channel] < 8 && own > height) {
+            if (rows[channel] < 12 && own > height) {
                 best = channel;
                 height = own;
             }
@@ -218,7 +218,7 @@ static uint32_t spread_code_of(const lynx_codec_spec *spec, const coded *c, uint
             code = code << 1 | (row[token / 8] >> token % 8 & 1u);
         memcpy(before, now, sizeof(now));
     }
-    *missing = 8 - before[channel];
+    *missing = 12 - before[channel];
     return code << *missing;
 }
 
@@ -249,6 +249,19 @@ static float on_grid(float low, float step, uint32_t code, uint32_t missing)
     const float base = low + shift;
     const float scaled = (float)code * step;
     return base + scaled;
+}
+
+/* P-11, of 12 bits. */
+static float on_bent_grid(float low, float step, uint32_t code, uint32_t missing)
+{
+    const float half = 127.96875f * step;
+    const float middle = low + half;
+    const float centre = (float)((1u << missing) - 1) / 2.0f;
+    const float d = ((float)code + centre) / 16.0f - 127.96875f;
+    const float coarser = fabsf(d) * (step / 255.9375f);
+    const float slope = 0.5f * step + coarser;
+    const float above = d * slope;
+    return middle + above;
 }
 
 static float paper_value(const uint8_t *meta, float alpha, uint32_t code, uint32_t missing)
@@ -282,14 +295,16 @@ static float value_of(const lynx_codec_spec *spec, const coded *c, uint32_t plan
             meta[0], meta[1], meta[2], meta[3], meta[4 + 2 * chunk], meta[5 + 2 * chunk]};
         return paper_value(own, spec->alpha, code, missing);
     }
-    if (spec->chunk_tokens == 0 && !spec->meta_wide) {
-        uint16_t low;
-        uint16_t step;
-        get_narrow(meta, &low, &step);
-        return on_grid(lx_float_of_half(low), lx_float_of_half(step), code, missing);
+    if (spec->chunk_tokens == 0) {
+        uint16_t low, step;
+        range_of(spec, c, channel, &low, &step);
+        const bool is_bent = spec->bend && c->side == LYNX_SIDE_VALUES;
+        const float parts = spec->spread ? 16.0f : 1.0f;
+        return is_bent
+                   ? on_bent_grid(lx_float_of_half(low), lx_float_of_half(step), code, missing)
+                   : on_grid(lx_float_of_half(low), lx_float_of_half(step) / parts, code,
+                             missing);
     }
-    if (spec->chunk_tokens == 0)
-        return on_grid(half_at(meta), half_at(meta + 2), code, missing);
     if (spec->meta_wide)
         return on_grid(half_at(meta + 4 * chunk), half_at(meta + 4 * chunk + 2), code, missing);
     const float offset = (float)meta[4 + 2 * chunk] * half_at(meta + 2);
@@ -316,10 +331,13 @@ static void expect_values(const lynx_codec_spec *spec, const coded *c, uint32_t 
 /* Each built-in codec, and what none of them has; NULL behind the last. */
 static const char *codec_name_at(size_t index)
 {
-    static const char *const others[] = {"range:spread=no,k=5+3,v=5+3",
+    static const char *const others[] = {"range:bend=no,spread=no,k=5+3,v=5+3",
+                                         "range:bend=no",
+                                         "range:k=8,v=8",
                                          "range:spread=yes,k=4+4,v=4+4",
                                          "range:spread=yes,k=1+1+6,v=1+1+6,wide=yes",
-                                         "range:spread=yes,k=4+2+2,v=4+2+2", NULL};
+                                         "range:spread=yes,k=4+2+2,v=4+2+2",
+                                         NULL};
     size_t count = 0;
     while (lynx_codec_spec_name_at(count))
         count++;
@@ -428,6 +446,35 @@ static void ranges_are_the_tightest(void **state)
     }
 }
 
+/* P-11: the value of a code is near by the rows that the channel has. */
+static void bent_codes_are_near(void **state)
+{
+    (void)state;
+    static coded c;
+    const lynx_codec_spec spec = spec_of("range:k=8,v=8");
+    uint32_t long_codes = 0;
+    fill(&c, 97);
+    narrow_some(&c);
+    encode(&spec, &plain_shape, LYNX_SIDE_VALUES, &whole_span, &c);
+    for (uint32_t channel = 0; channel < CHANNELS; channel++)
+        for (uint32_t t = 0; t < CODED; t++) {
+            const float x = lx_float_of_half(c.values[(HEAD_RAW + t) * CHANNELS + channel]);
+            uint16_t low, step;
+            uint32_t missing;
+            range_of(&spec, &c, channel, &low, &step);
+            const uint32_t code = code_of(&spec, &c, 1, channel, t, &missing);
+            const float value =
+                on_bent_grid(lx_float_of_half(low), lx_float_of_half(step), code, missing);
+            /* Half a bin and half a code of rounding, in steps, which are 0.5 to 1.5 wide. */
+            const float half = (float)((1u << missing) + 1) / 32.0f;
+            const float end = fabsf((float)code / 16.0f - 127.96875f) + 2.0f * half;
+            const float width = lx_float_of_half(step) * (0.5f + end / 127.96875f);
+            assert_true(fabsf(value - x) <= half * width + 1e-6f);
+            long_codes += missing < 4;
+        }
+    assert_true(long_codes > 0);
+}
+
 /* P-6, P-9: below zero and above it. */
 static void narrow_ranges_are_the_tightest(void **state)
 {
@@ -457,8 +504,8 @@ static void narrow_ranges_are_the_tightest(void **state)
         const uint16_t next = (uint16_t)(is_below_zero ? low - 16 : low + 16);
         assert_true(base <= least);
         assert_true(lx_float_of_half(next) > least);
-        assert_true(base + 255.0f * lx_float_of_half(step) >= most);
-        assert_true(base + 255.0f * lx_float_of_half((uint16_t)(step - 8)) < most);
+        assert_true(base + 255.9375f * lx_float_of_half(step) >= most);
+        assert_true(base + 255.9375f * lx_float_of_half((uint16_t)(step - 8)) < most);
     }
 }
 
@@ -561,6 +608,7 @@ int main(void)
         cmocka_unit_test(an_anchor_does_not_depend_on_the_planes_behind_it),
         cmocka_unit_test(planes_are_laid_out_as_written),
         cmocka_unit_test(ranges_are_the_tightest),
+        cmocka_unit_test(bent_codes_are_near),
         cmocka_unit_test(narrow_ranges_are_the_tightest),
         cmocka_unit_test(raw_pages_are_plain_values),
         cmocka_unit_test(broken_planes_are_refused),

@@ -26,8 +26,10 @@ static const char *const profiles[] = {
     "int4",
     "int8-token",
     "int4-token",
-    "range:spread=no",
-    "range:spread=no,k=3+5,v=6+2,head=0,tail=0",
+    "range:k=8,v=8",
+    "range:bend=no",
+    "range:bend=no,spread=no",
+    "range:bend=no,spread=no,k=3+5,v=6+2,head=0,tail=0",
 };
 
 typedef struct test_case {

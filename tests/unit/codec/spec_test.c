@@ -104,7 +104,7 @@ static void settings_change_a_name(void **state)
 {
     (void)state;
     const lynx_codec_spec range = named("range:k=4+2+2,v=3+2+3,head=0,tail=64,chunk=32,"
-                                        "undo_rope=no,wide=yes,spread=no");
+                                        "undo_rope=no,wide=yes,spread=no,bend=no");
     static const uint8_t planes[2][3] = {{4, 2, 2}, {3, 2, 3}};
     assert_int_equal(range.profile, LYNX_PROFILE_RANGE);
     for (uint32_t side = 0; side < 2; side++)
@@ -117,6 +117,9 @@ static void settings_change_a_name(void **state)
     assert_true(range.meta_wide);
     assert_false(range.spread);
     assert_true(named("range:spread=yes").spread);
+    assert_true(named("range").bend && named("range-3").bend && named("range44").bend);
+    assert_false(named("range:bend=no").bend);
+    assert_true(named("int8:spread=yes,bend=yes").bend);
     assert_true(named("int8:wide=no,undo_rope=yes").undo_rope);
     assert_int_equal(named("range:tail=1,tail=2").tail_raw_tokens, 2);
     /* What is not named stays. */
@@ -161,6 +164,10 @@ static void other_settings_are_refused(void **state)
         "range:undo_rope=maybe",
         "range:undo_rope=1",
         "range:spread=yes,chunk=32",
+        "range:spread=no", /* which bends */
+        "int8:bend=yes",
+        "int8-token:bend=yes",
+        "paper:bend=yes",
         "range-chunk:spread=yes",
         "int8-token:spread=yes",
         "paper:spread=yes",

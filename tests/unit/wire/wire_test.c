@@ -155,6 +155,7 @@ static size_t encode_any(uint32_t kind, uint8_t bytes[512])
                                                  .plane_bits = {{4, 4}, {5, 3}},
                                                  .meta_wide = true,
                                                  .spread = true,
+                                                 .bend = true,
                                                  .undo_rope = true,
                                                  .tail_raw_tokens = 64},
                                         .flags = 15,
@@ -335,15 +336,17 @@ static void test_values_come_back(void **state)
     const size_t size = encode_any(1, bytes);
     assert_int_equal(lx_request_decode((lynx_bytes){bytes, size}, &request), LYNX_OK);
     assert_true(request.flags == 15 && request.token_count == 2 && request.tokens.data[4] == 2);
-    assert_true(request.spec.meta_wide && request.spec.spread && request.spec.undo_rope &&
-                request.spec.tail_raw_tokens == 64 && request.spec.plane_bits[1][0] == 5);
-    for (uint8_t ranges = 0; ranges < 16; ranges++) { /* F-30 */
+    assert_true(request.spec.meta_wide && request.spec.spread && request.spec.bend &&
+                request.spec.undo_rope && request.spec.tail_raw_tokens == 64 &&
+                request.spec.plane_bits[1][0] == 5);
+    for (uint8_t ranges = 0; ranges < 32; ranges++) { /* F-30 */
         bytes[2] = ranges;
         assert_int_equal(lx_request_decode((lynx_bytes){bytes, size}, &request),
-                         ranges & 10 ? LYNX_ERR_PROTOCOL : LYNX_OK);
-        if (!(ranges & 10))
+                         ranges & 18 ? LYNX_ERR_PROTOCOL : LYNX_OK);
+        if (!(ranges & 18))
             assert_true(request.spec.meta_wide == (ranges & 1) &&
-                        request.spec.spread == (ranges >> 2));
+                        request.spec.spread == (ranges >> 2 & 1) &&
+                        request.spec.bend == (ranges >> 3));
     }
     encode_any(2, bytes);
     assert_int_equal(lx_reason_decode((lynx_bytes){bytes, 11}, &reason), LYNX_OK);
