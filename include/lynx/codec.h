@@ -45,9 +45,10 @@ typedef struct lynx_codec_spec {
     lynx_profile profile;
 
     /* Bits of each plane, most significant first, by side; zeros behind the last plane. Both
-     * sides have the same number of planes and the same sum, 'code_bits': 8, or 4 with
-     * RANGE and TOKEN. PAPER takes {4, 4} only; RAW takes {16} (the cache's own type,
-     * whatever its size). Examples: {{4, 4}, {5, 3}}, {{4, 2, 2}, {4, 2, 2}}, {{8}, {8}}. */
+     * sides have the same number of planes and the same sum: 8, or 4 with RANGE and TOKEN; with
+     * 'spread' each side any sum from 1 to 12. PAPER takes {4, 4} only; RAW takes {16} (the
+     * cache's own type, whatever its size). Examples: {{4, 4}, {5, 3}}, {{4, 2, 2}, {4, 2, 2}},
+     * {{8}, {8}}. */
     uint8_t plane_bits[2][LYNX_PLANES_MAX];
 
     /* Tokens that share one range of a channel: 0 = the whole page (minimum and step, 12 bits

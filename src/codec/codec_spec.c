@@ -52,7 +52,11 @@ static const struct {
     {"raw", {.profile = LYNX_PROFILE_RAW, .plane_bits = {{16}, {16}}}},
 };
 
-enum { NAMED_COUNT = sizeof(named) / sizeof(*named), RAW_TOKENS_MAX = 4096 };
+enum {
+    NAMED_COUNT = sizeof(named) / sizeof(*named),
+    RAW_TOKENS_MAX = 4096,
+    SPREAD_BITS_MAX = 12
+};
 
 /* ---- a name and its settings --------------------------------------------------------- */
 
@@ -228,7 +232,9 @@ lynx_status lynx_codec_spec_check(const lynx_codec_spec *spec)
 {
     const uint32_t planes = lynx_codec_spec_plane_count(spec);
     const uint32_t bits = code_bits(spec, 0, planes);
-    LX_REQUIRE(bits == code_bits(spec, 1, planes), LYNX_ERR_ARGUMENT);
+    const uint32_t other = code_bits(spec, 1, planes);
+    LX_REQUIRE(spec->spread ? other >= 1 && other <= SPREAD_BITS_MAX : other == bits,
+               LYNX_ERR_ARGUMENT);
     LX_REQUIRE(spec->head_raw_tokens <= RAW_TOKENS_MAX &&
                    spec->tail_raw_tokens <= RAW_TOKENS_MAX,
                LYNX_ERR_ARGUMENT);
@@ -245,7 +251,8 @@ lynx_status lynx_codec_spec_check(const lynx_codec_spec *spec)
                    LYNX_ERR_ARGUMENT);
         return LYNX_OK;
     case LYNX_PROFILE_RANGE:
-        LX_REQUIRE(bits == 8 || bits == 4, LYNX_ERR_ARGUMENT);
+        LX_REQUIRE(spec->spread ? bits >= 1 && bits <= SPREAD_BITS_MAX : bits == 8 || bits == 4,
+                   LYNX_ERR_ARGUMENT);
         return LYNX_OK;
     case LYNX_PROFILE_PAPER:
         LX_REQUIRE(planes == 2 && bits == 8 && spec->plane_bits[0][0] == 4 &&

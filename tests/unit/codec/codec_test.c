@@ -490,7 +490,7 @@ static void arguments_are_checked(void **state)
     options.page_tokens = 33;
     assert_int_equal(lynx_codec_create(&codec, &options), LYNX_ERR_ARGUMENT);
     options.page_tokens = 256;
-    options.spec.plane_bits[0][0] = 3; /* 3 + 4 on one side */
+    options.spec.plane_bits[0][0] = 9; /* 9 + 4 on one side */
     assert_int_equal(lynx_codec_create(&codec, &options), LYNX_ERR_ARGUMENT);
     assert_null(codec);
 

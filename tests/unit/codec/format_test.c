@@ -32,6 +32,7 @@ typedef struct coded {
     uint8_t room[LYNX_PLANES_MAX][TOKENS * CHANNELS * 2 + 256];
     size_t bytes[LYNX_PLANES_MAX];
     lynx_bytes views[LYNX_PLANES_MAX];
+    uint32_t rows[13][CHANNELS]; /* P-10: by mean */
     bool is_raw;
 } coded;
 
@@ -202,21 +203,27 @@ static void spread_rows(const lynx_codec_spec *spec, const coded *c, uint32_t me
     }
 }
 
+static void find_rows(const lynx_codec_spec *spec, coded *c)
+{
+    for (uint32_t mean = 1; spec->spread && mean <= 12; mean++)
+        spread_rows(spec, c, mean, c->rows[mean]);
+}
+
 /* P-10: as code_of. */
 static uint32_t spread_code_of(const lynx_codec_spec *spec, const coded *c, uint32_t planes,
                                uint32_t channel, uint32_t token, uint32_t *missing)
 {
     uint32_t code = 0, mean = 0;
-    uint32_t before[CHANNELS] = {0}, now[CHANNELS];
+    const uint32_t *before = c->rows[0];
     for (uint32_t p = 0; p < planes; p++) {
         const uint8_t *row = p ? c->room[p] : meta_of(c) + meta_bytes(spec);
         mean += spec->plane_bits[c->side][p];
-        spread_rows(spec, c, mean, now);
+        const uint32_t *now = c->rows[mean];
         for (uint32_t i = 0; i < channel; i++)
             row += (now[i] - before[i]) * ROW;
         for (uint32_t b = before[channel]; b < now[channel]; b++, row += ROW)
             code = code << 1 | (row[token / 8] >> token % 8 & 1u);
-        memcpy(before, now, sizeof(now));
+        before = now;
     }
     *missing = 12 - before[channel];
     return code << *missing;
@@ -334,6 +341,7 @@ static const char *codec_name_at(size_t index)
     static const char *const others[] = {"range:bend=no,spread=no,k=5+3,v=5+3",
                                          "range:bend=no",
                                          "range:k=8,v=8",
+                                         "range:k=4+3,v=5+7",
                                          "range:spread=yes,k=4+4,v=4+4",
                                          "range:spread=yes,k=1+1+6,v=1+1+6,wide=yes",
                                          "range:spread=yes,k=4+2+2,v=4+2+2",
@@ -378,6 +386,7 @@ static void expect_layout(const lynx_codec_spec *codec, const lynx_side_shape *s
     if (spec.spread)
         narrow_some(&c);
     encode(&spec, shape, side, &whole_span, &c);
+    find_rows(&spec, &c);
     assert_false(c.is_raw);
     assert_memory_equal(c.room[0], "\0\0\0\0", 4);
     assert_memory_equal(c.room[0] + 4, c.values, HEAD_RAW * CHANNELS * 2);
@@ -456,6 +465,7 @@ static void bent_codes_are_near(void **state)
     fill(&c, 97);
     narrow_some(&c);
     encode(&spec, &plain_shape, LYNX_SIDE_VALUES, &whole_span, &c);
+    find_rows(&spec, &c);
     for (uint32_t channel = 0; channel < CHANNELS; channel++)
         for (uint32_t t = 0; t < CODED; t++) {
             const float x = lx_float_of_half(c.values[(HEAD_RAW + t) * CHANNELS + channel]);

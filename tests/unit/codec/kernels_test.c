@@ -27,6 +27,7 @@ static const char *const profiles[] = {
     "int8-token",
     "int4-token",
     "range:k=8,v=8",
+    "range:k=4+3,v=5+7",
     "range:bend=no",
     "range:bend=no,spread=no",
     "range:bend=no,spread=no,k=3+5,v=6+2,head=0,tail=0",

@@ -31,10 +31,10 @@ static void every_name_is_a_good_spec(void **state)
 static void fields_must_fit_together(void **state)
 {
     (void)state;
-    lynx_codec_spec spec = named("range");
+    lynx_codec_spec spec = named("range:bend=no,spread=no");
     spec.plane_bits[1][0]++; /* the sides differ */
     assert_refused(spec);
-    spec = named("range");
+    spec = named("range:bend=no,spread=no");
     memset(spec.plane_bits, 0, sizeof(spec.plane_bits));
     spec.plane_bits[0][0] = spec.plane_bits[1][0] = 7; /* neither 4 nor 8 bits */
     assert_refused(spec);
@@ -119,6 +119,7 @@ static void settings_change_a_name(void **state)
     assert_true(named("range:spread=yes").spread);
     assert_true(named("range").bend && named("range-3").bend && named("range44").bend);
     assert_false(named("range:bend=no").bend);
+    assert_int_equal(named("range:k=4+3,v=5+7").plane_bits[1][1], 7);
     assert_true(named("int8:spread=yes,bend=yes").bend);
     assert_true(named("int8:wide=no,undo_rope=yes").undo_rope);
     assert_int_equal(named("range:tail=1,tail=2").tail_raw_tokens, 2);
@@ -157,14 +158,18 @@ static void other_settings_are_refused(void **state)
         "range:k=5+0+3",
         "range:k=5+3+",
         "range:k=1+1+1+1+1+1+1+1+1",
-        "range:k=5+4", /* nine bits */
-        "range:k=8",   /* one plane of keys, two of values */
+        "range:bend=no,spread=no,k=5+4", /* nine bits */
+        "range:k=8",                     /* one plane of keys, two of values */
         "range:chunk=16",
         "range:chunk=288",
         "range:undo_rope=maybe",
         "range:undo_rope=1",
         "range:spread=yes,chunk=32",
         "range:spread=no", /* which bends */
+        "range:bend=no,spread=no,k=4+3,v=4+3",
+        "range:bend=no,spread=no,k=4+4,v=5+4",
+        "range:v=5+8",
+        "range:k=9+4",
         "int8:bend=yes",
         "int8-token:bend=yes",
         "paper:bend=yes",
