@@ -154,6 +154,22 @@ static void make_must_know(image *i)
     put_section(i, 77, 0);
 }
 
+/* The bit of codecs whose bits were spread by another rule (docs/format.md, 2.2). */
+static void make_older_codec(image *i)
+{
+    make_good(i);
+    uint32_t type = 0;
+    for (size_t at = LX_PREAMBLE_BYTES; type != 2;) {
+        lx_reader reader = lx_reader_of(i->bytes + at, 16);
+        type = lx_read_u32(&reader);
+        (void)lx_read_u32(&reader);
+        if (type == 2)
+            i->bytes[at + 16 + 2] = 2;
+        at += 16 + (size_t)(lx_read_u64(&reader) + 7) / 8 * 8;
+    }
+    redigest(i);
+}
+
 static void make_torn(image *i)
 {
     make_good(i);
@@ -189,6 +205,8 @@ static const golden files[] = {
      "line ends converted"},
     {"must-know.lynx", make_must_know, NULL, LYNX_ERR_UNSUPPORTED, 0, false,
      "a section that nobody knows and that must be known"},
+    {"older-codec.lynx", make_older_codec, NULL, LYNX_ERR_PROTOCOL, 0, false,
+     "a codec of wire format 2.2, whose bits lie elsewhere"},
     {"newer.lynx", make_newer, NULL, LYNX_ERR_VERSION, 0, false, "version 2"},
 };
 
