@@ -59,12 +59,13 @@ static bool is_url(const char *place)
 int store_side_check_options(const store_side *s)
 {
     if (!s->place && (s->key_file || s->has_limit || s->front.folder))
-        return cli_usage(s->command, "--store-key, --store-size and --store-cache need --store");
+        return cli_usage(s->command,
+                         "--store-key, --store-size and --store-cache need --store");
     if (!s->front.folder && s->front.limit_bytes)
         return cli_usage(s->command, "--store-cache-size needs --store-cache");
     if (s->front.folder && !is_url(s->place))
-        return cli_usage(s->command, "--store-cache is for a store with a URL; '%s' is a folder",
-                         s->place);
+        return cli_usage(s->command,
+                         "--store-cache is for a store with a URL; '%s' is a folder", s->place);
     if (s->place && s->options->spec.tail_raw_tokens > 0)
         return cli_usage(s->command, "a stored cache has no raw tokens at its end: say tail=0 "
                                      "in --codec");
@@ -84,9 +85,9 @@ int store_side_open(store_side *s)
     }
     if (!s->has_limit && !is_url(s->place))
         s->limit_bytes = folder_limit_bytes;
-    const lynx_status status = cli_store_open(s->place, s->front.folder ? &s->front : NULL,
-                                              s->key_file ? key : NULL, s->limit_bytes,
-                                              &s->store, text);
+    const lynx_status status =
+        cli_store_open(s->place, s->front.folder ? &s->front : NULL, s->key_file ? key : NULL,
+                       s->limit_bytes, &s->store, text);
     memset(key, 0, sizeof(key));
     s->options->store = s->store;
     return status == LYNX_OK ? CLI_OK : cli_fail(s->command, status, text[0] ? text : NULL);

@@ -320,7 +320,8 @@ static lynx_status apply_page(lx_run *r, lynx_page_id id)
     lynx_bytes planes[LYNX_PLANES_MAX];
     uint32_t count = 0;
     lx_page_pass *pass = lx_run_is_held(r, id) ? &r->held_pass : &r->pass;
-    if (!planes_of(r, id, planes, &count) || (count <= r->least_plane && count < pass->plane_count))
+    if (!planes_of(r, id, planes, &count) ||
+        (count <= r->least_plane && count < pass->plane_count))
         return LYNX_OK; /* the page's next plane brings it here again */
     if (r->options->flip_residual_bit)
         flip_residual_bit(r, planes, count);
