@@ -155,14 +155,14 @@ def disk():
 def codec():
     """The fastest table of this machine."""
     rows = rows_of("codec")
-    fastest = next((name for name in ("avx512", "avx2", "reference")
+    fastest = next((name for name in ("avx512", "avx2", "neon", "reference")
                     if any(row["table"] == name for row in rows)), None)
     lines = []
     groups = grouped([row for row in rows if row["table"] == fastest], "profile", "layout", "side")
     for key, group in groups.items():
         of = {row["op"]: row for row in group}
         lines.append([*key, *(shown(number(of[op], "ratio")) if op in of else "-"
-                              for op in ("encode", "decode_anchor", "decode"))])
+                              for op in ("encode", "decode_anchor", "decode_full"))])
     return table(["profile", "layout", "side", "encode", "decode anchor", "decode all"], lines)
 
 
