@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-enum { SMALL_BYTES = 4096, PARTS_MAX = 64 };
+enum { HEAD_BYTES = 65536, PARTS_MAX = 64 };
 
 static fault_place *of(lynx_place *place)
 {
@@ -31,7 +31,7 @@ static lynx_status fault_read(lynx_place *place, lynx_object *object, uint64_t o
     p->reads++;
     const lynx_status status =
         p->inner->ops->read(p->inner, object, offset, data, size, text, text_size);
-    if (status == LYNX_OK && size > SMALL_BYTES && p->flips > 0) {
+    if (status == LYNX_OK && size > HEAD_BYTES && p->flips > 0) {
         ((uint8_t *)data)[size - 1] ^= 1;
         p->flips--;
     }

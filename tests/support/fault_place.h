@@ -9,7 +9,7 @@ typedef struct fault_place {
     lynx_place base;
     lynx_place_ops ops;
     lynx_place *inner;
-    uint32_t flips;        /* so many reads of more than 4 KiB get one wrong byte */
+    uint32_t flips;        /* so many reads of more than a header's 64 KiB get one wrong byte */
     uint32_t writes;       /* so far */
     uint32_t fail_write;   /* the write that fails, from 1; 0: none */
     bool is_torn;          /* what is written lacks its last byte */

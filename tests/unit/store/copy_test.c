@@ -71,18 +71,23 @@ static void open_behind(store_bed *bed, fault_place *before, const uint8_t *key,
     assert_int_equal(lynx_store_create(&bed->store, &options), LYNX_OK);
 }
 
-static void begin(pair *p, const uint8_t *key)
+static void begin_with(pair *p, const lx_toy_options *toy, const uint8_t *key)
 {
-    lx_toy_options toy;
     lynx_keep_result result;
     memset(p, 0, sizeof(*p));
-    small_toy(&toy);
-    store_bed_begin(&p->source, &toy, "range", key);
-    store_bed_begin(&p->target, &toy, "range", key);
+    store_bed_begin(&p->source, toy, "range", key);
+    store_bed_begin(&p->target, toy, "range", key);
     store_bed_keep(&p->source, PROMPT, &result);
     put_document(&p->source, "one", 0);
     open_behind(&p->source, &p->before_source, key, NULL);
     open_behind(&p->target, &p->before_target, key, NULL);
+}
+
+static void begin(pair *p, const uint8_t *key)
+{
+    lx_toy_options toy;
+    small_toy(&toy);
+    begin_with(p, &toy, key);
 }
 
 static void end(pair *p)
@@ -453,13 +458,17 @@ static void broken_on_the_way(void **state)
 {
     (void)state;
     pair p;
-    begin(&p, NULL);
+    lx_toy_options toy;
+    small_toy(&toy);
+    toy.layer_count = 4; /* segments of more than 64 KiB */
+    toy.channels = 256;
+    begin_with(&p, &toy, NULL);
     p.before_source.flips = 1;
     assert_int_equal(copy(&p, "one"), LYNX_OK);
     assert_int_equal(p.before_source.flips, 0);
     assert_target_is_whole(&p);
     end(&p);
-    begin(&p, NULL);
+    begin_with(&p, &toy, NULL);
     p.before_source.flips = 1000;
     assert_int_equal(copy(&p, "one"), LYNX_ERR_CORRUPT);
     assert_non_null(strstr(p.text, "is not copied"));

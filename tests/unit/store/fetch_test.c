@@ -197,6 +197,9 @@ static void a_sealed_file(void **state)
     assert_is_fetched(&b);
     assert_int_equal(fetch(&b, b.from, NULL), LYNX_OK);
     assert_is_fetched(&b);
+    copy_file(b.from, b.draft, 60000, 50000); /* of another file, as its beginning tells */
+    assert_int_equal(fetch(&b, b.from, NULL), LYNX_OK);
+    assert_is_fetched(&b);
     assert_int_equal(unlink(b.to), 0);
     assert_int_equal(fetch(&b, b.from, other), LYNX_ERR_DENIED);
     assert_false(is_there(b.to));
