@@ -225,12 +225,13 @@ static void drafts_are_reviewed(void **state)
     assert_true(3 * sum.accepted >= 2 * sum.count);
 }
 
-/* Some drafts are made, they stand, and more follow. */
+/* Some drafts are made, they stand, and more follow: in some round, as how many drafts there
+ * are when the plane comes depends on the machine. */
 static void drafts_that_stand_are_kept(void **state)
 {
     watch sum = {0};
     (void)state;
-    for (uint32_t round = 0; round < 4; round++) {
+    for (uint32_t round = 0; round < 32 && !(sum.kept_all && sum.drafts_behind); round++) {
         bed b;
         lx_toy_options toy;
         lx_toy_options_init(&toy);
