@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache.h"
-#include "cli_store.h"
 #include "lynx/net.h"
 
 #include <inttypes.h>
@@ -136,7 +135,7 @@ lynx_status cache_open_file(const cache_options *o, const char *typed, lynx_plac
 
 const char *cache_shown(const lynx_place *place, const char *typed)
 {
-    return strstr(typed, "://") ? place->ops->description(place) : typed;
+    return cli_store_is_url(typed) ? place->ops->description(place) : typed;
 }
 
 int cache_take_max_size(const cache_options *o, const char *value, uint64_t *bytes)

@@ -51,11 +51,6 @@ int store_side_take_option(store_side *s, int option, const char *value)
     return taken > 0 ? CLI_OK : -1;
 }
 
-static bool is_url(const char *place)
-{
-    return strstr(place, "://") != NULL;
-}
-
 int store_side_check_options(const store_side *s)
 {
     if (!s->place && (s->key_file || s->has_limit || s->front.folder))
@@ -63,7 +58,7 @@ int store_side_check_options(const store_side *s)
                          "--store-key, --store-size and --store-cache need --store");
     if (!s->front.folder && s->front.limit_bytes)
         return cli_usage(s->command, "--store-cache-size needs --store-cache");
-    if (s->front.folder && !is_url(s->place))
+    if (s->front.folder && !cli_store_is_url(s->place))
         return cli_usage(s->command,
                          "--store-cache is for a store with a URL; '%s' is a folder", s->place);
     if (s->place && s->options->spec.tail_raw_tokens > 0)
@@ -83,7 +78,7 @@ int store_side_open(store_side *s)
         if (status != LYNX_OK)
             return cli_fail(s->command, status, text);
     }
-    if (!s->has_limit && !is_url(s->place))
+    if (!s->has_limit && !cli_store_is_url(s->place))
         s->limit_bytes = folder_limit_bytes;
     const lynx_status status =
         cli_store_open(s->place, s->front.folder ? &s->front : NULL, s->key_file ? key : NULL,

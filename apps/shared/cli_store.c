@@ -29,17 +29,20 @@ bool cli_parse_size(const char *text, uint64_t *bytes)
     return true;
 }
 
-/* False: HOME is not set, or too long. */
+bool cli_store_is_url(const char *typed)
+{
+    return strstr(typed, "://") != NULL;
+}
+
+/* Beside the default store. False: HOME is not set, or too long. */
 static bool default_folder(char folder[FOLDER_ROOM])
 {
-    const char *cache = getenv("XDG_CACHE_HOME");
-    const char *home = getenv("HOME");
-    int size = -1;
-    if (cache && cache[0] == '/')
-        size = snprintf(folder, FOLDER_ROOM, "%s/lynx/store-cache", cache);
-    else if (home && home[0])
-        size = snprintf(folder, FOLDER_ROOM, "%s/.cache/lynx/store-cache", home);
-    return size > 0 && size < FOLDER_ROOM;
+    static const char suffix[] = "-cache";
+    if (!lynx_store_default_folder(folder, FOLDER_ROOM) ||
+        strlen(folder) + sizeof(suffix) > FOLDER_ROOM)
+        return false;
+    strcat(folder, suffix);
+    return true;
 }
 
 /* What 'front' says; 'folder' has room for the default. */

@@ -11,6 +11,9 @@
 /* "20G", "512M", "0"; units of 1024. */
 bool cli_parse_size(const char *text, uint64_t *bytes);
 
+/* A place that is no folder. */
+bool cli_store_is_url(const char *typed);
+
 /* What was read from a URL is kept in a folder, and read from there the next time. */
 typedef struct cli_store_front {
     const char *folder;   /* --store-cache; NULL: the default one, "none": none */
