@@ -117,9 +117,12 @@ int run_cache_use(run_cache *c, lynx_run_options *run, bool has_remote)
     if (c->file)
         status = lynx_cache_file_source(c->file, model, run->prompt, run->prompt_tokens,
                                         &c->source, text, sizeof(text));
-    else
+    else if (c->document)
         status = lynx_store_find_document(c->store, model, c->document, run->prompt,
                                           run->prompt_tokens, &c->source, text, sizeof(text));
+    else
+        status = lynx_store_find(c->store, model, &c->spec, run->prompt, run->prompt_tokens,
+                                 &c->source, text, sizeof(text));
     if (status != LYNX_OK)
         return cache_fail(&c->options, status, text);
     run->source = c->source;

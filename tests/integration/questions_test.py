@@ -99,7 +99,7 @@ class Stored(Case):
         path.write_bytes(whole)
         done = run("lynx run", *other, "--cache", path, "-p", "x")
         self.assert_refused(done, 4, "lynx run", "another model")
-        for option in (["--prefill", "127.0.0.1:1"], ["--local"], ["--method", "tokens"],
+        for option in (["--local"], ["--method", "tokens"],
                        ["--system", "x"], ["--tokens"]):
             done = run("lynx run", *self.common, "--cache", path, "-p", "x", *option)
             self.assertEqual(done.returncode, 2, (option, done.stderr))

@@ -93,7 +93,7 @@ class Suffix(Case):
                     self.assertIn(f"left out {got['held_tokens']} tokens", node.log())
                     waited, _ = self.answer(node, "waited", *how, "--method", "wait")
                     # The segments go, the document stays: everything is sent.
-                    self.done("lynx cache gc", "--limit", 1, "--store", self.store)
+                    self.done("lynx cache gc", "--max-size", 1, "--store", self.store)
                     want, whole = self.answer(node, "whole", *how)
                 self.assertGreaterEqual(got["held_tokens"], 2 * PAGE_TOKENS)
                 self.assertEqual(want["held_tokens"], 0)
@@ -131,7 +131,7 @@ class Suffix(Case):
         how = ["--cache", self.document.name, "-p", QUESTION]
         with Node(path, "-c", 4096, *self.secret) as node:
             got, _ = self.answer(node, "held", *how)
-            self.done("lynx cache gc", "--limit", 1, "--store", self.store)
+            self.done("lynx cache gc", "--max-size", 1, "--store", self.store)
             want, _ = self.answer(node, "whole", *how)
         self.assertEqual(got["held_tokens"], 0)
         self.check_equal(got, want)
