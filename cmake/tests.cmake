@@ -31,7 +31,6 @@ set(TEST_ENVIRONMENT
 set(TEST_FOLDER ${CMAKE_BINARY_DIR}/tests)
 file(MAKE_DIRECTORY ${TEST_FOLDER})
 
-# Tests of programs and models have the machine for themselves: they measure time.
 set(TEST_TIMEOUT 300)
 if(CMAKE_CROSSCOMPILING_EMULATOR) # valgrind
   set(TEST_TIMEOUT 1500)
@@ -41,7 +40,7 @@ function(lynx_test_properties name label)
     ${name} PROPERTIES LABELS ${label} ENVIRONMENT "${TEST_ENVIRONMENT}" TIMEOUT
                        ${TEST_TIMEOUT} SKIP_RETURN_CODE 77)
   if(label MATCHES "^(integration|cli)$")
-    set_tests_properties(${name} PROPERTIES TIMEOUT 1200 RUN_SERIAL ON)
+    set_tests_properties(${name} PROPERTIES TIMEOUT 1200)
   endif()
 endfunction()
 
@@ -97,3 +96,13 @@ if(llama_FOUND AND Python3_FOUND)
     lynx_test_properties(${name} ${label})
   endforeach()
 endif()
+
+# What takes minutes begins first, so that nothing waits for it alone at the end.
+set(cost 600)
+foreach(name IN ITEMS two_process_test store_daemon_test serve_test suffix_test faults_test
+                      slots_test answer_test)
+  if(TEST ${name})
+    set_tests_properties(${name} PROPERTIES COST ${cost})
+  endif()
+  math(EXPR cost "${cost} - 50")
+endforeach()

@@ -95,15 +95,20 @@ typedef struct source {
     transfer_plan plan;
     uint64_t request; /* 0: none yet */
     uint8_t *residual;
+    uint8_t *spares[QUEUED_PLANES]; /* memory of anchors that were sent */
+    uint32_t spare_count;
     uint32_t next_residual, next_anchor, queued;
     bool has_failed;
 } source;
 
-static void free_anchor(void *user, uint8_t *data, size_t size)
+static void keep_anchor(void *user, uint8_t *data, size_t size)
 {
-    (void)user;
+    source *s = user;
     (void)size;
-    free(data);
+    if (s->spare_count < QUEUED_PLANES)
+        s->spares[s->spare_count++] = data;
+    else
+        free(data);
 }
 
 static void count_residual(void *user, uint8_t *data, size_t size)
@@ -117,15 +122,14 @@ static void count_residual(void *user, uint8_t *data, size_t size)
 static void add_anchor(source *s)
 {
     const size_t size = s->state->task.page_bytes;
-    uint8_t *data = malloc(size);
+    uint8_t *data = s->spare_count ? s->spares[--s->spare_count] : calloc(1, size);
     if (!data)
         return;
-    memset(data, 1, size);
     const lynx_time_ns now = lynx_clock_now();
     memcpy(data, &now, sizeof(now));
     const lynx_status status =
         lynx_sender_plane(s->sender, now, s->request, page_at(ANCHORS_FROM + s->next_anchor++),
-                          0, data, size, free_anchor, NULL);
+                          0, data, size, keep_anchor, s);
     s->has_failed |= status != LYNX_OK;
     if (status != LYNX_OK)
         free(data);

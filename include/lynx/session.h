@@ -312,6 +312,12 @@ LYNX_API void lynx_receiver_disconnect(lynx_receiver *receiver, lynx_time_ns now
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_receiver_read(lynx_receiver *receiver, uint32_t lane,
                                                         lynx_time_ns now, const uint8_t *data,
                                                         size_t size);
+/* Where the next bytes of a lane may be received to, so that read need not copy them: '*room'
+ * gets how many, all of one plane; 0: anywhere. If they go there, read is called with '*target'
+ * and their number before any other call gives bytes of the lane. The memory stays valid until
+ * the lane's next read, room or disconnect, whatever is called meanwhile on the receiver. */
+LYNX_API void lynx_receiver_room(lynx_receiver *receiver, uint32_t lane, uint8_t **target,
+                                 size_t *room);
 LYNX_API LYNX_MUST_CHECK lynx_status
 lynx_receiver_write(lynx_receiver *receiver, uint32_t lane, lynx_time_ns now,
                     lynx_bytes parts[LYNX_SESSION_PARTS_MAX], uint32_t *count);

@@ -19,7 +19,13 @@
 #include "base/alloc.h"
 #include "base/check.h"
 
-enum { RECEIVE_BYTES = 512 << 10, ROUNDS_PER_TURN = 16, SENDS_PER_ROUND = 8 };
+enum {
+    RECEIVE_BYTES = 512 << 10,
+    DIRECT_LEAST = 32 << 10, /* below that another call costs more than the copy */
+    BETWEEN_BYTES = 4 << 10, /* most of what is received between two chunks to find the next */
+    ROUNDS_PER_TURN = 16,
+    SENDS_PER_ROUND = 8
+};
 static const uint64_t wait_ns = 1000000000;    /* most of one wait */
 static const uint64_t poll_ns = 1000000;       /* of a link without a descriptor */
 static const uint64_t linger_ns = 1000000000;  /* for the last words of a closed lane */
@@ -63,6 +69,9 @@ struct pumped {
     /* Of the thread alone. */
     bool is_idle;          /* the end had nothing to send at the last pull */
     bool is_blocked;       /* the link took nothing at the last send */
+    bool was_direct;       /* the last bytes that came were received to their place */
+    uint8_t *place;        /* where the next ones may go: 'room' bytes, or 0 */
+    size_t room;
     bool is_over;          /* the link can do no more */
     lynx_time_ns greet_by; /* the peer must have said something */
     lynx_time_ns closed_at, flushed_at;
@@ -167,22 +176,30 @@ static bool connect_lane(pumped *p)
 static bool receive(pumped *p)
 {
     lynx_pump *pump = p->pump;
+    uint8_t *target = p->place;
+    size_t room = p->room;
     size_t size = 0;
+    if (room < DIRECT_LEAST) {
+        target = p->buffer;
+        room = p->was_direct ? BETWEEN_BYTES : sizeof(p->buffer);
+    }
     const lynx_time_ns now = uv_hrtime();
-    const lynx_status status =
-        p->link->ops->receive(p->link, now, p->buffer, sizeof(p->buffer), &size);
+    const lynx_status status = p->link->ops->receive(p->link, now, target, room, &size);
     if (status == LYNX_BLOCKED)
         return false;
     if (status != LYNX_OK) {
         link_failed(p, status);
         return false;
     }
+    p->was_direct = target == p->place;
     lynx_pump_lock(pump);
-    /* An error is an event of the session, and its reason leaves by send. */
-    if (connect_lane(p))
-        (void)!pump->ops->read(pump->end, p->lane, now, p->buffer, size);
+    if (connect_lane(p)) {
+        /* An error is an event of the session, and its reason leaves by send. */
+        (void)!pump->ops->read(pump->end, p->lane, now, target, size);
+        pump->ops->room(pump->end, p->lane, &p->place, &p->room);
+    }
     lynx_pump_unlock(pump);
-    return !p->is_over && size == sizeof(p->buffer); /* else it was all that there is */
+    return !p->is_over && size == room; /* else it was all that there is */
 }
 
 /* Say what the link took of the last pull, and pull again; the ranges. 'sent_at' is when the

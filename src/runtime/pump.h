@@ -12,6 +12,8 @@ typedef struct lx_pump_ops {
     lynx_status (*connect)(void *end, lynx_time_ns now, const char *peer, uint32_t *lane);
     void (*disconnect)(void *end, lynx_time_ns now, uint32_t lane, lynx_status status,
                        const char *text);
+    /* Where the next bytes of the lane are received to; '*room' 0: anywhere. */
+    void (*room)(void *end, uint32_t lane, uint8_t **target, size_t *room);
     lynx_status (*read)(void *end, uint32_t lane, lynx_time_ns now, const uint8_t *data,
                         size_t size);
     lynx_status (*write)(void *end, uint32_t lane, lynx_time_ns now,

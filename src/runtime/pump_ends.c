@@ -14,6 +14,15 @@ static void sender_disconnect(void *end, lynx_time_ns now, uint32_t lane, lynx_s
     lynx_sender_disconnect(end, now, lane, status, text);
 }
 
+/* What comes to a sender is short. */
+static void sender_room(void *end, uint32_t lane, uint8_t **target, size_t *room)
+{
+    (void)end;
+    (void)lane;
+    *target = NULL;
+    *room = 0;
+}
+
 static lynx_status sender_read(void *end, uint32_t lane, lynx_time_ns now, const uint8_t *data,
                                size_t size)
 {
@@ -64,6 +73,11 @@ static void receiver_disconnect(void *end, lynx_time_ns now, uint32_t lane, lynx
     lynx_receiver_disconnect(end, now, lane, status, text);
 }
 
+static void receiver_room(void *end, uint32_t lane, uint8_t **target, size_t *room)
+{
+    lynx_receiver_room(end, lane, target, room);
+}
+
 static lynx_status receiver_read(void *end, uint32_t lane, lynx_time_ns now,
                                  const uint8_t *data, size_t size)
 {
@@ -101,11 +115,11 @@ static uint64_t receiver_news(const void *end)
     return lx_receiver_news(end);
 }
 
-const lx_pump_ops lx_pump_sender = {sender_connect,    sender_disconnect, sender_read,
-                                    sender_write,      sender_wrote,      sender_deadline,
-                                    sender_lane_state, sender_next_wake,  sender_news};
-const lx_pump_ops lx_pump_receiver = {receiver_connect,    receiver_disconnect,
-                                      receiver_read,       receiver_write,
-                                      receiver_wrote,      receiver_deadline,
-                                      receiver_lane_state, receiver_next_wake,
+const lx_pump_ops lx_pump_sender = {sender_connect,    sender_disconnect, sender_room,
+                                    sender_read,       sender_write,      sender_wrote,
+                                    sender_deadline,   sender_lane_state, sender_next_wake,
+                                    sender_news};
+const lx_pump_ops lx_pump_receiver = {receiver_connect,  receiver_disconnect, receiver_room,
+                                      receiver_read,     receiver_write,      receiver_wrote,
+                                      receiver_deadline, receiver_lane_state, receiver_next_wake,
                                       receiver_news};

@@ -27,7 +27,9 @@ enum {
     LARGE_PCT = 125,
     STRETCH_MOST_PCT = 1600
 };
-static const uint64_t slack_ns = 500000; /* reports come in steps of that size */
+/* Reports come at the end of a chunk; where the largest is short, in steps, and later. */
+static const uint64_t slack_ns = 500000;
+static const uint64_t slack_of_steps_ns = 800000;
 /* A thread that sleeps for 1 ms makes a sample of 10 ms wrong by a tenth, of 1 ms by a half. */
 static const uint64_t sample_least_ns = 10000000;
 static const uint64_t round_trip_age_ns = 10000000000ull;
@@ -207,9 +209,11 @@ uint64_t lx_flow_window(const lx_flow *flow)
         return WINDOW_FIRST;
     const uint64_t trip = bytes_in(rate, flow->round_trip_ns);
     const uint64_t chunks = 2 * (uint64_t)lx_flow_chunk(flow);
+    const bool has_steps = rate / CHUNKS_PER_SECOND > CHUNK_MOST;
     if (flow->renewals > 0)
         return trip / 2 + 1;
-    uint64_t window = trip + trip / 4 + bytes_in(rate, slack_ns);
+    uint64_t window =
+        trip + trip / 4 + bytes_in(rate, has_steps ? slack_of_steps_ns : slack_ns);
     window = window * stretch_of(flow) / 100;
     if (is_starting(flow))
         window *= START_GAIN;

@@ -413,7 +413,8 @@ static lynx_status take(lx_lane *lane, const uint8_t *data, size_t size, size_t 
     case LX_INPUT_PAGE:
         *taken = smaller(size, lane->left);
         if (lane->page_target && *taken) {
-            memcpy(lane->page_target, data, *taken);
+            if (lane->page_target != data) /* else it was received there */
+                memcpy(lane->page_target, data, *taken);
             lane->page_target += *taken;
         }
         lane->left -= (uint32_t)*taken;

@@ -222,8 +222,10 @@ void lynx_receiver_destroy(lynx_receiver *receiver)
     for (uint32_t i = 0; i < LYNX_REQUESTS_MAX; i++)
         if (receiver->requests[i].phase != LX_WANT_FREE)
             drop_request(receiver, &receiver->requests[i]);
-    for (uint32_t i = 0; i < LYNX_LANES_MAX; i++)
+    for (uint32_t i = 0; i < LYNX_LANES_MAX; i++) {
+        lx_page_take_back(receiver, &receiver->lanes[i]);
         lx_lane_fini(&receiver->lanes[i].lane);
+    }
     lx_spares_fini(&receiver->spares);
     lx_identity_fini(&receiver->identity);
     lx_free(memory, receiver, 1, sizeof(*receiver));

@@ -85,6 +85,12 @@ typedef struct lx_receiver_lane {
     lx_page_message page;
     uint32_t page_chunk;
 
+    /* The plane whose memory lynx_receiver_room gave away; and that memory, when the plane was
+     * freed before it was given back. */
+    const uint8_t *lent;
+    uint8_t *stray;
+    size_t stray_bytes;
+
     /* Answers of one request that wait to leave. */
     uint64_t ack_request;
     lx_ack_entry acks[LX_ACK_BATCH];
@@ -143,6 +149,9 @@ void lx_receiver_check_complete(lynx_receiver *receiver, lx_receiver_request *re
 
 /* The memory of a plane is free again, and so is its lane's credit for it. */
 void lx_plane_free(lynx_receiver *receiver, lx_plane_slot *plane, uint32_t class_index);
+
+/* Nobody writes to what lynx_receiver_room gave any more. */
+void lx_page_take_back(lynx_receiver *receiver, lx_receiver_lane *lane);
 
 /* What came of a plane is worth nothing. */
 void lx_plane_forget(lynx_receiver *receiver, lx_plane_slot *plane, uint32_t class_index);

@@ -19,12 +19,26 @@ void lx_plane_free(lynx_receiver *receiver, lx_plane_slot *plane, uint32_t class
     if (!plane->data)
         return;
     lx_receiver_lane *lane = &receiver->lanes[plane->lane];
-    lx_spares_give(&receiver->spares, plane->data, plane->size);
+    if (lane->lent == plane->data) {
+        lane->stray = plane->data;
+        lane->stray_bytes = plane->size;
+        lane->lent = NULL;
+    } else {
+        lx_spares_give(&receiver->spares, plane->data, plane->size);
+    }
     plane->data = NULL;
     lane->in_memory[lx_credit_of(class_index)] -= plane->size;
     if (lane->owed_since == 0)
         lane->owed_since = receiver->now;
     lane->must_wake = true;
+}
+
+void lx_page_take_back(lynx_receiver *receiver, lx_receiver_lane *lane)
+{
+    if (lane->stray)
+        lx_spares_give(&receiver->spares, lane->stray, lane->stray_bytes);
+    lane->stray = NULL;
+    lane->lent = NULL;
 }
 
 /* What came of it is worth nothing. */

@@ -229,6 +229,7 @@ static void begin_connection(test_connection *c, uint32_t peer, uint32_t lane)
     c->sender_learns_at = 0;
     c->frame_at = 0;
     c->pages = 0;
+    c->room = 0;
 }
 
 lynx_status test_pair_connect(test_pair *pair, uint32_t peer, uint32_t lane)
@@ -535,17 +536,26 @@ static bool move_receiver(test_pair *pair, test_connection *c)
 static bool arrive_down(test_pair *pair, test_connection *c)
 {
     test_pipe *pipe = &c->down;
-    const size_t taken = piece(pair, pipe->end - pipe->first);
+    lynx_receiver *receiver = pair->peers[c->peer].receiver;
+    const uint8_t *bytes = pipe->data + pipe->first;
+    size_t taken = piece(pair, pipe->end - pipe->first);
     if (pipe->first == pipe->end) {
         if (!c->at_sender)
             lose_receiver(pair, c);
         return !c->at_sender;
     }
+    if (c->room > 0) { /* asked for after the last read: much may have happened since */
+        taken = taken < c->room ? taken : c->room;
+        memcpy(c->place, bytes, taken);
+        bytes = c->place;
+    }
     pipe->first += taken;
     c->receiver_ready = true;
     /* Errors are events as well. */
-    (void)!lynx_receiver_read(pair->peers[c->peer].receiver, c->lane, pair->now,
-                              pipe->data + pipe->first - taken, taken);
+    (void)!lynx_receiver_read(receiver, c->lane, pair->now, bytes, taken);
+    lynx_receiver_room(receiver, c->lane, &c->place, &c->room);
+    if (pair->now % 4 == 0) /* not everybody takes it */
+        c->room = 0;
     return true;
 }
 

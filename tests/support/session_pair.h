@@ -88,6 +88,8 @@ typedef struct test_connection {
     uint64_t frame_at, frame_bytes;
     uint32_t frame_plane; /* record of the plane whose frame that is; TEST_PLANES_TOP: none */
     uint32_t pages;       /* PAGE frames that began */
+    uint8_t *place;       /* where the next bytes of 'down' may be received to: 'room' bytes */
+    size_t room;
 } test_connection;
 
 typedef struct test_peer {
