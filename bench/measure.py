@@ -112,9 +112,9 @@ def task():
 
 def engine():
     rows = []
-    for model, threads in [(SMOLLM2, 1), (SMOLLM2, 2), (GEMMA, 1)]:
+    for model, threads in [(SMOLLM2, 1), (SMOLLM2, 2), (GEMMA, 1), (GEMMA, 2)]:
         output, shown = run("bench", "engine", "-m", MODELS / model, "-t", threads, "-c", 512,
-                            "--json")
+                            "--rounds", 9, "--json")
         rows += [{"command": shown, "model": model.removesuffix(".gguf"), **row}
                  for row in json.loads(output)]
     return rows

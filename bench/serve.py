@@ -7,6 +7,8 @@ in turn, with the same prefill node behind an emulated link.
 
 TTFT over HTTP is when the client has the first text; times of later tokens are those of the
 answer's events, since a draft that stands counts from when it was made, as with 'lynx run'.
+'first_text_late_s' is how long after the daemon knew the first token the client had its text, by
+the daemon's own report of that time.
 """
 import argparse
 import http.client
@@ -56,7 +58,7 @@ def by_http(port):
     begin = time.monotonic()
     connection.request("POST", "/v1/chat/completions", json.dumps(body))
     answer = connection.getresponse()
-    first, times = None, {}
+    first, known, times = None, None, {}
     for line in answer:
         if not line.startswith(b"data: {"):
             continue
@@ -67,8 +69,9 @@ def by_http(port):
         about = event.get("lynx", {})
         if about.get("event") == "token":
             times[about["index"]] = about["t_ms"] / 1e3
+        known = about.get("ttft_ms", known)
     connection.close()
-    return {"ttft_s": first, "tt32t_s": times.get(31)}
+    return {"ttft_s": first, "tt32t_s": times.get(31), "first_text_late_s": first - known / 1e3}
 
 
 def by_run(programs, model, port):
@@ -107,6 +110,10 @@ def main():
                      "run_s": round(statistics.median(a for a, _ in pairs), 4),
                      "http_s": round(statistics.median(b for _, b in pairs), 4),
                      "ratio": round(statistics.median(b / a for a, b in pairs), 4)})
+    late = [http_["first_text_late_s"] for http_ in shown["http"]]
+    rows.append({"model": options.model.stem, "link_mbps": float(options.link_mbps),
+                 "figure": "first_text_late_s", "rounds": len(late),
+                 "http_s": round(statistics.median(late), 4), "http_max_s": round(max(late), 4)})
     json.dump(rows, sys.stdout, indent=1)
     print()
 

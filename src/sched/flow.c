@@ -29,7 +29,7 @@ enum {
 };
 /* Reports come at the end of a chunk; where the largest is short, in steps, and later. */
 static const uint64_t slack_ns = 500000;
-static const uint64_t slack_of_steps_ns = 800000;
+static const uint64_t slack_of_steps_ns = 700000;
 /* A thread that sleeps for 1 ms makes a sample of 10 ms wrong by a tenth, of 1 ms by a half. */
 static const uint64_t sample_least_ns = 10000000;
 static const uint64_t round_trip_age_ns = 10000000000ull;
