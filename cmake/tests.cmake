@@ -18,13 +18,14 @@ set(LYNX_MODELS "${CACHE_HOME}/lynx/models" CACHE PATH "Folder of the test model
 file(SHA256 ${PROJECT_SOURCE_DIR}/tools/servers.txt SERVERS_KEY)
 string(SUBSTRING ${SERVERS_KEY} 0 12 SERVERS_KEY)
 
-# Passive: threads of the engine that wait in a loop take ten times as long on a busy machine.
+# As in apps/shared/cli_threads.c: threads of the engine that wait in a loop for long take ten
+# times as long on a busy machine.
 set(TEST_ENVIRONMENT
     "LYNX_TEST_MODELS=${LYNX_MODELS}"
     "LYNX_BIN=${CMAKE_BINARY_DIR}/bin"
     "LYNX_RCLONE=${CACHE_HOME}/lynx/servers-${SERVERS_KEY}/bin/rclone"
     "XDG_CONFIG_HOME=${CMAKE_BINARY_DIR}/tests/config" # not the keys that the user has
-    "OMP_WAIT_POLICY=passive"
+    "GOMP_SPINCOUNT=5000"
     "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"
     "UBSAN_OPTIONS=print_stacktrace=1"
     "TSAN_OPTIONS=halt_on_error=1")

@@ -96,5 +96,6 @@ static int run_command(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    cli_share_cores(argv);
     return cli_end("lynx", run_command(argc, argv));
 }

@@ -44,6 +44,10 @@ typedef struct cli_outlet {
 
 extern cli_outlet cli_out;
 
+/* cli_threads.c: begin the program once more with threads of the engine that do not wait in a
+ * loop for long, unless the environment says how long they wait. To be called first. */
+void cli_share_cores(char **argv);
+
 void cli_say(const char *command, cli_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
