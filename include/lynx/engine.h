@@ -57,6 +57,9 @@ typedef struct lynx_model {
     lynx_exactness exactness;
     float exactness_error; /* largest |difference| of a logit that the probe saw */
     bool can_refine;       /* pages may be written between steps, under a live sequence */
+    uint64_t step_ns; /* that a step took on a short cache, and that one more token added to a
+                         batch; 0: not known */
+    uint64_t row_ns;
 } lynx_model;
 
 enum {

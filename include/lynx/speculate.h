@@ -67,6 +67,14 @@ LYNX_API uint32_t lynx_pace_limit(const lynx_pace *pace, uint32_t limit);
 LYNX_API bool lynx_pace_review_pays(const lynx_pace *pace, uint32_t rows, uint32_t drafted,
                                     uint32_t limit, uint64_t left_ns);
 
+/*
+ * Does it pay to draft at all, when 'rows' tokens have to go through the model first, which go
+ * through it once more on the full cache, and that one is 'left_ns' away? Only with time for
+ * the pass and a draft: what is not over when the rest is here delays what would be right.
+ * True while the time of a step is not known.
+ */
+LYNX_API bool lynx_pace_draft_pays(const lynx_pace *pace, uint32_t rows, uint64_t left_ns);
+
 /* Clock of valid tokens: when the k-th token of the answer was produced, if it turned out
  * valid. A draft counts at the time when it was drafted, a correction when its pass ended. */
 typedef struct lynx_token_clock {

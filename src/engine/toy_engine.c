@@ -295,7 +295,7 @@ static lynx_status toy_batch(lynx_engine *engine, const lynx_token *tokens, uint
         append_token(t, tokens[i]);
         compute_logits(t, tokens[i], t->logits + (size_t)i * VOCABULARY);
     }
-    spend(t->options.step_ns);
+    spend(t->options.step_ns + (count - 1) * t->options.row_ns);
     return atomic_load(&t->is_cancelled) ? LYNX_ERR_CANCELLED : LYNX_OK;
 }
 
@@ -414,6 +414,8 @@ static void describe(toy *t)
         .step_tokens = o->step_tokens,
         .exactness = LYNX_EXACT,
         .can_refine = o->can_refine,
+        .step_ns = o->step_ns,
+        .row_ns = o->row_ns,
     };
     t->model.fingerprint.weights[0] = o->weights;
 }

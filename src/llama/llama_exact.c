@@ -45,16 +45,34 @@ static void compare_rows(const lx_llama *e, lx_slot *s, uint32_t count, float *e
     }
 }
 
+static uint64_t ns_since(int64_t start_us)
+{
+    const int64_t now = llama_time_us();
+    return now > start_us ? (uint64_t)(now - start_us) * 1000 : 1;
+}
+
+/* The quickest counts: the first ones read the weights from the disk. */
 static lynx_status save_steps(lx_llama *e, const lynx_token *tokens)
 {
     const uint32_t vocabulary = e->description.vocabulary;
     lx_slot *s = e->slots[0];
+    uint64_t least = UINT64_MAX;
     for (uint32_t i = 0; i < STEP_TOKENS; i++) {
+        const int64_t start = llama_time_us();
         LX_TRY(lx_slot_step(&s->base, tokens[i]));
+        const uint64_t took = ns_since(start);
+        least = took < least ? took : least;
         memcpy(e->saved_logits + (size_t)i * vocabulary, s->base.ops->logits(&s->base, 0),
                vocabulary * sizeof(float));
     }
+    e->description.step_ns = least;
     return LYNX_OK;
+}
+
+/* A batch of 'count' tokens took so long. */
+static void note_batch(lynx_model *model, uint32_t count, uint64_t took)
+{
+    model->row_ns = took > model->step_ns ? (took - model->step_ns) / (count - 1) : 1;
 }
 
 static lynx_status compare_batches(lx_llama *e, const lynx_token *tokens, float *error)
@@ -63,7 +81,9 @@ static lynx_status compare_batches(lx_llama *e, const lynx_token *tokens, float 
     lx_slot *s = e->slots[0];
     for (uint32_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
         LX_TRY(lx_slot_rewind(&s->base, LX_PROBE_TOKENS));
+        const int64_t start = llama_time_us();
         LX_TRY(lx_slot_batch(&s->base, tokens, sizes[i]));
+        note_batch(&e->description, sizes[i], ns_since(start)); /* the longest stays */
         compare_rows(e, s, sizes[i], error);
     }
     return LYNX_OK;

@@ -43,17 +43,19 @@ static bool is_carried(const lx_run *r)
            !lx_run_has_plane(r, r->pass.plane_count - 1);
 }
 
-/* Wait until the first token and planes 0..'plane' of all pages are in the engine, and no token
- * is carried any more. */
+/* Wait until the first token and planes 0..'plane' of all pages are in the engine, no token is
+ * carried any more, and drafts pay if they are to be made. */
 static lynx_status receive_planes(lx_run *r, uint32_t plane)
 {
     for (;;) {
         lx_run_poll(r);
+        if (plane == 0 && r->options->method == LYNX_METHOD_SPECULATE)
+            lx_run_weigh(r);
         LX_TRY(lx_run_apply_pages(r));
         if (r->has_first && lx_run_is_answered(r))
             return LYNX_OK;
         if (lx_run_has_start(r) && lx_run_has_plane(r, plane) && r->pending_count == 0 &&
-            !is_carried(r))
+            !is_carried(r) && !r->awaits_rest)
             return LYNX_OK;
         LX_REQUIRE(!r->is_over, r->over_status);
         LX_TRY(lx_run_wait(r));
@@ -148,11 +150,7 @@ static lynx_status speculate(lx_run *r)
         return take_over(r);
 
     const uint32_t valid = r->options->prompt_tokens + result->token_count;
-    const uint32_t context_left = r->model->context_tokens - valid;
-    uint32_t limit =
-        lynx_draft_limit(r->options->draft_count_max, lx_run_answer_left(r), context_left);
-    if (r->options->pace)
-        limit = lynx_pace_limit(r->pace, limit);
+    const uint32_t limit = lx_run_draft_limit(r);
     r->reviewed_plane = best_plane(r);
     if (!lx_run_has_plane(r, last) || r->options->skip_verify)
         LX_TRY(lx_run_feed(r, false));

@@ -4,6 +4,7 @@
  *
  *     run_pages.c     what arrives, from a remote or a source: planes into the engine's cache
  *     run_held.c      what comes from a source while a remote sends the rest
+ *     run_await.c     whether there is time to draft while the rest of a stored cache comes
  *     run_tokens.c    what is computed: drafts, the verification pass, plain decoding
  *     run_alone.c     the local methods, and going on when the remotes or the source are lost
  *     decode_node.c   the methods over a link or a source
@@ -63,6 +64,7 @@ typedef struct lx_run {
     lynx_token_clock clock;
     lynx_pace *pace; /* the caller's or 'own_pace', which knows only this run */
     lynx_pace own_pace;
+    bool awaits_rest;        /* of a stored cache: it comes before drafts would pay */
     uint32_t least_plane;    /* a page is decoded once planes 0 .. this are here */
     uint32_t reviewed_plane; /* a review on planes 0 .. this was made, or did not pay */
 
@@ -101,6 +103,9 @@ bool lx_run_has_plane(const lx_run *run, uint32_t plane);
  * the anchor; 0 when that is not known. */
 uint64_t lx_run_time_left(const lx_run *run, uint32_t plane);
 
+/* Every page of which a plane is here is decoded the next time, anew or for the first. */
+void lx_run_pend_all(lx_run *run);
+
 /* Decode what has arrived into the engine's cache. */
 lynx_status lx_run_apply_pages(lx_run *run);
 
@@ -126,6 +131,15 @@ bool lx_run_is_held(const lx_run *run, lynx_page_id id);
 
 /* Take what the source has given since. */
 void lx_run_take_held(lx_run *run);
+
+/* ---- run_await.c --------------------------------------------------------------------- */
+
+/* How many tokens may be drafted behind those that are valid. */
+uint32_t lx_run_draft_limit(const lx_run *run);
+
+/* Over a stored cache, for drafts: is what is missing expected before they pay? Then
+ * 'awaits_rest', and pages are decoded once. */
+void lx_run_weigh(lx_run *run);
 
 /* ---- run_tokens.c -------------------------------------------------------------------- */
 

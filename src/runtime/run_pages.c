@@ -335,6 +335,23 @@ static lynx_status apply_page(lx_run *r, lynx_page_id id)
     return LYNX_OK;
 }
 
+void lx_run_pend_all(lx_run *r)
+{
+    const lynx_shape *shape = &r->model->shape;
+    const uint32_t pages = lynx_shape_page_count(shape, r->cached_tokens);
+    lynx_bytes planes[LYNX_PLANES_MAX];
+    uint32_t count = 0;
+    r->pending_count = 0;
+    for (uint32_t page = 0; page < pages; page++)
+        for (uint32_t layer = 0; layer < shape->layer_count; layer++)
+            for (uint32_t side = 0; side < 2; side++) {
+                const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
+                if (lynx_page_is_needed(shape, id, r->cached_tokens) &&
+                    planes_of(r, id, planes, &count))
+                    r->pending[r->pending_count++] = id;
+            }
+}
+
 lynx_status lx_run_digest(lx_run *r)
 {
     if (!r->options->digest_cache)

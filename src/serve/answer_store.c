@@ -86,7 +86,7 @@ static lynx_source *find(const lx_answer *a)
     return status == LYNX_OK ? source : NULL;
 }
 
-static lx_stored_way way_of(const lx_answer *a, const lynx_source_prefix *prefix)
+static bool is_worth_it(const lx_answer *a, const lynx_source_prefix *prefix)
 {
     const lx_api_method asked = a->job->request.method;
     const lx_stored stored = {
@@ -97,21 +97,18 @@ static lx_stored_way way_of(const lx_answer *a, const lynx_source_prefix *prefix
         .otherwise_s = a->choice.expected_s,
     };
     if (prefix->token_count < a->options->store_least_tokens)
-        return LX_STORED_NOT;
-    if (asked == LX_API_METHOD_SPECULATE)
-        return LX_STORED_SPECULATE;
-    if (asked == LX_API_METHOD_WAIT)
-        return LX_STORED_WAIT;
-    return lx_policy_choose_stored(a->policy, &stored);
+        return false;
+    return asked != LX_API_METHOD_AUTO || lx_policy_choose_stored(a->policy, &stored);
 }
 
 /* No remote is asked: the seam for one that computes the rest. */
-static void use(lx_answer *a, lynx_source *source, lx_stored_way way)
+static void use(lx_answer *a, lynx_source *source)
 {
+    const bool waits = a->job->request.method == LX_API_METHOD_WAIT;
     a->store.source = source;
     a->store.reused_tokens = source->ops->prefix(source)->token_count;
     a->run.source = source;
-    a->run.method = way == LX_STORED_SPECULATE ? LYNX_METHOD_SPECULATE : LYNX_METHOD_WAIT;
+    a->run.method = waits ? LYNX_METHOD_WAIT : LYNX_METHOD_SPECULATE;
     a->run.complete_deadline_ns = 0;
     a->choice = (lx_choice){.method = a->run.method, .fallback = LX_FALLBACK_NONE};
     snprintf(a->choice.reason, sizeof(a->choice.reason), "the store has %u of %u tokens",
@@ -121,13 +118,12 @@ static void use(lx_answer *a, lynx_source *source, lx_stored_way way)
 static void look(lx_answer *a)
 {
     lynx_source *source = may_load(a) ? find(a) : NULL;
-    const lx_stored_way way = source ? way_of(a, source->ops->prefix(source)) : LX_STORED_NOT;
-    if (way == LX_STORED_NOT)
-        lynx_source_destroy(source);
+    const bool is_used = source && is_worth_it(a, source->ops->prefix(source));
+    if (is_used)
+        use(a, source);
     else
-        use(a, source, way);
-    atomic_fetch_add(way == LX_STORED_NOT ? &a->metrics->store_misses : &a->metrics->store_hits,
-                     1);
+        lynx_source_destroy(source);
+    atomic_fetch_add(is_used ? &a->metrics->store_hits : &a->metrics->store_misses, 1);
 }
 
 /* ---- what is kept -------------------------------------------------------------------- */

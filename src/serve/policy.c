@@ -15,9 +15,6 @@ static const double PRIOR_MISSES = 1;
 /* Of a verification, about. */
 static const double PASS_ROWS = 64;
 
-/* A question. */
-enum { FEW_TOKENS = 256 };
-
 static const char *const fallback_names[LX_FALLBACK_COUNT] = {[LX_FALLBACK_NONE] = "none",
                                                               [LX_FALLBACK_UNREACHABLE] =
                                                                   "unreachable",
@@ -108,31 +105,28 @@ double lx_own_stands(const lx_own_figures *own)
     return hits / (hits + own->misses + PRIOR_MISSES);
 }
 
-lx_stored_way lx_policy_stored(const lx_own_figures *own, const lx_stored *s)
+bool lx_policy_loads(const lx_own_figures *own, const lx_stored *s)
 {
     const double rate = lx_own_prefill_rate(own) / (s->busy ? s->busy : 1);
     const uint32_t rest = s->prompt_tokens - s->stored_tokens;
     const double load_s =
         own->store_s > 0 ? (double)s->bytes * own->store_s / own->store_bytes : 0;
     const double rest_s = rate > 0 ? rest / rate : 0;
-    if (rate > 0 && load_s > s->stored_tokens / rate)
-        return LX_STORED_NOT;
+    if (rate <= 0)
+        return true;
     /* The rest is computed here, whatever a prefill node could do. */
-    if (s->otherwise_s > 0 && rate > 0 && load_s + rest_s > s->otherwise_s)
-        return LX_STORED_NOT;
-    /* To draft, the rest goes through the model once more than to wait. */
-    const bool has_time = load_s > 0 && rate > 0 ? load_s > rest_s : rest < FEW_TOKENS;
-    return has_time ? LX_STORED_SPECULATE : LX_STORED_WAIT;
+    return load_s <= s->stored_tokens / rate &&
+           (s->otherwise_s <= 0 || load_s + rest_s <= s->otherwise_s);
 }
 
-lx_stored_way lx_policy_choose_stored(lx_policy *policy, const lx_stored *stored)
+bool lx_policy_choose_stored(lx_policy *policy, const lx_stored *stored)
 {
     pthread_mutex_lock(&policy->lock);
-    const lx_stored_way way = lx_policy_stored(&policy->own, stored);
-    if (way == LX_STORED_NOT)
+    const bool loads = lx_policy_loads(&policy->own, stored);
+    if (!loads)
         policy->own.store_s *= KEPT;
     pthread_mutex_unlock(&policy->lock);
-    return way;
+    return loads;
 }
 
 /* ---- the choice ---------------------------------------------------------------------- */

@@ -102,18 +102,13 @@ typedef struct lx_stored {
     double otherwise_s; /* expected without the store: lx_choice.expected_s */
 } lx_stored;
 
-typedef enum lx_stored_way {
-    LX_STORED_NOT,       /* it does not pay */
-    LX_STORED_WAIT,      /* it is here before the rest is computed */
-    LX_STORED_SPECULATE, /* there is time to draft */
-} lx_stored_way;
-
-/* Should the beginning be loaded? As long as nothing is known it is. Pure. */
-lx_stored_way lx_policy_stored(const lx_own_figures *own, const lx_stored *stored);
+/* Should the beginning be loaded? As long as nothing is known it is. Whether there is time to
+ * draft is seen when it comes. Pure. */
+bool lx_policy_loads(const lx_own_figures *own, const lx_stored *stored);
 
 /* The same with this node as it is. Each time that it does not pay the rate of the store is
  * believed less, so that it is tried again. */
-lx_stored_way lx_policy_choose_stored(lx_policy *policy, const lx_stored *stored);
+bool lx_policy_choose_stored(lx_policy *policy, const lx_stored *stored);
 
 /* Choose with 'statuses' of 'count' nodes (at most LYNX_SERVE_REMOTES_MAX) at 'now'. */
 void lx_policy_choose_among(const lx_own_figures *own, const lx_question *question,

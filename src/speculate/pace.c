@@ -55,6 +55,18 @@ uint32_t lynx_pace_limit(const lynx_pace *pace, uint32_t limit)
     return count;
 }
 
+static double pass_ns(const lynx_pace *pace, uint32_t rows)
+{
+    const double row = pace->row_ns > 0 ? pace->row_ns : ROW_UNTIMED * pace->step_ns;
+    return pace->step_ns + row * (rows - 1);
+}
+
+bool lynx_pace_draft_pays(const lynx_pace *pace, uint32_t rows, uint64_t left_ns)
+{
+    return pace->step_ns <= 0 || rows == 0 ||
+           (double)left_ns >= pass_ns(pace, rows) + pace->step_ns;
+}
+
 static double least(double a, double b)
 {
     return a < b ? a : b;
@@ -65,8 +77,7 @@ bool lynx_pace_review_pays(const lynx_pace *pace, uint32_t rows, uint32_t drafte
 {
     if (drafted == 0 || rows == 0 || pace->step_ns <= 0)
         return false;
-    const double row = pace->row_ns > 0 ? pace->row_ns : ROW_UNTIMED * pace->step_ns;
-    const double pass = pace->step_ns + row * (rows - 1);
+    const double pass = pass_ns(pace, rows);
     const double steps = ((double)left_ns - pass) / pace->step_ns;
     if (steps < LYNX_PACE_LEAST)
         return false;

@@ -198,6 +198,46 @@ static void who_waits_decodes_each_page_once(void **state)
     }
 }
 
+/* A question of five tokens and a draft take 180 ms and more: the rest comes sooner, or
+ * seems to and then does not, or there is time. A step of unknown length is no reason to wait.
+ */
+static void drafts_wait_for_what_comes_sooner(void **state)
+{
+    static const struct {
+        uint32_t step_ms, rest_ms;
+        bool drafts, keeps;
+    } cases[] = {{90, 60, false, false},
+                 {90, 60, false, true},
+                 {90, 900, true, false},
+                 {90, 900, true, true},
+                 {2, 200, true, false}};
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(*cases); i++) {
+        const size_t at = i / 2;
+        bed b;
+        lx_toy_options toy;
+        lynx_engine_ops ops;
+        lx_toy_options_init(&toy);
+        toy.step_ns = cases[at].step_ms * (uint32_t)ms;
+        toy.can_refine = i % 2;
+        begin(&b, &toy, i % 2 ? "range" : "range-3", 150, 5);
+        const uint32_t pages = (uint32_t)b.source.count / (i % 2 ? 2 : 3);
+        b.options.on_loss = cases[at].keeps ? LYNX_ON_LOSS_KEEP : LYNX_ON_LOSS_RECOMPUTE;
+        b.options.digest_cache = false;
+        b.source.residual_ns = cases[at].rest_ms * ms;
+        watch(&b, &ops);
+        run(&b);
+        b.engine->ops = inner_ops;
+        check_right(&b);
+        assert_int_equal(b.got.result.drafted > 0, cases[at].drafts);
+        assert_int_equal(b.got.result.first_own_ns < b.got.result.complete_ns,
+                         cases[at].drafts);
+        if (!cases[at].drafts && !cases[at].keeps)
+            assert_int_equal(page_writes, pages);
+        end(&b);
+    }
+}
+
 /* A mutation: drafts that nobody verified are not those of the full cache, for some prompt. */
 static void unverified_drafts_are_noticed(void **state)
 {
@@ -333,6 +373,7 @@ int main(void)
         cmocka_unit_test(tokens_are_those_of_the_full_cache),
         cmocka_unit_test(drafts_are_made_while_the_rest_is_read),
         cmocka_unit_test(who_waits_decodes_each_page_once),
+        cmocka_unit_test(drafts_wait_for_what_comes_sooner),
         cmocka_unit_test(unverified_drafts_are_noticed),
         cmocka_unit_test(broken_sources_are_made_good),
         cmocka_unit_test(planes_that_do_not_belong_are_no_harm),

@@ -120,6 +120,24 @@ static void reviews_pay_while_time_is_left(void **state)
     assert_true(lynx_pace_review_pays(&pace, 63, 62, 62, 100000));
 }
 
+static void drafts_are_begun_while_time_is_left(void **state)
+{
+    (void)state;
+    const lynx_pace pace = {.step_ns = 1000, .row_ns = 100};
+    /* A pass of 21 rows is three steps; one more has to be left. */
+    assert_false(lynx_pace_draft_pays(&pace, 21, 0));
+    assert_false(lynx_pace_draft_pays(&pace, 21, 3900));
+    assert_true(lynx_pace_draft_pays(&pace, 21, 4000));
+    assert_false(lynx_pace_draft_pays(&pace, 31, 4000));
+    assert_true(lynx_pace_draft_pays(&pace, 1, 2000));
+    /* Rows that were never timed count as dear, a step that was not is no reason to wait. */
+    const lynx_pace untimed = {.step_ns = 1000};
+    assert_false(lynx_pace_draft_pays(&untimed, 21, 6900));
+    assert_true(lynx_pace_draft_pays(&untimed, 21, 7000));
+    const lynx_pace new = {0};
+    assert_true(lynx_pace_draft_pays(&new, 21, 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -130,6 +148,7 @@ int main(void)
         cmocka_unit_test(dear_rows_are_not_paid),
         cmocka_unit_test(passes_tell_what_a_row_adds),
         cmocka_unit_test(reviews_pay_while_time_is_left),
+        cmocka_unit_test(drafts_are_begun_while_time_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* run_await.c - whether there is time to draft while the rest of a stored cache comes; see
+ * run.h. */
+#include "base/check.h"
+#include "runtime/run.h"
+
+uint32_t lx_run_draft_limit(const lx_run *r)
+{
+    const lynx_run_options *o = r->options;
+    const uint32_t context_left =
+        r->model->context_tokens - o->prompt_tokens - r->result->token_count;
+    const uint32_t limit =
+        lynx_draft_limit(o->draft_count_max, lx_run_answer_left(r), context_left);
+    return o->pace ? lynx_pace_limit(r->pace, limit) : limit;
+}
+
+/* What the engine's probe saw stands in for what no run has shown yet. */
+static lynx_pace known_pace(const lx_run *r)
+{
+    lynx_pace pace = *r->pace;
+    if (pace.step_ns <= 0)
+        pace.step_ns = (double)r->model->step_ns;
+    if (pace.row_ns <= 0)
+        pace.row_ns = (double)r->model->row_ns;
+    return pace;
+}
+
+/* Of the stored bytes, those that are not here when drafts could begin: now, or when the anchor
+ * is complete. */
+static double bytes_behind(const lx_run *r)
+{
+    const double total = (double)r->options->source->ops->prefix(r->options->source)->bytes;
+    if (lx_run_has_plane(r, 0))
+        return total - (double)r->result->bytes_total;
+    uint32_t all = 0;
+    for (uint32_t i = 0; i < r->pass.plane_count; i++)
+        all += r->spec->plane_bits[0][i] + r->spec->plane_bits[1][i];
+    const uint32_t anchor = r->spec->plane_bits[0][0] + r->spec->plane_bits[1][0];
+    return total * (all - anchor) / all;
+}
+
+/* The rate counts from the request on: bytes come in pieces, so that it would be too high from
+ * the first of them on. */
+static bool is_soon(const lx_run *r)
+{
+    const double came = (double)r->result->bytes_total;
+    if (came <= 0 || lx_run_draft_limit(r) == 0)
+        return false;
+    const double elapsed = (double)(lynx_clock_now() - r->zero);
+    const lynx_pace pace = known_pace(r);
+    return !lynx_pace_draft_pays(&pace, r->options->prompt_tokens - r->cached_tokens,
+                                 (uint64_t)(bytes_behind(r) * elapsed / came));
+}
+
+void lx_run_weigh(lx_run *r)
+{
+    const bool has_awaited = r->awaits_rest;
+    const uint32_t last = r->pass.plane_count - 1;
+    if (r->receiver || r->options->skip_verify)
+        return;
+    r->awaits_rest = !lx_run_has_plane(r, last) && is_soon(r);
+    /* Nothing is computed on an anchor then; it may be kept all the same. */
+    r->least_plane = r->awaits_rest && r->options->on_loss != LYNX_ON_LOSS_KEEP ? last : 0;
+    if (has_awaited && !r->awaits_rest)
+        lx_run_pend_all(r);
+}
