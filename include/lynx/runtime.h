@@ -254,8 +254,8 @@ typedef enum lynx_moment_type {
     LYNX_MOMENT_REVIEWED, /* 'count' of 'total' drafts are kept, those behind are withdrawn */
     LYNX_MOMENT_VERIFY,   /* the pass over 'total' drafts begins */
     LYNX_MOMENT_VERIFIED, /* 'count' of 'total' drafts stand */
-    LYNX_MOMENT_LOST,     /* the prefill node is given up: 'text'; the next one, or this node,
-                             goes on */
+    LYNX_MOMENT_LOST,     /* the prefill node or the source is given up: 'text'; the next one,
+                             the same one without the source, or this node goes on */
     LYNX_MOMENT_TOKEN     /* 'token' is valid at answer index 'count' */
 } lynx_moment_type;
 
@@ -271,6 +271,7 @@ typedef struct lynx_moment {
                                       else NULL. Borrowed */
     lynx_status status;            /* LOST: the kind of failure */
     const char *text;              /* LOST: why; borrowed */
+    bool is_source;                /* LOST: it is the source, not the prefill node */
 } lynx_moment;
 
 /* Called on the calling thread of lynx_run, in the order of time. */

@@ -355,6 +355,14 @@ static bool is_lost(const lx_run *r, lynx_status status)
     return status != LYNX_OK && r->is_over && (status == r->over_status || r->has_bad_page);
 }
 
+static void emit_lost(lx_run *r, lynx_status status, bool is_source)
+{
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_LOST,
+                                 .status = status,
+                                 .text = r->text,
+                                 .is_source = is_source});
+}
+
 /* ---- over remotes -------------------------------------------------------------------- */
 
 static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uint32_t count)
@@ -375,8 +383,7 @@ static lynx_status run_over_remotes(lx_run *r, lynx_remote *const remotes[], uin
                                             r->options->on_loss == LYNX_ON_LOSS_FAIL);
         if (!is_lost(r, status) || may_end)
             return status;
-        lx_run_emit(r,
-                    (lynx_moment){.type = LYNX_MOMENT_LOST, .status = status, .text = r->text});
+        emit_lost(r, status, r->has_lost_held);
         if (i < count) /* what is held was read: it is not there a second time */
             lx_run_drop_held(r);
     }
@@ -413,8 +420,7 @@ static lynx_status run_over_source(lx_run *r)
 {
     lynx_status status = load(r);
     if (is_lost(r, status) && r->options->on_loss != LYNX_ON_LOSS_FAIL) {
-        lx_run_emit(r,
-                    (lynx_moment){.type = LYNX_MOMENT_LOST, .status = status, .text = r->text});
+        emit_lost(r, status, true);
         status = lx_run_go_on_alone(r);
     }
     return status;

@@ -80,6 +80,7 @@ static lynx_status prepare(lx_answer *a, lynx_token **tokens, lx_api_fault *faul
     a->run.answer_tokens_max = lx_prompt_answer_tokens(a->engine->ops->model(a->engine), r,
                                                        a->run.prompt_tokens, fault);
     LX_REQUIRE(a->run.answer_tokens_max, LYNX_ERR_ARGUMENT);
+    lx_answer_ask_store(a);
     LX_TRY(lx_answer_choose(a));
     lx_answer_use_store(a);
     a->result.capacity = a->run.answer_tokens_max;
@@ -126,7 +127,7 @@ static lx_api_meta meta_of(const lx_answer *a, lynx_time_ns now)
                          .guessed = r->guessed,
                          .guessed_right = r->guessed_right,
                          .carried = r->carried,
-                         .reused_tokens = r->is_recomputed ? 0 : a->store.reused_tokens,
+                         .reused_tokens = a->store.reused_tokens,
                          .computed_tokens = r->computed_tokens,
                          .kept_tokens = a->store.kept_tokens,
                          .kept_bytes = a->store.kept_bytes,
@@ -177,7 +178,7 @@ static void count(lx_answer *a)
     atomic_fetch_add(&m->guessed, a->result.guessed);
     atomic_fetch_add(&m->guessed_right, a->result.guessed_right);
     atomic_fetch_add(&m->carried, a->result.carried);
-    atomic_fetch_add(&m->recomputed, a->result.is_recomputed && !a->store.source);
+    atomic_fetch_add(&m->recomputed, a->result.is_recomputed && !a->store.is_broken);
     atomic_fetch_add(&m->computed, a->result.computed_tokens);
     if (a->anchor_at > from)
         lx_histogram_add(&m->anchor, a->anchor_at - from);

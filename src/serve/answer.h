@@ -33,6 +33,8 @@ typedef struct lx_answer_store {
     lynx_document *document; /* that the request names; or NULL */
     lynx_codec_spec spec;    /* of what is looked for and kept */
     lynx_source *source;     /* that is loaded; or NULL */
+    bool is_helped;          /* a prefill node computes, and sends what is behind whole pages */
+    bool is_broken;          /* it could not be read to its end */
     uint32_t reused_tokens;
     lynx_gather *gather; /* of what is kept; or NULL */
     uint64_t reserved;   /* for it */
@@ -91,14 +93,18 @@ void lx_answer_note_end(lx_answer *answer);
 /* Read the document that the request names, if there is one. LYNX_ERR_ARGUMENT with '*fault'.
  */
 lynx_status lx_answer_open_document(lx_answer *answer, lx_api_fault *fault);
-/* The method is chosen: load what the store has if that pays, and gather what is new. Whatever
- * fails, the answer goes on without. */
+/* Find what the store has of the prompt. Whatever fails, here and in what follows, the answer
+ * goes on without. */
+void lx_answer_ask_store(lx_answer *answer);
+/* Tokens whose whole pages were found. */
+uint32_t lx_answer_held_tokens(const lx_answer *answer);
+/* The method is chosen: load what was found if that pays, and gather what is new. */
 void lx_answer_use_store(lx_answer *answer);
 /* lynx_on_page; 'user' is the answer. */
 void lx_answer_page(void *user, lynx_page_id page, uint32_t token_count,
                     const lynx_bytes *planes, uint32_t plane_count);
-/* What was loaded was broken: 'status', 'text'. */
-void lx_answer_lose_store(lx_answer *answer, lynx_status status, const char *text);
+/* LYNX_MOMENT_LOST: all pages come anew. */
+void lx_answer_lose_pages(lx_answer *answer, const lynx_moment *moment);
 /* The run is over: what it showed, and what is kept of it. */
 void lx_answer_note_store(lx_answer *answer);
 /* The answer is said: hand over what is to be written, close all. */

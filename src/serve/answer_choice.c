@@ -46,6 +46,7 @@ lynx_status lx_answer_choose(lx_answer *a)
         .prompt_tokens = a->run.prompt_tokens,
         .answer_tokens_max = a->run.answer_tokens_max,
         .draft_count_max = a->run.draft_count_max,
+        .held_tokens = lx_answer_held_tokens(a),
         .busy = atomic_load(&a->metrics->busy),
         .is_forced = a->job->request.method != LX_API_METHOD_AUTO,
         .method = method_of(a),
@@ -55,7 +56,7 @@ lynx_status lx_answer_choose(lx_answer *a)
     a->run.method = a->choice.method;
     a->run.spec = a->store.spec;
     a->run.complete_deadline_ns = a->choice.deadline_ns;
-    for (uint32_t i = 0; i < a->choice.count; i++)
+    for (uint32_t i = 0; i < o->remote_count; i++)
         a->remotes[i] = o->remotes[a->choice.order[i]];
     return LYNX_OK;
 }
@@ -67,7 +68,7 @@ bool lx_answer_is_local(const lx_answer *a)
 
 const char *lx_answer_reason(const lx_answer *a)
 {
-    return a->lost_count ? a->lost_text : a->choice.reason;
+    return a->lost_text[0] ? a->lost_text : a->choice.reason;
 }
 
 lx_way lx_answer_way(const lx_answer *a)
@@ -130,7 +131,7 @@ void lx_answer_note_end(lx_answer *a)
     seen->answer_tokens = r->token_count;
     lx_policy_note(a->policy, seen);
     const lx_fallback fallback =
-        r->is_recomputed && !a->store.source ? LX_FALLBACK_LOST : a->choice.fallback;
+        r->is_recomputed && !a->store.is_broken ? LX_FALLBACK_LOST : a->choice.fallback;
     atomic_fetch_add(&a->metrics->fallbacks[fallback], 1);
     atomic_fetch_add(&a->metrics->methods[lx_answer_way(a)], 1);
 }

@@ -192,11 +192,11 @@ static void note(lx_answer *a, const lynx_moment *m)
         return;
     a->prefill_at = a->anchor_at = a->complete_at = 0;
     a->plane_bytes = 0;
-    a->lost_count++;
     snprintf(a->lost_text, sizeof(a->lost_text), "%s", m->text);
-    lx_answer_lose_store(a, m->status, m->text);
-    if (a->store.source)
+    lx_answer_lose_pages(a, m);
+    if (m->is_source)
         return;
+    a->lost_count++;
     lx_metrics_lost(a->metrics, m->status);
     if (a->options->log)
         a->options->log(a->options->user, m->status, m->text);

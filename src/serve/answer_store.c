@@ -75,54 +75,88 @@ static bool may_load(const lx_answer *a)
            lx_filler_may_read(a->store.filler);
 }
 
-static lynx_source *find(const lx_answer *a)
+static void find(lx_answer *a)
 {
     char text[LYNX_PLACE_TEXT_MAX] = "";
-    lynx_source *source = NULL;
     const lynx_status status =
         lynx_store_find(a->options->store, model_of(a), &a->store.spec, a->run.prompt,
-                        a->run.prompt_tokens, &source, text, sizeof(text));
+                        a->run.prompt_tokens, &a->store.source, text, sizeof(text));
     lx_filler_note_read(a->store.filler, LX_STORE_FIND, status, text);
-    return status == LYNX_OK ? source : NULL;
 }
 
-static bool is_worth_it(const lx_answer *a, const lynx_source_prefix *prefix)
+static void leave(lx_answer *a)
 {
-    const lx_api_method asked = a->job->request.method;
+    lynx_source_destroy(a->store.source);
+    a->store.source = NULL;
+}
+
+static uint32_t found_tokens(const lx_answer *a)
+{
+    return a->store.source ? a->store.source->ops->prefix(a->store.source)->token_count : 0;
+}
+
+void lx_answer_ask_store(lx_answer *a)
+{
+    if (!a->store.filler)
+        return;
+    if (may_load(a))
+        find(a);
+    if (found_tokens(a) < a->options->store_least_tokens)
+        leave(a);
+}
+
+uint32_t lx_answer_held_tokens(const lx_answer *a)
+{
+    const uint32_t found = found_tokens(a);
+    return found - found % model_of(a)->shape.page_tokens;
+}
+
+static lx_stored_way way_of(const lx_answer *a)
+{
     const lx_stored stored = {
         .prompt_tokens = a->run.prompt_tokens,
-        .stored_tokens = prefix->token_count,
-        .bytes = prefix->bytes,
+        .stored_tokens = found_tokens(a),
+        .bytes = a->store.source->ops->prefix(a->store.source)->bytes,
         .busy = atomic_load(&a->metrics->busy),
         .otherwise_s = a->choice.expected_s,
+        .has_helpers = a->choice.helpers > 0,
+        .helped_s = a->choice.helped_s,
     };
-    if (prefix->token_count < a->options->store_least_tokens)
-        return false;
-    return asked != LX_API_METHOD_AUTO || lx_policy_choose_stored(a->policy, &stored);
+    const lx_stored_way way = lx_policy_choose_stored(a->policy, &stored);
+    const bool is_forced = a->job->request.method != LX_API_METHOD_AUTO;
+    return way == LX_STORED_NOT && is_forced ? LX_STORED_ALONE : way;
 }
 
-/* No remote is asked: the seam for one that computes the rest. */
-static void use(lx_answer *a, lynx_source *source)
+static void use(lx_answer *a, lx_stored_way way)
 {
     const bool waits = a->job->request.method == LX_API_METHOD_WAIT;
-    a->store.source = source;
-    a->store.reused_tokens = source->ops->prefix(source)->token_count;
-    a->run.source = source;
-    a->run.method = waits ? LYNX_METHOD_WAIT : LYNX_METHOD_SPECULATE;
-    a->run.complete_deadline_ns = 0;
-    a->choice = (lx_choice){.method = a->run.method, .fallback = LX_FALLBACK_NONE};
-    snprintf(a->choice.reason, sizeof(a->choice.reason), "the store has %u of %u tokens",
-             a->store.reused_tokens, a->run.prompt_tokens);
+    lx_choice *c = &a->choice;
+    a->store.is_helped = way == LX_STORED_HELPED;
+    a->store.reused_tokens = found_tokens(a);
+    a->run.source = a->store.source;
+    c->fallback = LX_FALLBACK_NONE;
+    if (a->store.is_helped) {
+        c->method = c->helped_by;
+        c->count = c->helpers;
+    } else {
+        c->method = waits ? LYNX_METHOD_WAIT : LYNX_METHOD_SPECULATE;
+        c->count = 0;
+        a->run.complete_deadline_ns = 0;
+    }
+    a->run.method = c->method;
+    snprintf(c->reason, sizeof(c->reason), "the store has %u of %u tokens%s",
+             a->store.reused_tokens, a->run.prompt_tokens,
+             a->store.is_helped ? ", a prefill node sends the rest" : "");
 }
 
-static void look(lx_answer *a)
+static void load(lx_answer *a)
 {
-    lynx_source *source = may_load(a) ? find(a) : NULL;
-    const bool is_used = source && is_worth_it(a, source->ops->prefix(source));
+    const lx_stored_way way = a->store.source ? way_of(a) : LX_STORED_NOT;
+    const bool is_used = way != LX_STORED_NOT;
     if (is_used)
-        use(a, source);
+        use(a, way);
     else
-        lynx_source_destroy(source);
+        leave(a);
     atomic_fetch_add(is_used ? &a->metrics->store_hits : &a->metrics->store_misses, 1);
 }
 
@@ -173,7 +207,8 @@ static void plan_kept(lx_answer *a)
 {
     const uint32_t first = a->store.reused_tokens;
     const bool is_alone = a->run.method == LYNX_METHOD_LOCAL;
-    const uint32_t end = end_of_kept(a, is_alone || a->store.source);
+    const bool is_ours = is_alone || (a->store.source && !a->store.is_helped);
+    const uint32_t end = end_of_kept(a, is_ours);
     if (end == 0)
         return;
     if (is_alone) {
@@ -192,7 +227,7 @@ void lx_answer_use_store(lx_answer *a)
 {
     if (!a->store.filler)
         return;
-    look(a);
+    load(a);
     plan_kept(a);
     a->store.loaded_from = lynx_clock_now();
 }
@@ -207,35 +242,49 @@ void lx_answer_page(void *user, lynx_page_id page, uint32_t token_count,
 
 /* ---- the end ------------------------------------------------------------------------- */
 
-void lx_answer_lose_store(lx_answer *a, lynx_status status, const char *text)
+void lx_answer_lose_pages(lx_answer *a, const lynx_moment *m)
 {
-    if (a->store.source)
-        lx_filler_note_read(a->store.filler, LX_STORE_LOAD, status, text);
+    if (m->is_source) {
+        a->store.is_broken = true;
+        lx_filler_note_read(a->store.filler, LX_STORE_LOAD, m->status, m->text);
+    }
     if (a->store.gather) {
         if (lynx_gather_restart(a->store.gather) != LYNX_OK)
             drop_gather(a);
-    } else if (a->store.source) { /* what is computed now makes it good */
+    } else if (m->is_source) { /* what is computed now makes it good */
         begin_gather(a, 0, a->store.reused_tokens);
     }
 }
 
-static void note_source(lx_answer *a)
+static void drop_broken(lx_answer *a)
 {
     char text[LYNX_PLACE_TEXT_MAX] = "";
-    const lynx_run_result *r = &a->result;
-    atomic_fetch_add(&a->metrics->store_read, r->bytes_total);
-    if (!r->is_recomputed) {
-        atomic_fetch_add(&a->metrics->store_reused, a->store.reused_tokens);
-        if (a->complete_at > a->store.loaded_from) {
-            a->seen.store_bytes = r->bytes_total;
-            a->seen.store_ns = a->complete_at - a->store.loaded_from;
-        }
-        return;
-    }
     const lynx_status status =
         lynx_store_drop_broken(a->options->store, a->store.source, text, sizeof(text));
     if (status != LYNX_OK && a->options->log)
         a->options->log(a->options->user, status, text);
+    a->store.reused_tokens = 0;
+}
+
+/* A prefill node that knows no held pages, or comes behind another one, sends all of them. */
+static void note_source(lx_answer *a)
+{
+    const lynx_run_result *r = &a->result;
+    const lynx_source_prefix *prefix = a->store.source->ops->prefix(a->store.source);
+    if (a->store.is_helped)
+        a->store.reused_tokens = r->held_tokens;
+    if (a->store.reused_tokens)
+        atomic_fetch_add(&a->metrics->store_read,
+                         a->store.is_helped ? prefix->bytes : r->bytes_total);
+    if (a->store.is_broken) {
+        drop_broken(a);
+        return;
+    }
+    atomic_fetch_add(&a->metrics->store_reused, a->store.reused_tokens);
+    if (!a->store.is_helped && a->complete_at > a->store.loaded_from) {
+        a->seen.store_bytes = r->bytes_total;
+        a->seen.store_ns = a->complete_at - a->store.loaded_from;
+    }
 }
 
 void lx_answer_note_store(lx_answer *a)

@@ -15,6 +15,9 @@ static const double PRIOR_MISSES = 1;
 /* Of a verification, about. */
 static const double PASS_ROWS = 64;
 
+/* More than a question. */
+enum { MANY_TOKENS = 256 };
+
 static const char *const fallback_names[LX_FALLBACK_COUNT] = {[LX_FALLBACK_NONE] = "none",
                                                               [LX_FALLBACK_UNREACHABLE] =
                                                                   "unreachable",
@@ -105,28 +108,41 @@ double lx_own_stands(const lx_own_figures *own)
     return hits / (hits + own->misses + PRIOR_MISSES);
 }
 
-bool lx_policy_loads(const lx_own_figures *own, const lx_stored *s)
+/* A prefill node computes the whole prompt, but need not send what is stored. One of which
+ * nothing is known is asked where there is much to compute. */
+static bool is_helped(const lx_stored *s, double load_s, double alone_s)
+{
+    if (!s->has_helpers)
+        return false;
+    if (s->helped_s <= 0)
+        return s->prompt_tokens - s->stored_tokens >= MANY_TOKENS;
+    return (s->helped_s > load_s ? s->helped_s : load_s) < alone_s;
+}
+
+lx_stored_way lx_policy_stored(const lx_own_figures *own, const lx_stored *s)
 {
     const double rate = lx_own_prefill_rate(own) / (s->busy ? s->busy : 1);
     const uint32_t rest = s->prompt_tokens - s->stored_tokens;
     const double load_s =
         own->store_s > 0 ? (double)s->bytes * own->store_s / own->store_bytes : 0;
-    const double rest_s = rate > 0 ? rest / rate : 0;
     if (rate <= 0)
-        return true;
-    /* The rest is computed here, whatever a prefill node could do. */
-    return load_s <= s->stored_tokens / rate &&
-           (s->otherwise_s <= 0 || load_s + rest_s <= s->otherwise_s);
+        return LX_STORED_ALONE;
+    const double alone_s = load_s + rest / rate;
+    if (is_helped(s, load_s, alone_s))
+        return s->otherwise_s > 0 && load_s > s->otherwise_s ? LX_STORED_NOT : LX_STORED_HELPED;
+    const bool pays =
+        load_s <= s->stored_tokens / rate && (s->otherwise_s <= 0 || alone_s <= s->otherwise_s);
+    return pays ? LX_STORED_ALONE : LX_STORED_NOT;
 }
 
-bool lx_policy_choose_stored(lx_policy *policy, const lx_stored *stored)
+lx_stored_way lx_policy_choose_stored(lx_policy *policy, const lx_stored *stored)
 {
     pthread_mutex_lock(&policy->lock);
-    const bool loads = lx_policy_loads(&policy->own, stored);
-    if (!loads)
+    const lx_stored_way way = lx_policy_stored(&policy->own, stored);
+    if (way == LX_STORED_NOT)
         policy->own.store_s *= KEPT;
     pthread_mutex_unlock(&policy->lock);
-    return loads;
+    return way;
 }
 
 /* ---- the choice ---------------------------------------------------------------------- */

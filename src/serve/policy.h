@@ -78,8 +78,9 @@ typedef struct lx_question {
     const lynx_shape *shape;
     const lynx_codec_spec *spec;
     uint32_t prompt_tokens, answer_tokens_max, draft_count_max;
-    uint32_t busy;  /* slots that work, this one among them */
-    bool is_forced; /* by 'method'; the order of nodes is chosen all the same */
+    uint32_t held_tokens; /* whose pages the store has: a node may leave them out */
+    uint32_t busy;        /* slots that work, this one among them */
+    bool is_forced;       /* by 'method'; the order of nodes is chosen all the same */
     lynx_method method;
 } lx_question;
 
@@ -89,6 +90,9 @@ typedef struct lx_choice {
     uint32_t count;                         /* 0 for local methods */
     uint64_t deadline_ns;                   /* for the complete cache; 0: none */
     double expected_s; /* over order[0], by its best method; 0: not known, or local */
+    uint32_t helpers;  /* nodes of 'order' that may be asked for what is not held; 0: none */
+    double helped_s;   /* as expected_s, with them and 'helped_by'; 0: not known */
+    lynx_method helped_by;
     lx_fallback fallback;
     bool is_trial;              /* of order[0] */
     char reason[LYNX_TEXT_MAX]; /* one sentence without its full stop */
@@ -100,15 +104,23 @@ typedef struct lx_stored {
     uint64_t bytes;     /* of what is stored */
     uint32_t busy;      /* slots that work, this one among them */
     double otherwise_s; /* expected without the store: lx_choice.expected_s */
+    bool has_helpers;   /* lx_choice.helpers, helped_s */
+    double helped_s;
 } lx_stored;
+
+typedef enum lx_stored_way {
+    LX_STORED_NOT,    /* it does not pay */
+    LX_STORED_ALONE,  /* the rest is computed here */
+    LX_STORED_HELPED, /* a prefill node is asked for the rest */
+} lx_stored_way;
 
 /* Should the beginning be loaded? As long as nothing is known it is. Whether there is time to
  * draft is seen when it comes. Pure. */
-bool lx_policy_loads(const lx_own_figures *own, const lx_stored *stored);
+lx_stored_way lx_policy_stored(const lx_own_figures *own, const lx_stored *stored);
 
 /* The same with this node as it is. Each time that it does not pay the rate of the store is
  * believed less, so that it is tried again. */
-bool lx_policy_choose_stored(lx_policy *policy, const lx_stored *stored);
+lx_stored_way lx_policy_choose_stored(lx_policy *policy, const lx_stored *stored);
 
 /* Choose with 'statuses' of 'count' nodes (at most LYNX_SERVE_REMOTES_MAX) at 'now'. */
 void lx_policy_choose_among(const lx_own_figures *own, const lx_question *question,

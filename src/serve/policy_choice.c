@@ -112,9 +112,8 @@ static lynx_plan_options options_of(unsigned methods)
     return options;
 }
 
-static const unsigned over_link = LYNX_PLAN_BIT(LYNX_PLAN_LYNX) |
-                                  LYNX_PLAN_BIT(LYNX_PLAN_WAIT) |
-                                  LYNX_PLAN_BIT(LYNX_PLAN_CARRY);
+static const unsigned with_held = LYNX_PLAN_BIT(LYNX_PLAN_LYNX) | LYNX_PLAN_BIT(LYNX_PLAN_WAIT);
+static const unsigned over_link = with_held | LYNX_PLAN_BIT(LYNX_PLAN_CARRY);
 
 static double best_over_link(const lynx_plan_request *plan)
 {
@@ -341,6 +340,44 @@ static void choose_method(lx_choice *c, const prospect *all, const lynx_remote_s
     mark_trial(c, all, s, now);
 }
 
+/* ---- behind a stored beginning ------------------------------------------------------- */
+
+/* Of the cache, what a node does not leave out. */
+static lynx_plan_cache cache_behind(const lynx_plan_cache *cache, const lx_question *q)
+{
+    const double share = 1 - (double)q->held_tokens / q->prompt_tokens;
+    lynx_plan_cache behind = *cache;
+    behind.raw_bytes *= share;
+    behind.int8_bytes *= share;
+    behind.int4_bytes *= share;
+    for (uint32_t i = 0; i < behind.plane_count; i++)
+        behind.plane_bytes[i] *= share;
+    return behind;
+}
+
+static void look_for_help(lx_choice *c, const prospect *best, const lx_own_figures *own,
+                          const lx_question *q, const lynx_remote_status *s)
+{
+    const lynx_plan_options options = options_of(with_held);
+    lynx_plan_request plan;
+    lynx_plan_choice choice;
+    c->helpers = best->class < FAILING ? c->count : 0;
+    c->helped_by = q->is_forced ? q->method : LYNX_METHOD_SPECULATE;
+    if (c->helpers == 0 || !best->is_measured)
+        return;
+    const lynx_plan_cache behind = cache_behind(&best->plan.cache, q);
+    if (!make_plan(&plan, own, q, &behind, s, best->age) ||
+        lynx_plan_choose(&plan, &options, &choice) != LYNX_OK)
+        return;
+    c->helped_s = choice.expected_s;
+    if (!q->is_forced)
+        c->helped_by = choice.method == LYNX_PLAN_WAIT || leaves_no_time(&plan, &options)
+                           ? LYNX_METHOD_WAIT
+                           : LYNX_METHOD_SPECULATE;
+}
+
+/* ---- the whole ----------------------------------------------------------------------- */
+
 static void choose_freely(lx_choice *c, const prospect *all, const lynx_remote_status *statuses,
                           const char *const *names, lynx_time_ns now)
 {
@@ -369,6 +406,9 @@ void lx_policy_choose_among(const lx_own_figures *own, const lx_question *questi
     for (uint32_t i = 0; i < count; i++)
         look_at(&all[i], own, question, has_cache ? &cache : NULL, &statuses[i], now);
     sort(choice, all, statuses, count);
+    if (question->held_tokens && count > 0)
+        look_for_help(choice, &all[choice->order[0]], own, question,
+                      &statuses[choice->order[0]]);
     if (question->is_forced) {
         choice->method = question->method;
         add(choice, "the request asked for it");

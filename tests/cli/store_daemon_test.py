@@ -298,6 +298,48 @@ class Stored(Case):
             self.assertIsNone(told["prefill_node"])
             self.assertEqual(second[0], first[0])
 
+    def test_a_prefill_node_sends_what_is_behind(self):
+        """Of a long rest behind a document; the cache is the one that a whole transfer gives."""
+        tokens = self.add("--fresh")
+        held = tokens // PAGE * PAGE
+        self.assertGreater(held, PAGE)
+        rest = (SOURCE / "docs/format.md").read_text()[3000:5000] + FIRST
+        run("lynx keys", "psk", "test", "--dir", self.folder)
+        secret = ["--psk", self.folder / "psk"]
+        with Node(model(MODEL), *secret) as prefill:
+            node = self.start("--prefill", prefill.address, *secret)
+            got, told = self.ask(node, rest, lynx={"document": "report"})
+            self.assertEqual((told["reused_tokens"], told["computed_tokens"]), (held, 0))
+            self.assertEqual(told["prefill_node"], prefill.address)
+            self.assertIn("a prefill node sends the rest", told["reason"])
+            self.assertIn(f"left out {held} tokens", prefill.log())
+            self.await_written(node)
+            metrics = node.metrics()
+            self.assertEqual(metrics["lynx_store_reused_tokens_total"], held)
+            self.assertGreater(metrics["lynx_store_read_bytes_total"], 0)
+            whole = {"document": "report", "store": False, "method": "wait"}
+            want, all_told = self.ask(node, rest, lynx=whole)
+            self.assertEqual((all_told["reused_tokens"], all_told["method"]), (0, "wait"))
+            self.assertEqual(got, want)
+            behind = (told["prompt_tokens"] - held) / told["prompt_tokens"]
+            self.assertLess(told["bytes"], (behind + 0.05) * all_told["bytes"])
+            # A short rest is computed here.
+            _, told = self.ask(node, FIRST, lynx={"document": "report"})
+            self.assert_rest_is_computed(told, tokens)
+            self.assertIsNone(told["prefill_node"])
+            # Without the pages all of them are sent.
+            for path in self.segments():
+                content = bytearray(path.read_bytes())
+                content[-100] ^= 1
+                path.write_bytes(content)
+            node = self.start("--prefill", prefill.address, *secret)
+            got, told = self.ask(node, rest, lynx={"document": "report"})
+            self.assertEqual((got, told["reused_tokens"]), (want, 0))
+            self.assertEqual(told["prefill_node"], prefill.address)
+            metrics = node.metrics()
+            self.assertEqual(metrics['lynx_store_failures_total{what="load"}'], 1)
+            self.assertEqual(metrics["lynx_recomputed_total"], 0)
+
     def test_both(self):
         node = self.start(command="both")
         first, told = self.ask(node, TEXT + FIRST)

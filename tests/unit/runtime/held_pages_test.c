@@ -24,7 +24,7 @@ typedef struct bed {
     lynx_run_options options;
     toy_answer plain, got;
     uint64_t came; /* planes of pages that are not held */
-    uint32_t lost;
+    uint32_t lost, lost_sources;
     char lost_text[LYNX_TEXT_MAX];
 } bed;
 
@@ -36,6 +36,7 @@ static void on_moment(void *user, const lynx_moment *m)
     if (m->type != LYNX_MOMENT_LOST)
         return;
     b->lost++;
+    b->lost_sources += m->is_source;
     snprintf(b->lost_text, sizeof(b->lost_text), "%s", m->text);
 }
 
@@ -300,10 +301,11 @@ static void broken_sources_are_made_good(void **state)
             b.source.failure = failures[at % 4];
             b.source.residual_ns = 5 * ms;
             b.options.on_loss = at % 2 ? LYNX_ON_LOSS_FAIL : LYNX_ON_LOSS_RECOMPUTE;
-            b.lost = 0;
+            b.lost = b.lost_sources = 0;
             run(&b);
             check_right(&b, 0);
             assert_int_equal(b.lost, 1);
+            assert_int_equal(b.lost_sources, 1);
             if (failures[at % 4] == LYNX_ERR_SYSTEM)
                 assert_string_equal(b.lost_text, "the disk of the test is broken");
         }
@@ -391,6 +393,7 @@ static void lost_remotes(void **state)
         assert_int_equal(b.got.result.is_recomputed, count == 1);
         assert_int_equal(b.got.result.held_tokens, 0);
         assert_int_equal(b.lost, 1);
+        assert_int_equal(b.lost_sources, 0);
         if (count == 2) {
             b.held = 0;
             check_sent(&b);

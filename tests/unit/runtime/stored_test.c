@@ -25,7 +25,7 @@ typedef struct bed {
 static void on_moment(void *user, const lynx_moment *m)
 {
     bed *b = user;
-    b->lost += m->type == LYNX_MOMENT_LOST;
+    b->lost += m->type == LYNX_MOMENT_LOST && m->is_source;
 }
 
 /* A prompt of 'cached' stored tokens and 'rest' others. */

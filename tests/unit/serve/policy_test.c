@@ -356,7 +356,7 @@ static void a_stored_beginning_is_loaded_where_it_pays(void **state)
     (void)state;
     lx_policy_init(&policy);
     /* Nothing is known: it is tried. */
-    assert_true(lx_policy_choose_stored(&policy, &stored));
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_ALONE);
     stored.stored_tokens = 500;
     /* 100 tokens and 10 MB a second. */
     const lx_seen seen = {.prefill_tokens = 100,
@@ -365,23 +365,73 @@ static void a_stored_beginning_is_loaded_where_it_pays(void **state)
                           .store_bytes = 10000000,
                           .store_ns = 1000000000};
     lx_policy_note(&policy, &seen);
-    assert_true(lx_policy_choose_stored(&policy, &stored));
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_ALONE);
     stored.bytes = 60000000; /* 6 s, where the rest takes 5 s and the beginning, too */
-    assert_false(lx_policy_choose_stored(&policy, &stored));
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_NOT);
     stored.stored_tokens = 700; /* 6 s, 3 s and 7 s; a figure that was doubted is 4.8 s */
-    assert_true(lx_policy_choose_stored(&policy, &stored));
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_ALONE);
     /* A prefill node is quicker. */
     stored.otherwise_s = 4;
-    assert_false(lx_policy_choose_stored(&policy, &stored));
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_NOT);
     stored.otherwise_s = 20;
-    assert_true(lx_policy_choose_stored(&policy, &stored));
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_ALONE);
+    /* One need not send what is stored. A figure that was doubted twice is 3.84 s, and what is
+     * behind takes 3 s here. */
+    stored.has_helpers = true;
+    stored.helped_s = 6;
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_HELPED);
+    stored.helped_s = 7;
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_ALONE);
+    stored.helped_s = 0; /* not known: it is asked if there is much to compute */
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_HELPED);
+    stored.stored_tokens = 900;
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_ALONE);
+    stored.stored_tokens = 700;
+    stored.helped_s = 3.4; /* all pages are here before the store has read its own */
+    stored.otherwise_s = 3.5;
+    assert_int_equal(lx_policy_choose_stored(&policy, &stored), LX_STORED_NOT);
+    stored.has_helpers = false;
+    stored.otherwise_s = 20;
     /* A slow store is tried again some time. */
     stored.bytes = 1000000000;
     uint32_t refusals = 0;
-    while (!lx_policy_choose_stored(&policy, &stored) && refusals < 100)
+    while (lx_policy_choose_stored(&policy, &stored) == LX_STORED_NOT && refusals < 100)
         refusals++;
     assert_in_range(refusals, 5, 30);
     lx_policy_fini(&policy);
+}
+
+static void a_node_need_not_send_what_is_stored(void **state)
+{
+    (void)state;
+    scene s;
+    make(&s);
+    assert_int_equal(choose(&s, 1)->helpers, 0);
+    s.question.held_tokens = PROMPT / 4 * 3;
+    const lx_choice *c = choose(&s, 2);
+    assert_int_equal(c->helpers, 2);
+    assert_int_equal(c->helped_by, LYNX_METHOD_SPECULATE);
+    assert_true(c->helped_s > 0 && c->helped_s < 0.7 * c->expected_s);
+    /* What is too slow for all pages may do for some. */
+    s.nodes[0].link_bytes_per_s /= 100;
+    c = choose(&s, 1);
+    assert_int_equal(c->method, LYNX_METHOD_LOCAL_FULL);
+    assert_int_equal(c->helpers, 1);
+    assert_true(c->helped_s > 10);
+    /* All is here at once. */
+    s.nodes[0].link_bytes_per_s *= 1e7;
+    assert_int_equal(choose(&s, 1)->helped_by, LYNX_METHOD_WAIT);
+    s.question.is_forced = true;
+    s.question.method = LYNX_METHOD_SPECULATE;
+    assert_int_equal(choose(&s, 1)->helped_by, LYNX_METHOD_SPECULATE);
+    s.question.is_forced = false;
+    s.nodes[0].prefill_tokens_per_s = 0;
+    c = choose(&s, 1);
+    assert_int_equal(c->helpers, 1);
+    assert_true(c->helped_s == 0);
+    s.nodes[0].is_given_up = true;
+    assert_int_equal(choose(&s, 1)->helpers, 0);
+    end(&s);
 }
 
 int main(void)
@@ -397,6 +447,7 @@ int main(void)
         cmocka_unit_test(old_figures_are_tried_anew),
         cmocka_unit_test(answers_renew_the_figures),
         cmocka_unit_test(a_stored_beginning_is_loaded_where_it_pays),
+        cmocka_unit_test(a_node_need_not_send_what_is_stored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
