@@ -78,9 +78,14 @@ static bool may_load(const lx_answer *a)
 static void find(lx_answer *a)
 {
     char text[LYNX_PLACE_TEXT_MAX] = "";
+    lynx_store *store = a->options->store;
+    const lynx_document *d = a->store.document;
+    const lynx_run_options *r = &a->run;
     const lynx_status status =
-        lynx_store_find(a->options->store, model_of(a), &a->store.spec, a->run.prompt,
-                        a->run.prompt_tokens, &a->store.source, text, sizeof(text));
+        d ? lynx_store_find_document(store, model_of(a), d, r->prompt, r->prompt_tokens,
+                                     &a->store.source, text, sizeof(text))
+          : lynx_store_find(store, model_of(a), &a->store.spec, r->prompt, r->prompt_tokens,
+                            &a->store.source, text, sizeof(text));
     lx_filler_note_read(a->store.filler, LX_STORE_FIND, status, text);
 }
 

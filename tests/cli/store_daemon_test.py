@@ -131,6 +131,17 @@ class Stored(Case):
         self.assertEqual(again, answer)
         self.assert_rest_is_computed(told, tokens)
 
+    def test_documents_on_a_web_server(self):
+        """It cannot list: what ends where no segment must is found by the document alone."""
+        tokens = self.add()
+        web = FolderServer(self.folder)
+        self.addCleanup(web.close)
+        node = self.start(store=web.url + "/store")
+        answer, told = self.ask(node, FIRST, lynx={"document": "report"})
+        self.assert_rest_is_computed(told, tokens)
+        want, _ = self.ask(self.start(), FIRST, lynx={"document": "report"})
+        self.assertEqual(answer, want)
+
     def test_documents_that_cannot_be_used(self):
         self.add("--raw-prompt")
         node = self.start()
