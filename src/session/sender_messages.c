@@ -204,13 +204,17 @@ static lynx_status judge_request(lynx_sender *sender, lx_lane *lane, uint64_t id
     const lx_held_message *held = &lx_sender_lane_of(lane)->held;
     lx_request_message message;
     const uint32_t context = sender->identity.context_tokens;
-    LX_TRY(lx_request_decode(payload, &message));
+    const lynx_status decoded = lx_request_decode(payload, &message);
+    if (decoded == LYNX_ERR_PROTOCOL ||
+        (decoded == LYNX_OK && lynx_codec_spec_check(&message.spec) != LYNX_OK))
+        return lx_lane_explain(lane, LYNX_ERR_PROTOCOL,
+                               "a request is not legal, or asks for a codec that this prefill "
+                               "node does not have; use the same version of Lynx on both ends");
+    LX_TRY(decoded);
     LX_REQUIRE((options->allowed.size == 0 || message.answer_tokens == 1) &&
                    may_be_held(held, &message),
                LYNX_ERR_PROTOCOL);
-    LX_REQUIRE(id >= 1 && lynx_codec_spec_check(&message.spec) == LYNX_OK &&
-                   lynx_sampling_check(&message.sampling) == LYNX_OK,
-               LYNX_ERR_PROTOCOL);
+    LX_REQUIRE(id >= 1 && lynx_sampling_check(&message.sampling) == LYNX_OK, LYNX_ERR_PROTOCOL);
     lx_sender_request *known = find_id(session, id);
     if (known) { /* asked once more, since ACCEPT was lost with a lane; RESUME told the rest */
         LX_REQUIRE(lx_sender_lane_of(lane)->may_repeat, LYNX_ERR_PROTOCOL);

@@ -111,11 +111,13 @@ const char *lx_front_why(lynx_status status)
 {
     switch ((int)status) {
     case LYNX_ERR_PROTOCOL:
-        return "it is not a cache file, or one that breaks the format";
+        return "it is not a cache file, or one whose codec this version of Lynx does not have; "
+               "'lynx cache add' stores it anew";
     case LYNX_ERR_CORRUPT:
         return "its header does not match its digest: bytes were changed";
     case LYNX_ERR_VERSION:
-        return "it is of another version of the format; use the version of Lynx that wrote it";
+        return "it is of another version of the format; use the version of Lynx that wrote it, "
+               "or store it anew by 'lynx cache add'";
     case LYNX_ERR_UNSUPPORTED:
         return "it has a part that this version of Lynx must know and does not";
     case LYNX_ERR_DENIED:

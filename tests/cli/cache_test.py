@@ -251,6 +251,10 @@ class Cache(Case):
                 (("show", "none", *self.store), 1, "there is no document 'none'"),
                 (("show", self.path / "none.lynx"), 1, "there is no file"),
                 (("show", self.first), 5, "not a cache file"),
+                (("show", SOURCE / "tests/golden/store/older-codec.lynx"), 5,
+                 "'lynx cache add' stores it anew"),
+                (("show", SOURCE / "tests/golden/store/newer.lynx"), 4,
+                 "anew by 'lynx cache add'"),
                 (("verify", "--repair", self.first), 2, "--repair is for a store"),
                 (("nonsense",), 2, "unknown command 'nonsense'")):
             with self.subTest(words=words):

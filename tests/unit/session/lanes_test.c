@@ -405,7 +405,7 @@ static void test_answer_to_resume(void **state)
 static void test_requests_out_of_range(void **state)
 {
     (void)state;
-    for (uint32_t i = 0; i < 8; i++) {
+    for (uint32_t i = 0; i < 9; i++) {
         test_pair pair;
         uint8_t payload[512];
         lx_request_message message = good_request();
@@ -425,8 +425,15 @@ static void test_requests_out_of_range(void **state)
         else if (i == 7)
             memset(&message.sampling.min_p, 0xFF, sizeof(float)); /* not a number */
         const lx_frame frame = make_request(payload, &message);
+        if (i == 8)
+            payload[2] |= 2; /* a flag of wire format 2.2 */
         assert_int_equal(test_feed(&pair, true, frame, payload),
                          i ? LYNX_ERR_PROTOCOL : LYNX_OK);
+        if ((i >= 1 && i <= 3) ||
+            i == 8) { /* codecs of another version: it is said what to do */
+            test_pair_events(&pair);
+            assert_non_null(strstr(pair.sender_text, "use the same version of Lynx"));
+        }
         test_pair_destroy(&pair);
     }
 }
