@@ -234,9 +234,11 @@ static void drafts_that_stand_are_kept(void **state)
     for (uint32_t round = 0; round < 32 && !(sum.kept_all && sum.drafts_behind); round++) {
         bed b;
         lx_toy_options toy;
+        lynx_pace pace = {.step_ns = 1, .row_ns = 1}; /* there is time to draft */
         lx_toy_options_init(&toy);
         toy.step_ns = 4 * (uint32_t)ms;
         begin(&b, &toy, "range-3", round);
+        b.options.pace = &pace;
         run(&b, 10);
         check_right(&b.got, &b.plain);
         check_told(&b.seen, &b.got);
@@ -247,8 +249,7 @@ static void drafts_that_stand_are_kept(void **state)
     assert_true(sum.drafts_behind > 0);
 }
 
-/* Steps that are known to take longer than the rest: the verification does what a review would.
- */
+/* Steps that are known to take longer than the rest: nothing is drafted, nor reviewed. */
 static void the_rest_may_come_sooner(void **state)
 {
     (void)state;
@@ -264,7 +265,7 @@ static void the_rest_may_come_sooner(void **state)
             run(&b, ENOUGH);
             check_right(&b.got, &b.plain);
             check_told(&b.seen, &b.got);
-            assert_true(b.got.result.drafted > 0);
+            assert_int_equal(b.got.result.drafted > 0, !is_slow);
             reviews += b.seen.reviews;
             end(&b);
         }
