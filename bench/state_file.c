@@ -223,6 +223,8 @@ static double load_own(bench *b)
     inner_ops = b->engine->ops;
     lynx_engine_ops watched = *inner_ops;
     watched.step = note_step;
+    /* As llama.cpp's: nothing of the cache is here. */
+    check(inner_ops->reserve(b->engine, 1) == LYNX_OK, "reserve");
     const lynx_time_ns start = lynx_clock_now();
     if (lynx_place_files(&place, NULL) != LYNX_OK ||
         lynx_cache_file_open(&file, place, b->own_path, NULL, NULL, text, sizeof(text)) !=

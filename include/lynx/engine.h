@@ -60,6 +60,8 @@ typedef struct lynx_model {
     uint64_t step_ns; /* that a step took on a short cache, and that one more token added to a
                          batch; 0: not known */
     uint64_t row_ns;
+    uint32_t page_threads; /* threads to work on pages with; > 1: several pages may be mapped at
+                              once, and each be touched by a thread of its own */
 } lynx_model;
 
 enum {
@@ -176,7 +178,8 @@ typedef struct lynx_engine_ops {
 
     /* Memory of page 'id' of a prompt of 'prompt_tokens' tokens: the engine's own where the
      * host can reach it, else a staging copy. 'is_write': the caller will overwrite all of it.
-     * Unmap before the next map, and before any prefill, step or batch. */
+     * Unmap before the next map (with 'page_threads' > 1: it ends all maps that there are), and
+     * before any prefill, step or batch. */
     lynx_status (*map_page)(lynx_engine *engine, lynx_page_id id, uint32_t prompt_tokens,
                             bool is_write, lynx_tile *tile);
     lynx_status (*unmap_page)(lynx_engine *engine);

@@ -150,8 +150,8 @@ LYNX_API void lynx_segment_destroy(lynx_segment *segment);
  * lynx_page_is_needed() for a prompt of 'end_token' tokens. */
 LYNX_API bool lynx_segment_wants(const lynx_segment *segment, lynx_page_id id);
 
-/* Take the planes of a page, as lynx_codec_encode() gives them; copied. LYNX_ERR_STATE: it is
- * here already. */
+/* Take the planes of a page, as lynx_codec_encode() gives them; copied. Different pages may be
+ * added by several threads at once. LYNX_ERR_STATE: it is here already. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_segment_add(lynx_segment *segment, lynx_page_id id,
                                                       const lynx_bytes *planes,
                                                       uint32_t plane_count);

@@ -390,6 +390,7 @@ void lx_toy_options_init(lx_toy_options *options)
         .context_tokens = 512,
         .piece_tokens = 64,
         .step_tokens = 2,
+        .page_threads = 3,
         .can_refine = true,
         .element = LYNX_ELEMENT_F16,
     };
@@ -416,6 +417,7 @@ static void describe(toy *t)
         .can_refine = o->can_refine,
         .step_ns = o->step_ns,
         .row_ns = o->row_ns,
+        .page_threads = o->page_threads,
     };
     t->model.fingerprint.weights[0] = o->weights;
 }

@@ -22,6 +22,7 @@ typedef struct lx_toy_options {
     uint32_t step_ns;        /* time that a step takes; 0 = none */
     uint32_t row_ns;         /* and that one more token in a batch takes; 0 = none */
     uint32_t step_tokens;    /* as in lynx_model */
+    uint32_t page_threads;   /* as in lynx_model */
     bool can_refine;
     lynx_element element;
     uint8_t

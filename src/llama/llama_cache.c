@@ -4,10 +4,10 @@
  *
  * By tensors: the cache tensors are found through the evaluation callback (names cache_k_l<N>
  * and cache_v_l<N>) and are read and written in place; device memory through a staging copy.
- * Cell i of a slot's stream holds position i, because its sequence always begins in an empty
- * stream; the probe checks it. Host memory is touched while other slots compute: they read
- * their own streams only. By blob: pages are views of a state blob that commit hands to
- * llama.cpp.
+ * Cell i of a slot's stream holds position 'first_cell' + i, because its sequence always begins
+ * in an empty stream; the probe checks it. Host memory is touched while other slots compute:
+ * they read their own streams only. By blob: pages are views of a state blob that commit hands
+ * to llama.cpp.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,6 +147,9 @@ lynx_status lx_cache_tile(lx_slot *s, uint32_t layer, uint32_t side, uint32_t fi
     if (e->is_blob)
         return blob_tile(s, layer, side, first, count, tile);
     struct ggml_tensor *tensor = e->tensors[2 * layer + side];
+    const uint32_t first_cell = s->first_cell[e->part_of[layer]];
+    LX_REQUIRE(first >= first_cell, LYNX_ERR_ARGUMENT);
+    first -= first_cell;
     LX_REQUIRE(tensor && (int64_t)first + count <= tensor->ne[1], LYNX_ERR_ARGUMENT);
     if (!ggml_backend_buffer_is_host(tensor->buffer))
         return staged_tile(s, tensor, layer, side, first, count, is_write, tile);
@@ -191,10 +194,21 @@ lynx_status lx_cache_commit(lynx_engine *engine)
     return LYNX_OK;
 }
 
+/* The cells for a prompt of 'count' tokens are there, whatever is in them. */
+static bool has_cells(const lx_slot *s, uint32_t count)
+{
+    bool has_all = !s->shared->is_blob && s->length >= count;
+    for (uint32_t i = 0; i < LX_PARTS_MAX; i++)
+        has_all = has_all && s->first_cell[i] <= lx_state_first_cell(s->shared, i, count);
+    return has_all;
+}
+
 lynx_status lx_cache_reserve(lynx_engine *engine, uint32_t count)
 {
     lx_slot *s = lx_slot_of(engine);
     LX_REQUIRE(count >= 1 && count <= s->shared->description.context_tokens, LYNX_ERR_ARGUMENT);
+    if (has_cells(s, count))
+        return lx_slot_rewind(engine, count);
     LX_TRY(lx_slot_clear(s));
     uint8_t *blob = NULL;
     size_t size = 0;
@@ -211,6 +225,8 @@ lynx_status lx_cache_reserve(lynx_engine *engine, uint32_t count)
         free(blob);
     }
     LX_TRY(status);
+    for (uint32_t i = 0; i < s->shared->layout.part_count; i++)
+        s->first_cell[i] = lx_state_first_cell(s->shared, i, count);
     s->length = count;
     return LYNX_OK;
 }

@@ -220,6 +220,15 @@ void lx_llama_set_channels(lx_llama *e, uint32_t layer, uint32_t side, uint32_t 
     shape->head_channels = channels ? head_channels(e, names[side], channels) : 0;
 }
 
+/* Where the host reaches all of the cache, its pages can be worked on by several threads. */
+static uint32_t page_threads(const lx_llama *e)
+{
+    for (uint32_t i = 0; i < 2 * e->layer_count && !e->is_blob; i++)
+        if (e->tensors[i] && !ggml_backend_buffer_is_host(e->tensors[i]->buffer))
+            return 1;
+    return (uint32_t)thread_count(e->options.threads);
+}
+
 /* Shapes from the captured tensors. */
 static lynx_status describe_layers(lx_llama *e)
 {
@@ -297,6 +306,7 @@ static lynx_status load(lx_llama *e)
     describe_windows(e);
     e->is_blob = e->options.cache_access == LYNX_CACHE_BLOB;
     e->description.can_refine = !e->is_blob;
+    e->description.page_threads = page_threads(e);
     lx_llama_note(e, "cache access: %s, flash attention %s, llama.cpp %s",
                   e->is_blob ? "blob" : "tensors", e->is_flash ? "on" : "off", llama_version());
     LX_TRY(lx_llama_fingerprint(e));

@@ -46,6 +46,7 @@ lynx_status lx_slot_clear(lx_slot *s)
     s->is_blob_current = false;
     s->length = 0;
     s->has_tail = true;
+    memset(s->first_cell, 0, sizeof(s->first_cell));
     return lx_slot_run(s, do_nothing, NULL);
 }
 
@@ -54,6 +55,8 @@ lynx_status lx_slot_rewind(lynx_engine *engine, uint32_t length)
 {
     lx_slot *s = lx_slot_of(engine);
     LX_REQUIRE(length <= s->length, LYNX_ERR_ARGUMENT);
+    for (uint32_t i = 0; i < LX_PARTS_MAX; i++)
+        LX_REQUIRE(length > s->first_cell[i] || s->first_cell[i] == 0, LYNX_ERR_ARGUMENT);
     s->has_tail = s->has_tail || length < s->length;
     s->length = length;
     return LYNX_OK;

@@ -101,6 +101,7 @@ struct lx_slot {
     lx_llama *shared;
     uint32_t index; /* sequence and stream of llama.cpp */
     uint32_t length;
+    uint32_t first_cell[LX_PARTS_MAX]; /* position of cell 0 of its stream */
     bool has_tail; /* the context has more: the slot's next job drops that first */
     atomic_bool is_cancelled;
 
@@ -196,8 +197,12 @@ void lx_llama_set_channels(lx_llama *e, uint32_t layer, uint32_t side, uint32_t 
 lynx_status lx_state_parse(lx_slot *s, const uint8_t *blob, size_t size, lx_state *state);
 void lx_state_fini(const lx_llama *e, lx_state *state);
 
-/* Make a blob for the slot with cells for positions 0 .. tokens - 1 in every part and zeros
- * as content. '*blob' is the caller's (free()). */
+/* The first position that a part needs for a prompt of 'tokens': a window's pages begin late.
+ */
+uint32_t lx_state_first_cell(const lx_llama *e, uint32_t part, uint32_t tokens);
+
+/* Make a blob for the slot with cells for the positions that each part needs, up to tokens - 1,
+ * and zeros as content. '*blob' is the caller's (free()). */
 lynx_status lx_state_build(const lx_slot *s, uint32_t tokens, uint8_t **blob, size_t *size);
 
 /* Read the slot's blob into '*blob' (malloc); put one in the place of what the slot has. */

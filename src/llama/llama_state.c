@@ -13,6 +13,8 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/check.h"
@@ -132,14 +134,27 @@ static size_t side_bytes(const lx_state_side *side, uint32_t cells)
            (size_t)side->row_bytes * (side->is_transposed ? side->channels : 1) * cells;
 }
 
+uint32_t lx_state_first_cell(const lx_llama *e, uint32_t part, uint32_t tokens)
+{
+    const lynx_shape *shape = &e->description.shape;
+    uint32_t layer = 0, page = 0;
+    while (layer + 1 < e->layer_count && e->part_of[layer] != part)
+        layer++;
+    while (page + 1 < lynx_shape_page_count(shape, tokens) &&
+           !lynx_page_is_needed(shape, (lynx_page_id){page, (uint16_t)layer, LYNX_SIDE_KEYS},
+                                tokens))
+        page++;
+    return page * shape->page_tokens;
+}
+
 static void build_part(const lx_slot *slot, lx_writer *writer, const lx_state_part *part,
-                       uint32_t tokens)
+                       uint32_t first, uint32_t tokens)
 {
     lx_write_u32(writer, slot->shared->slot_count);
     for (uint32_t i = 0; i < slot->index; i++)
         lx_write_u32(writer, 0);
-    lx_write_u32(writer, tokens);
-    for (uint32_t i = 0; i < tokens; i++) {
+    lx_write_u32(writer, tokens - first);
+    for (uint32_t i = first; i < tokens; i++) {
         lx_write_u32(writer, i);
         lx_write_u32(writer, 1);
         lx_write_u32(writer, slot->index);
@@ -156,10 +171,26 @@ static void build_part(const lx_slot *slot, lx_writer *writer, const lx_state_pa
             } else {
                 lx_write_u64(writer, s->row_bytes);
             }
-            writer->offset += side_bytes(s, tokens) - 12; /* zeros are there already */
+            writer->offset += side_bytes(s, tokens - first) - 12; /* zeros are there already */
         }
     for (uint32_t i = slot->index + 1; i < slot->shared->slot_count; i++)
         lx_write_u32(writer, 0);
+}
+
+/* llama.cpp reads all of it: have the system map its zeros at once, not by a fault for each
+ * page. */
+static void map_zeros(uint8_t *data, size_t size)
+{
+#ifdef MADV_POPULATE_READ
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t first = ((uintptr_t)data + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)data + size) / page * page;
+    if (end > first)
+        (void)madvise((void *)first, end - first, MADV_POPULATE_READ);
+#else
+    (void)data;
+    (void)size;
+#endif
 }
 
 lynx_status lx_state_build(const lx_slot *s, uint32_t tokens, uint8_t **blob, size_t *size)
@@ -168,19 +199,22 @@ lynx_status lx_state_build(const lx_slot *s, uint32_t tokens, uint8_t **blob, si
     size_t bytes = HEADER_BYTES;
     for (uint32_t i = 0; i < like->part_count; i++) {
         const lx_state_part *part = &like->parts[i];
-        bytes += 12 + sizeof(uint32_t) * s->shared->slot_count + (size_t)tokens * CELL_BYTES;
+        const uint32_t cells = tokens - lx_state_first_cell(s->shared, i, tokens);
+        bytes += 12 + sizeof(uint32_t) * s->shared->slot_count + (size_t)cells * CELL_BYTES;
         for (uint32_t side = 0; side < (part->has_values ? 2u : 1u); side++)
             for (uint32_t layer = 0; layer < part->layer_count; layer++)
-                bytes += side_bytes(&part->sides[2 * layer + side], tokens);
+                bytes += side_bytes(&part->sides[2 * layer + side], cells);
     }
     /* calloc, because pages of it that nobody touches then cost nothing. */
     uint8_t *data = calloc(bytes, 1);
     LX_REQUIRE(data, LYNX_ERR_MEMORY);
+    map_zeros(data, bytes);
     lx_writer writer = lx_writer_of(data, bytes);
     lx_write_u32(&writer, MAGIC);
     lx_write_u32(&writer, s->index);
     for (uint32_t i = 0; i < like->part_count; i++)
-        build_part(s, &writer, &like->parts[i], tokens);
+        build_part(s, &writer, &like->parts[i], lx_state_first_cell(s->shared, i, tokens),
+                   tokens);
     *blob = data;
     *size = bytes;
     return LYNX_OK;

@@ -44,10 +44,18 @@ static lynx_status engine_failed(const keep *k, lynx_status status)
 
 /* ---- writing ------------------------------------------------------------------------- */
 
+static lynx_status add_page(void *user, lynx_page_id id, const lynx_bytes *planes,
+                            uint32_t plane_count)
+{
+    return lynx_segment_add(user, id, planes, plane_count);
+}
+
 static lynx_status encode_pages(keep *k, lynx_segment *segment, uint32_t first, uint32_t end)
 {
     const lynx_shape *shape = &k->model->shape;
-    lynx_bytes planes[LYNX_PLANES_MAX];
+    lx_page_job *jobs;
+    size_t count = 0;
+    LX_TRY(lx_page_jobs(&k->pass, &jobs));
     for (uint32_t page = first / shape->page_tokens; page < lynx_shape_page_count(shape, end);
          page++)
         for (uint32_t layer = 0; layer < shape->layer_count; layer++)
@@ -55,12 +63,13 @@ static lynx_status encode_pages(keep *k, lynx_segment *segment, uint32_t first, 
                 const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
                 if (!lynx_segment_wants(segment, id))
                     continue;
-                LX_TRY(lx_page_encode(&k->pass, id, end));
-                for (uint32_t i = 0; i < k->pass.plane_count; i++)
-                    planes[i] = (lynx_bytes){k->pass.planes[i], k->pass.plane_bytes[i]};
-                LX_TRY(lynx_segment_add(segment, id, planes, k->pass.plane_count));
+                jobs[count++].id = id;
+                if (count < LX_PAGE_JOBS_MAX)
+                    continue;
+                LX_TRY(lx_page_encode_jobs(&k->pass, end, count, add_page, segment));
+                count = 0;
             }
-    return LYNX_OK;
+    return lx_page_encode_jobs(&k->pass, end, count, add_page, segment);
 }
 
 static lynx_status write_file(keep *k, const lynx_bytes *parts, size_t count)

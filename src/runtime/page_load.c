@@ -7,19 +7,34 @@
 
 static const uint64_t wait_ns = 1000000000;
 
-/* Decode each page whose planes are all here. */
+/* Decode the pages of jobs, which are whole. */
+static lynx_status take_jobs(lx_page_pass *pass, lx_stock *stock, uint32_t tokens, size_t count)
+{
+    LX_TRY(lx_page_decode_jobs(pass, tokens, count));
+    for (size_t i = 0; i < count; i++)
+        lx_stock_release(stock, pass->jobs[i].id);
+    return LYNX_OK;
+}
+
+/* Decode each page whose planes are all here: its last one has come just now. */
 static lynx_status take_pages(lx_page_pass *pass, lx_stock *stock, uint32_t tokens)
 {
     lx_arrival arrival;
-    lynx_bytes planes[LYNX_PLANES_MAX];
-    uint32_t count = 0;
+    lx_page_job *jobs;
+    size_t count = 0;
+    LX_TRY(lx_page_jobs(pass, &jobs));
     while (lx_stock_next(stock, &arrival)) {
-        if (!lx_stock_planes(stock, arrival.page, planes, &count) || count < pass->plane_count)
+        lx_page_job *job = &jobs[count];
+        job->id = arrival.page;
+        if (!lx_stock_planes(stock, job->id, job->planes, &job->plane_count) ||
+            arrival.plane + 1 < pass->plane_count)
             continue;
-        LX_TRY(lx_page_decode(pass, arrival.page, tokens, planes, count));
-        lx_stock_release(stock, arrival.page);
+        if (++count < LX_PAGE_JOBS_MAX)
+            continue;
+        LX_TRY(take_jobs(pass, stock, tokens, count));
+        count = 0;
     }
-    return LYNX_OK;
+    return take_jobs(pass, stock, tokens, count);
 }
 
 lynx_status lx_page_load(lx_page_pass *pass, lynx_source *source)

@@ -26,11 +26,29 @@ static size_t plane_room(const lx_page_pass *pass, uint32_t plane)
             if (side_shape->channels == 0)
                 continue;
             const size_t bytes =
-                lynx_codec_plane_bytes_max(pass->codec, side_shape, (lynx_side)side, plane,
-                                           shape->page_tokens);
+                lynx_codec_plane_bytes_max(pass->coder.codec, side_shape, (lynx_side)side,
+                                           plane, shape->page_tokens);
             most = bytes > most ? bytes : most;
         }
     return most;
+}
+
+lynx_status lx_page_coder_init(const lx_page_pass *pass, lx_page_coder *coder)
+{
+    if (!coder->codec)
+        LX_TRY(lynx_codec_create(&coder->codec, &pass->codec_options));
+    for (uint32_t plane = 0; plane < pass->plane_count; plane++) {
+        coder->planes[plane] = lx_alloc(pass->memory, pass->plane_room[plane], 1);
+        LX_REQUIRE(coder->planes[plane], LYNX_ERR_MEMORY);
+    }
+    return LYNX_OK;
+}
+
+void lx_page_coder_fini(const lx_page_pass *pass, lx_page_coder *coder)
+{
+    for (uint32_t plane = 0; plane < LYNX_PLANES_MAX; plane++)
+        lx_free(pass->memory, coder->planes[plane], pass->plane_room[plane], 1);
+    lynx_codec_destroy(coder->codec);
 }
 
 lynx_status lx_page_pass_init(lx_page_pass *pass, lynx_engine *engine,
@@ -43,44 +61,57 @@ lynx_status lx_page_pass_init(lx_page_pass *pass, lynx_engine *engine,
         .memory = lx_allocator_or_default(memory),
         .plane_count = lynx_codec_spec_plane_count(spec),
     };
-    lynx_codec_options options;
-    lynx_codec_options_init(&options);
-    options.spec = *spec;
-    options.page_tokens = pass->model->shape.page_tokens;
-    options.channels_max = channels_max(&pass->model->shape);
-    options.element = pass->model->shape.element;
-    options.kernels = kernels;
-    options.memory = memory;
-    LX_TRY(lynx_codec_create(&pass->codec, &options));
-
-    for (uint32_t plane = 0; plane < pass->plane_count; plane++) {
-        const size_t room = plane_room(pass, plane);
-        pass->planes[plane] = lx_alloc(pass->memory, room, 1);
-        LX_REQUIRE(pass->planes[plane], LYNX_ERR_MEMORY);
-        pass->plane_room[plane] = room;
-    }
-    return LYNX_OK;
+    lynx_codec_options *options = &pass->codec_options;
+    lynx_codec_options_init(options);
+    options->spec = *spec;
+    options->page_tokens = pass->model->shape.page_tokens;
+    options->channels_max = channels_max(&pass->model->shape);
+    options->element = pass->model->shape.element;
+    options->kernels = kernels;
+    options->memory = memory;
+    LX_TRY(lynx_codec_create(&pass->coder.codec, options));
+    for (uint32_t plane = 0; plane < pass->plane_count; plane++)
+        pass->plane_room[plane] = plane_room(pass, plane);
+    return lx_page_coder_init(pass, &pass->coder);
 }
 
 void lx_page_pass_fini(lx_page_pass *pass)
 {
-    for (uint32_t plane = 0; plane < LYNX_PLANES_MAX; plane++)
-        lx_free(pass->memory, pass->planes[plane], pass->plane_room[plane], 1);
-    lynx_codec_destroy(pass->codec);
+    lx_page_jobs_fini(pass);
+    lx_page_coder_fini(pass, &pass->coder);
     *pass = (lx_page_pass){.memory = pass->memory};
+}
+
+/* ---- one page ------------------------------------------------------------------------ */
+
+lynx_status lx_page_encode_tile(const lx_page_pass *pass, lx_page_coder *coder, lynx_page_id id,
+                                uint32_t prompt_tokens, const lynx_tile *tile, bool *is_raw)
+{
+    const lynx_shape *shape = &pass->model->shape;
+    const lynx_page_span span = lynx_page_span_of(shape, id, prompt_tokens);
+    return lynx_codec_encode(coder->codec, &shape->layers[id.layer].sides[id.side],
+                             (lynx_side)id.side, &span, tile, coder->planes, coder->plane_bytes,
+                             is_raw);
+}
+
+lynx_status lx_page_decode_tile(const lx_page_pass *pass, const lx_page_coder *coder,
+                                lynx_page_id id, uint32_t prompt_tokens,
+                                const lynx_bytes *planes, uint32_t plane_count,
+                                const lynx_tile *tile)
+{
+    const lynx_shape *shape = &pass->model->shape;
+    const lynx_page_span span = lynx_page_span_of(shape, id, prompt_tokens);
+    return lynx_codec_decode(coder->codec, &shape->layers[id.layer].sides[id.side],
+                             (lynx_side)id.side, &span, planes, plane_count, tile);
 }
 
 lynx_status lx_page_encode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens)
 {
-    const lynx_shape *shape = &pass->model->shape;
-    const lynx_page_span span = lynx_page_span_of(shape, id, prompt_tokens);
     lynx_tile tile;
     bool is_raw = false;
     LX_TRY(pass->engine->ops->map_page(pass->engine, id, prompt_tokens, false, &tile));
     const lynx_status status =
-        lynx_codec_encode(pass->codec, &shape->layers[id.layer].sides[id.side],
-                          (lynx_side)id.side, &span, &tile, pass->planes, pass->plane_bytes,
-                          &is_raw);
+        lx_page_encode_tile(pass, &pass->coder, id, prompt_tokens, &tile, &is_raw);
     LX_TRY(pass->engine->ops->unmap_page(pass->engine));
     pass->raw_pages += is_raw;
     return status;
@@ -89,16 +120,15 @@ lynx_status lx_page_encode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_
 lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
                            const lynx_bytes *planes, uint32_t plane_count)
 {
-    const lynx_shape *shape = &pass->model->shape;
-    const lynx_page_span span = lynx_page_span_of(shape, id, prompt_tokens);
     lynx_tile tile;
     LX_TRY(pass->engine->ops->map_page(pass->engine, id, prompt_tokens, true, &tile));
     const lynx_status status =
-        lynx_codec_decode(pass->codec, &shape->layers[id.layer].sides[id.side],
-                          (lynx_side)id.side, &span, planes, plane_count, &tile);
+        lx_page_decode_tile(pass, &pass->coder, id, prompt_tokens, planes, plane_count, &tile);
     LX_TRY(pass->engine->ops->unmap_page(pass->engine));
     return status;
 }
+
+/* ---- all pages of a prompt ----------------------------------------------------------- */
 
 /* Called for each page of a prompt, in the order of pages. */
 typedef lynx_status page_visit(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
@@ -132,7 +162,7 @@ static lynx_status pass_page(lx_page_pass *pass, lynx_page_id id, uint32_t promp
     LX_TRY(lx_page_encode(pass, id, prompt_tokens));
     lynx_bytes planes[LYNX_PLANES_MAX];
     for (uint32_t plane = 0; plane < pass->plane_count; plane++)
-        planes[plane] = (lynx_bytes){pass->planes[plane], pass->plane_bytes[plane]};
+        planes[plane] = (lynx_bytes){pass->coder.planes[plane], pass->coder.plane_bytes[plane]};
     LX_TRY(lx_page_decode(pass, id, prompt_tokens, planes, pass->plane_count));
     if (pass->on_page)
         pass->on_page(pass->user, id, prompt_tokens, planes, pass->plane_count);

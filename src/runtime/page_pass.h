@@ -11,34 +11,92 @@
 #include "lynx/memory.h"
 #include "lynx/runtime.h"
 #include "lynx/source.h"
+#include "runtime/crew.h"
 
 /* A codec fitted to a model, and room for the planes of its largest page. */
+typedef struct lx_page_coder {
+    lynx_codec *codec;
+    uint8_t *planes[LYNX_PLANES_MAX];
+    size_t plane_bytes[LYNX_PLANES_MAX]; /* of the page that was encoded last */
+} lx_page_coder;
+
+enum { LX_PAGE_JOBS_MAX = 256 };
+
+/* One page of several that are worked on at once. */
+typedef struct lx_page_job {
+    lynx_page_id id;
+    uint32_t plane_count;
+    lynx_bytes planes[LYNX_PLANES_MAX]; /* to be decoded */
+    lynx_tile tile;
+    bool is_raw;
+    lynx_status status;
+} lx_page_job;
+
 typedef struct lx_page_pass {
     lynx_engine *engine;
     const lynx_model *model;
     const lynx_allocator *memory;
-    lynx_codec *codec;
+    lynx_codec_options codec_options;
     uint32_t plane_count;
-    uint8_t *planes[LYNX_PLANES_MAX];
     size_t plane_room[LYNX_PLANES_MAX];
-    size_t plane_bytes[LYNX_PLANES_MAX]; /* set by lx_page_encode */
-    uint32_t raw_pages;                  /* pages that fell back to raw */
+    lx_page_coder coder;   /* of the caller's thread */
+    uint32_t raw_pages;    /* pages that fell back to raw */
     lynx_on_page *on_page; /* of lx_page_pass_all and lx_page_pass_rest; NULL: nobody asks */
     void *user;
+
+    /* For several pages at once; there from the first time on. */
+    lx_crew *crew;
+    lx_page_coder *coders; /* of its members from 1 on */
+    uint32_t coder_count;
+    lx_page_job *jobs; /* LX_PAGE_JOBS_MAX */
 } lx_page_pass;
 
-/* All memory is taken here; fini accepts a half-built pass. */
+/* Memory for one page at a time is taken here; fini accepts a half-built pass. */
 lynx_status lx_page_pass_init(lx_page_pass *pass, lynx_engine *engine,
                               const lynx_codec_spec *spec, const char *kernels,
                               const lynx_allocator *memory);
 void lx_page_pass_fini(lx_page_pass *pass);
 
-/* Read page 'id' from the engine's cache and encode it into 'planes'. */
+/* Read page 'id' from the engine's cache and encode it into the planes of the coder. */
 lynx_status lx_page_encode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens);
 
 /* Decode 'planes' into page 'id' of the engine's cache. */
 lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
                            const lynx_bytes *planes, uint32_t plane_count);
+
+/* The same on a page that is mapped, with a coder that nobody else uses meanwhile. */
+lynx_status lx_page_encode_tile(const lx_page_pass *pass, lx_page_coder *coder, lynx_page_id id,
+                                uint32_t prompt_tokens, const lynx_tile *tile, bool *is_raw);
+lynx_status lx_page_decode_tile(const lx_page_pass *pass, const lx_page_coder *coder,
+                                lynx_page_id id, uint32_t prompt_tokens,
+                                const lynx_bytes *planes, uint32_t plane_count,
+                                const lynx_tile *tile);
+
+/* One more coder of the pass; fini accepts a half-built one. */
+lynx_status lx_page_coder_init(const lx_page_pass *pass, lx_page_coder *coder);
+void lx_page_coder_fini(const lx_page_pass *pass, lx_page_coder *coder);
+
+/* ---- several pages at once (page_jobs.c) ------------------------------------------------ */
+
+/* The jobs of the pass, to be filled in. LYNX_ERR_MEMORY, LYNX_ERR_SYSTEM. */
+lynx_status lx_page_jobs(lx_page_pass *pass, lx_page_job **jobs);
+
+/* Decode the pages of the first 'count' jobs, which are different ones, on as many threads as
+ * the engine lends pages to. Each job gets its status; the first that is not LYNX_OK is
+ * returned. */
+lynx_status lx_page_decode_jobs(lx_page_pass *pass, uint32_t prompt_tokens, size_t count);
+
+/* Called with the planes of a page on any of the threads, for different pages at once. */
+typedef lynx_status lx_page_take(void *user, lynx_page_id id, const lynx_bytes *planes,
+                                 uint32_t plane_count);
+
+/* Encode the pages that the first 'count' jobs name and hand them to 'take', in any order. */
+lynx_status lx_page_encode_jobs(lx_page_pass *pass, uint32_t prompt_tokens, size_t count,
+                                lx_page_take *take, void *user);
+
+void lx_page_jobs_fini(lx_page_pass *pass);
+
+/* ---- all pages of a prompt --------------------------------------------------------------- */
 
 /* Decode every page that 'source' gives, in full precision, into the engine's cache, which has
  * room for its prefix (reserve). commit_pages is the caller's. The source is read by a thread

@@ -182,12 +182,12 @@ static void release_plane(void *user, uint8_t *data, size_t size)
 static lynx_status queue_page(node *n, lynx_page_id id)
 {
     for (uint32_t plane = 0; plane < n->pass.plane_count; plane++) {
-        const size_t size = n->pass.plane_bytes[plane];
+        const size_t size = n->pass.coder.plane_bytes[plane];
         uint8_t *data = NULL;
         if (size) {
             data = lx_alloc(n->memory, size, 1);
             LX_REQUIRE(data, LYNX_ERR_MEMORY);
-            memcpy(data, n->pass.planes[plane], size);
+            memcpy(data, n->pass.coder.planes[plane], size);
         }
         lynx_pump_lock(n->pump);
         const lynx_status status =

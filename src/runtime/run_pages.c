@@ -313,25 +313,58 @@ static lynx_status bad_page(lx_run *r, lynx_page_id id, lynx_status status)
     return status;
 }
 
-/* Decode what is here of one page into the cache, if it is enough; free its planes when that is
- * all of it. */
-static lynx_status apply_page(lx_run *r, lynx_page_id id)
+static lx_page_pass *pass_of(lx_run *r, lynx_page_id id)
 {
-    lynx_bytes planes[LYNX_PLANES_MAX];
-    uint32_t count = 0;
-    lx_page_pass *pass = lx_run_is_held(r, id) ? &r->held_pass : &r->pass;
-    if (!planes_of(r, id, planes, &count) ||
-        (count <= r->least_plane && count < pass->plane_count))
-        return LYNX_OK; /* the page's next plane brings it here again */
-    if (r->options->flip_residual_bit)
-        flip_residual_bit(r, planes, count);
-    const lynx_status status = lx_page_decode(pass, id, r->cached_tokens, planes, count);
-    if (status != LYNX_OK)
-        return bad_page(r, id, status);
-    if (count == pass->plane_count && r->options->on_page)
-        r->options->on_page(r->options->user, id, r->cached_tokens, planes, count);
-    if (count == pass->plane_count)
-        release_page(r, id);
+    return lx_run_is_held(r, id) ? &r->held_pass : &r->pass;
+}
+
+/* A page is pending once for each plane that came. */
+static bool is_among(const lx_page_job *jobs, size_t count, lynx_page_id id)
+{
+    while (count-- > 0)
+        if (jobs[count].id.page == id.page && jobs[count].id.layer == id.layer &&
+            jobs[count].id.side == id.side)
+            return true;
+    return false;
+}
+
+/* Jobs for the next pages of 'pass' that are pending, as far as enough of them is here; the
+ * next plane of the others brings them here again. */
+static size_t next_jobs(lx_run *r, const lx_page_pass *pass, size_t *at, lx_page_job *jobs)
+{
+    size_t count = 0;
+    for (; *at < r->pending_count && count < LX_PAGE_JOBS_MAX; (*at)++) {
+        lx_page_job *job = &jobs[count];
+        job->id = r->pending[*at];
+        if (pass_of(r, job->id) != pass)
+            break;
+        if (is_among(jobs, count, job->id) ||
+            !planes_of(r, job->id, job->planes, &job->plane_count) ||
+            (job->plane_count <= r->least_plane && job->plane_count < pass->plane_count))
+            continue;
+        if (r->options->flip_residual_bit)
+            flip_residual_bit(r, job->planes, job->plane_count);
+        count++;
+    }
+    return count;
+}
+
+/* Decode them into the cache; the planes of a page that is whole then are freed. */
+static lynx_status apply_jobs(lx_run *r, lx_page_pass *pass, const lx_page_job *jobs,
+                              size_t count)
+{
+    (void)!lx_page_decode_jobs(pass, r->cached_tokens, count); /* each job has its status */
+    for (size_t i = 0; i < count; i++) {
+        const lx_page_job *job = &jobs[i];
+        if (job->status != LYNX_OK)
+            return bad_page(r, job->id, job->status);
+        if (job->plane_count < pass->plane_count)
+            continue;
+        if (r->options->on_page)
+            r->options->on_page(r->options->user, job->id, r->cached_tokens, job->planes,
+                                job->plane_count);
+        release_page(r, job->id);
+    }
     return LYNX_OK;
 }
 
@@ -364,8 +397,13 @@ lynx_status lx_run_apply_pages(lx_run *r)
     if (r->pending_count == 0)
         return LYNX_OK;
     const lynx_time_ns start = lynx_clock_now();
-    for (size_t i = 0; i < r->pending_count; i++)
-        LX_TRY(apply_page(r, r->pending[i]));
+    for (size_t at = 0; at < r->pending_count;) {
+        lx_page_pass *pass = pass_of(r, r->pending[at]);
+        lx_page_job *jobs;
+        LX_TRY(lx_page_jobs(pass, &jobs));
+        const size_t count = next_jobs(r, pass, &at, jobs);
+        LX_TRY(apply_jobs(r, pass, jobs, count));
+    }
     r->pending_count = 0;
     LX_TRY(r->engine->ops->commit_pages(r->engine));
     r->result->decode_cache_ns += lynx_clock_now() - start;

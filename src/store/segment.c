@@ -2,6 +2,7 @@
 /* segment.c - gather the planes of a segment, as they will lie in the object. */
 #include "store/segment.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -18,9 +19,9 @@ struct lynx_segment {
     uint8_t salt[LX_SALT_BYTES];
     uint32_t *places; /* of a page in the file, from 1; by slot, 0: not wanted */
     size_t place_room;
-    uint8_t **planes; /* by entry */
-    uint32_t page_left;
-    uint8_t *front; /* preamble and header, once finished */
+    uint8_t **planes;      /* by entry */
+    atomic_uint page_left; /* pages are added by several threads at once */
+    uint8_t *front;        /* preamble and header, once finished */
     size_t front_bytes;
     lynx_bytes *parts;
     size_t entry_count;
@@ -102,7 +103,7 @@ static lynx_status make_tables(lynx_segment *s)
     LX_REQUIRE(s->places && s->planes && s->parts, LYNX_ERR_MEMORY);
     for (uint32_t i = 0; i < h->page_count; i++)
         s->places[slot_of(s, h->pages[i])] = i + 1;
-    s->page_left = h->page_count;
+    atomic_store(&s->page_left, h->page_count);
     return LYNX_OK;
 }
 
@@ -204,7 +205,7 @@ lynx_status lynx_segment_add(lynx_segment *s, lynx_page_id id, const lynx_bytes 
             return status;
         }
     }
-    s->page_left--;
+    atomic_fetch_sub(&s->page_left, 1);
     return LYNX_OK;
 }
 
@@ -246,7 +247,7 @@ static lynx_status make_front(lynx_segment *s)
 
 lynx_status lynx_segment_finish(lynx_segment *s, const lynx_bytes **parts, size_t *count)
 {
-    LX_REQUIRE(s->page_left == 0, LYNX_ERR_STATE);
+    LX_REQUIRE(atomic_load(&s->page_left) == 0, LYNX_ERR_STATE);
     if (!s->front)
         LX_TRY(make_front(s));
     s->parts[0] = (lynx_bytes){s->front, s->front_bytes};

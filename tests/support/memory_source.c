@@ -82,14 +82,14 @@ static void keep_page(memory_source *s, lx_page_pass *pass, lynx_page_id id, siz
 {
     TOY_CHECK(lx_page_encode(pass, id, s->about.token_count) == LYNX_OK);
     for (uint32_t plane = 0; plane < pass->plane_count; plane++) {
-        uint8_t *bytes = malloc(pass->plane_bytes[plane] + 1);
+        uint8_t *bytes = malloc(pass->coder.plane_bytes[plane] + 1);
         TOY_CHECK(bytes);
-        memcpy(bytes, pass->planes[plane], pass->plane_bytes[plane]);
+        memcpy(bytes, pass->coder.planes[plane], pass->coder.plane_bytes[plane]);
         s->planes[plane * pages + index] =
             (lynx_source_plane){.page = id,
                                 .plane = plane,
-                                .bytes = {bytes, pass->plane_bytes[plane]}};
-        s->about.bytes += pass->plane_bytes[plane];
+                                .bytes = {bytes, pass->coder.plane_bytes[plane]}};
+        s->about.bytes += pass->coder.plane_bytes[plane];
     }
 }
 

@@ -202,7 +202,7 @@ static void want_both(bed *b, toy_answer *want)
                     continue;
                 assert_int_equal(lx_page_encode(pass, id, count), LYNX_OK);
                 for (uint32_t p = 0; p < pass->plane_count; p++)
-                    planes[p] = (lynx_bytes){pass->planes[p], pass->plane_bytes[p]};
+                    planes[p] = (lynx_bytes){pass->coder.planes[p], pass->coder.plane_bytes[p]};
                 assert_int_equal(lx_page_decode(pass, id, count, planes, pass->plane_count),
                                  LYNX_OK);
             }

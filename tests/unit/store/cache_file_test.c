@@ -385,7 +385,7 @@ static lynx_segment *make_segment(store_bed *bed, uint32_t first, uint32_t end)
             assert_int_equal(lynx_segment_finish(segment, &parts, &count), LYNX_ERR_STATE);
             assert_int_equal(lx_page_encode(&pass, id, end), LYNX_OK);
             for (uint32_t i = 0; i < pass.plane_count; i++)
-                planes[i] = (lynx_bytes){pass.planes[i], pass.plane_bytes[i]};
+                planes[i] = (lynx_bytes){pass.coder.planes[i], pass.coder.plane_bytes[i]};
             assert_int_equal(lynx_segment_add(segment, id, planes, pass.plane_count), LYNX_OK);
             assert_int_equal(lynx_segment_add(segment, id, planes, pass.plane_count),
                              LYNX_ERR_STATE);

@@ -58,7 +58,7 @@ static void hand_out(store_bed *bed, lynx_gather *gather, uint32_t count, uint32
         lynx_bytes planes[LYNX_PLANES_MAX];
         assert_int_equal(lx_page_encode(&pass, pages[at], count), LYNX_OK);
         for (uint32_t i = 0; i < pass.plane_count; i++)
-            planes[i] = (lynx_bytes){pass.planes[i], pass.plane_bytes[i]};
+            planes[i] = (lynx_bytes){pass.coder.planes[i], pass.coder.plane_bytes[i]};
         lynx_gather_add(gather, pages[at], count, planes, pass.plane_count);
         pages[at] = pages[left - 1];
     }
