@@ -220,8 +220,9 @@ def link_throughput():
 
 
 def interval(row, column, digits):
-    return (f"{shown(number(row, column), digits)} ({shown(number(row, column + '_low'), digits)}"
-            f" - {shown(number(row, column + '_high'), digits)})")
+    low, high = (shown(number(row, column.removesuffix("_mean") + end), digits)
+                 for end in ("_low", "_high"))
+    return f"{shown(number(row, column), digits)} ({low} - {high})"
 
 
 def codecs(texts):
