@@ -67,10 +67,10 @@ struct pumped {
     int polled_events;
 
     /* Of the thread alone. */
-    bool is_idle;          /* the end had nothing to send at the last pull */
-    bool is_blocked;       /* the link took nothing at the last send */
-    bool was_direct;       /* the last bytes that came were received to their place */
-    uint8_t *place;        /* where the next ones may go: 'room' bytes, or 0 */
+    bool is_idle;    /* the end had nothing to send at the last pull */
+    bool is_blocked; /* the link took nothing at the last send */
+    bool was_direct; /* the last bytes that came were received to their place */
+    uint8_t *place;  /* where the next ones may go: 'room' bytes, or 0 */
     size_t room;
     bool is_over;          /* the link can do no more */
     lynx_time_ns greet_by; /* the peer must have said something */

@@ -115,11 +115,12 @@ static uint64_t receiver_news(const void *end)
     return lx_receiver_news(end);
 }
 
-const lx_pump_ops lx_pump_sender = {sender_connect,    sender_disconnect, sender_room,
-                                    sender_read,       sender_write,      sender_wrote,
-                                    sender_deadline,   sender_lane_state, sender_next_wake,
+const lx_pump_ops lx_pump_sender = {sender_connect,  sender_disconnect, sender_room,
+                                    sender_read,     sender_write,      sender_wrote,
+                                    sender_deadline, sender_lane_state, sender_next_wake,
                                     sender_news};
-const lx_pump_ops lx_pump_receiver = {receiver_connect,  receiver_disconnect, receiver_room,
-                                      receiver_read,     receiver_write,      receiver_wrote,
-                                      receiver_deadline, receiver_lane_state, receiver_next_wake,
-                                      receiver_news};
+const lx_pump_ops lx_pump_receiver = {receiver_connect,   receiver_disconnect,
+                                      receiver_room,      receiver_read,
+                                      receiver_write,     receiver_wrote,
+                                      receiver_deadline,  receiver_lane_state,
+                                      receiver_next_wake, receiver_news};
