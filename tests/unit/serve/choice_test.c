@@ -255,7 +255,7 @@ static void drafts_end_at_the_bound_or_where_they_do_not_pay(void **state)
     told t;
     (void)state;
     init(&s, 1);
-    s.nodes[0].rate = 500000;
+    s.nodes[0].rate = 250000;
     start(&s);
     ask(&s, more, &t);
     assert_int_equal(t.drafted, s.draft_count_max);
