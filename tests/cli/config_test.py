@@ -371,15 +371,15 @@ class Decode(Files):
         with DecodeNode(model(MODEL), "--config", path, "--slots", 1,
                         env=self.environment) as node:
             def told():
-                return node.ask("Hello.", max_tokens=2, lynx={"method": "wait"})["lynx"]
-            self.assertIn("box", node.request("POST", "/v1/completions", json.dumps(
-                {"prompt": "x", "lynx": {"method": "wait"}}))[2]["error"]["message"])
+                return node.request("POST", "/v1/completions", json.dumps(
+                    {"prompt": "x", "max_tokens": 2, "lynx": {"method": "wait"}}))[2]
+            self.assertIn("box", told()["error"]["message"])
             self.put(*settings, "allow-node = box")
             node.process.send_signal(signal.SIGHUP)
             node.await_condition(lambda: "and 1 allowed names" in node.log())
-            node.await_condition(lambda: node.metrics()[
-                f'lynx_link_lanes{{prefill_node="{prefill.address}"}}'] == 1)
-            self.assertEqual(told()["prefill_node"], prefill.address)
+            # The connection that comes next may be one that was begun before.
+            node.await_condition(
+                lambda: told().get("lynx", {}).get("prefill_node") == prefill.address)
 
     def test_signals(self):
         port, log_path = self.folder / "port", self.folder / "log"
