@@ -208,8 +208,9 @@ uint64_t lx_flow_window(const lx_flow *flow)
     if (rate == 0)
         return WINDOW_FIRST;
     const uint64_t trip = bytes_in(rate, flow->round_trip_ns);
-    const uint64_t chunks = 2 * (uint64_t)lx_flow_chunk(flow);
-    const bool has_steps = rate / CHUNKS_PER_SECOND > CHUNK_MOST;
+    const uint32_t chunk = lx_flow_chunk(flow);
+    const uint64_t chunks = 2 * (uint64_t)chunk;
+    const bool has_steps = chunk == CHUNK_MOST;
     if (flow->renewals > 0)
         return trip / 2 + 1;
     uint64_t window =
