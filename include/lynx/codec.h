@@ -51,6 +51,10 @@ typedef struct lynx_codec_spec {
      * {{8}, {8}}. */
     uint8_t plane_bits[2][LYNX_PLANES_MAX];
 
+    /* Quarters of a bit, 0 to 3, that the first plane of a side has on top of that, on average,
+     * and the last one lacks (only with 'spread' and more than one plane). */
+    uint8_t quarter_bits[2];
+
     /* Tokens that share one range of a channel: 0 = the whole page (minimum and step, 12 bits
      * each); 32 = a chunk, two 8-bit numbers relative to the page's range (RANGE). PAPER takes
      * 32 only, TOKEN takes 0 only. 'meta_wide' (RANGE): two 16-bit numbers instead, whatever
@@ -79,14 +83,15 @@ typedef struct lynx_codec_spec {
 
 /*
  * Fill 'spec' from a name: "range" (the default: see docs/algorithm.md), "range-3" (the same
- * anchor, the rest in two planes), "range44" (the fewest bytes: one raw token), "range-chunk",
+ * anchor, the rest in two planes), "range44" (the fewest bytes), "range-chunk",
  * "paper" (alpha 1), "int8", "int4", "int4-chunk" (32 tokens; these three with 16-bit
  * metadata), "int8-token", "int4-token", "raw".
  *
- * A name may be followed by settings, as "range:k=4+4,v=5+3,head=4,tail=64" or
- * "paper:alpha=0.5": k and v (bits of each plane), head and tail (raw tokens), chunk (0 or
- * 32), undo_rope, spread, bend and wide (yes or no), alpha (a decimal number). A setting that
- * stands twice counts as it stands last.
+ * A name may be followed by settings, as "range:k=4.25+3.75,v=4.5+3.5,head=4" or
+ * "paper:alpha=0.5": k and v (bits of each plane; the first may have quarters with spread, and
+ * the last makes up for them), head and tail (raw tokens), chunk (0 or 32), undo_rope, spread
+ * (which "no" takes quarters from), bend and wide (yes or no), alpha (a decimal number). A
+ * setting that stands twice counts as it stands last.
  *
  * LYNX_ERR_ARGUMENT for other names and settings and for those that do not fit together;
  * 'spec' is unchanged then.
@@ -102,6 +107,10 @@ LYNX_API LYNX_MUST_CHECK lynx_status lynx_codec_spec_check(const lynx_codec_spec
 
 /* Planes of a page: 1 to LYNX_PLANES_MAX. */
 LYNX_API uint32_t lynx_codec_spec_plane_count(const lynx_codec_spec *spec);
+
+/* Bits that plane 'plane' (below the plane count) has for each token of 'channels' channels. */
+LYNX_API uint32_t lynx_codec_spec_plane_rows(const lynx_codec_spec *spec, lynx_side side,
+                                             uint32_t plane, uint32_t channels);
 
 /* How the values of a page lie in memory. Value (token t, channel c) is at
  * data + t * token_stride_bytes + c * channel_stride_bytes. One of the strides is the

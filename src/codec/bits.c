@@ -56,17 +56,18 @@ void lx_find_rows(const lx_page_bits *p)
     lynx_codec *codec = p->codec;
     const uint32_t channels = p->view->shape->channels;
     const size_t size = p->view->row_bytes;
-    uint32_t mean = 0;
+    const lynx_side side = p->view->side;
+    uint32_t total = 0;
     if (codec->spec.spread)
         find_weights(p);
     memset(codec->here, 0, channels);
     for (uint32_t plane = 0; plane < p->plane_count; plane++) {
         uint8_t *at = p->planes[plane] + (plane == 0 ? p->view->rows_offset : 0);
-        mean += codec->spec.plane_bits[p->view->side][plane];
+        total += lynx_codec_spec_plane_rows(&codec->spec, side, plane, channels);
         if (!codec->spec.spread)
-            memset(codec->next, (int)mean, channels);
+            memset(codec->next, (int)(total / channels), channels);
         else
-            lx_spread_bits(codec->weights, channels, mean, codec->code_bits, codec->next);
+            lx_spread_bits(codec->weights, channels, total, codec->code_bits, codec->next);
         place_rows(codec->here, codec->next, channels, at, size, codec->row_of);
         memcpy(codec->here, codec->next, channels);
     }

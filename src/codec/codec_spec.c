@@ -11,18 +11,20 @@ static const struct {
 } named[] = {
     {"range",
      {.profile = LYNX_PROFILE_RANGE,
-      .plane_bits = {{4, 4}, {5, 3}},
+      .plane_bits = {{4, 4}, {4, 4}},
+      .quarter_bits = {1, 2},
       .undo_rope = true,
       .spread = true,
       .bend = true,
-      .head_raw_tokens = 8}},
+      .head_raw_tokens = 1}},
     {"range-3",
      {.profile = LYNX_PROFILE_RANGE,
-      .plane_bits = {{4, 2, 2}, {5, 1, 2}},
+      .plane_bits = {{4, 2, 2}, {4, 2, 2}},
+      .quarter_bits = {1, 2},
       .undo_rope = true,
       .spread = true,
       .bend = true,
-      .head_raw_tokens = 8}},
+      .head_raw_tokens = 1}},
     {"range44",
      {.profile = LYNX_PROFILE_RANGE,
       .plane_bits = {{4, 4}, {4, 4}},
@@ -55,7 +57,8 @@ static const struct {
 enum {
     NAMED_COUNT = sizeof(named) / sizeof(*named),
     RAW_TOKENS_MAX = 4096,
-    SPREAD_BITS_MAX = 12
+    SPREAD_BITS_MAX = 12,
+    QUARTERS_MAX = 3
 };
 
 /* ---- a name and its settings --------------------------------------------------------- */
@@ -101,26 +104,6 @@ static bool take_flag(word w, bool *flag)
     return *flag || is_word(w, "no");
 }
 
-/* "5+3": the bits of each plane. */
-static bool take_planes(word w, uint8_t bits[LYNX_PLANES_MAX])
-{
-    size_t at = 0;
-    memset(bits, 0, LYNX_PLANES_MAX);
-    for (uint32_t plane = 0; plane < LYNX_PLANES_MAX; plane++) {
-        uint32_t number = 0;
-        const size_t begin = at;
-        while (at < w.size && w.text[at] != '+')
-            at++;
-        if (!take_number((word){w.text + begin, at - begin}, 16, &number) || number == 0)
-            return false;
-        bits[plane] = (uint8_t)number;
-        if (at == w.size)
-            return true;
-        at++; /* the plus sign */
-    }
-    return false;
-}
-
 /* Digits with a point among them, whatever the locale. */
 static bool take_decimal(word w, float *decimal)
 {
@@ -143,13 +126,57 @@ static bool take_decimal(word w, float *decimal)
     return has_digit;
 }
 
+/* "5+3", "4.25+3.75": the bits of each plane of a side. What the first has above whole ones,
+ * the last must lack. */
+static bool take_planes(word w, lynx_codec_spec *spec, lynx_side side)
+{
+    uint8_t *bits = spec->plane_bits[side];
+    uint32_t quarters = 0;
+    size_t at = 0;
+    memset(bits, 0, LYNX_PLANES_MAX);
+    for (uint32_t plane = 0; plane < LYNX_PLANES_MAX; plane++) {
+        float decimal = 0;
+        const size_t begin = at;
+        while (at < w.size && w.text[at] != '+')
+            at++;
+        if (!take_decimal((word){w.text + begin, at - begin}, &decimal) || decimal > 16)
+            return false;
+        const uint32_t number = (uint32_t)(4 * decimal);
+        const bool is_last = at == w.size;
+        if (plane == 0)
+            quarters = is_last ? 0 : number % 4;
+        const uint32_t whole = plane == 0 ? number - quarters
+                               : is_last  ? number + quarters
+                                          : number;
+        if (whole == 0 || whole % 4 || (float)number != 4 * decimal)
+            return false;
+        bits[plane] = (uint8_t)(whole / 4);
+        if (is_last) {
+            spec->quarter_bits[side] = (uint8_t)quarters;
+            return true;
+        }
+        at++; /* the plus sign */
+    }
+    return false;
+}
+
+/* Without spread all bits are whole. */
+static bool take_spread(word w, lynx_codec_spec *spec)
+{
+    if (!take_flag(w, &spec->spread))
+        return false;
+    if (!spec->spread)
+        memset(spec->quarter_bits, 0, sizeof(spec->quarter_bits));
+    return true;
+}
+
 static bool take_setting(lynx_codec_spec *spec, word key, word value)
 {
     uint32_t number = 0;
     if (is_word(key, "k"))
-        return take_planes(value, spec->plane_bits[LYNX_SIDE_KEYS]);
+        return take_planes(value, spec, LYNX_SIDE_KEYS);
     if (is_word(key, "v"))
-        return take_planes(value, spec->plane_bits[LYNX_SIDE_VALUES]);
+        return take_planes(value, spec, LYNX_SIDE_VALUES);
     if (is_word(key, "head"))
         return take_tokens(value, &spec->head_raw_tokens);
     if (is_word(key, "tail"))
@@ -157,7 +184,7 @@ static bool take_setting(lynx_codec_spec *spec, word key, word value)
     if (is_word(key, "undo_rope"))
         return take_flag(value, &spec->undo_rope);
     if (is_word(key, "spread"))
-        return take_flag(value, &spec->spread);
+        return take_spread(value, spec);
     if (is_word(key, "bend"))
         return take_flag(value, &spec->bend);
     if (is_word(key, "wide"))
@@ -216,6 +243,22 @@ uint32_t lynx_codec_spec_plane_count(const lynx_codec_spec *spec)
     return count ? count : 1;
 }
 
+/* Of planes 0 to 'plane', in quarters of a bit. */
+static uint32_t quarters_through(const lynx_codec_spec *spec, lynx_side side, uint32_t plane)
+{
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i <= plane; i++)
+        sum += 4u * spec->plane_bits[side][i];
+    return plane + 1 < lynx_codec_spec_plane_count(spec) ? sum + spec->quarter_bits[side] : sum;
+}
+
+uint32_t lynx_codec_spec_plane_rows(const lynx_codec_spec *spec, lynx_side side, uint32_t plane,
+                                    uint32_t channels)
+{
+    const uint32_t before = plane ? quarters_through(spec, side, plane - 1) * channels / 4 : 0;
+    return quarters_through(spec, side, plane) * channels / 4 - before;
+}
+
 /* Sum of one side's bits; 0 when a zero stands before a bit count. */
 static uint32_t code_bits(const lynx_codec_spec *spec, uint32_t side, uint32_t planes)
 {
@@ -243,6 +286,10 @@ lynx_status lynx_codec_spec_check(const lynx_codec_spec *spec)
     LX_REQUIRE(!spec->spread || (spec->profile == LYNX_PROFILE_RANGE && !spec->chunk_tokens),
                LYNX_ERR_ARGUMENT);
     LX_REQUIRE(!spec->bend || spec->spread, LYNX_ERR_ARGUMENT);
+    for (uint32_t side = 0; side < 2; side++)
+        LX_REQUIRE(spec->quarter_bits[side] == 0 ||
+                       (spec->quarter_bits[side] <= QUARTERS_MAX && spec->spread && planes > 1),
+                   LYNX_ERR_ARGUMENT);
     if (spec->profile != LYNX_PROFILE_PAPER)
         LX_REQUIRE(spec->alpha == 0.0f, LYNX_ERR_ARGUMENT);
     switch (spec->profile) {

@@ -50,8 +50,9 @@ size_t lx_page_raw_bytes(const lx_page_view *v)
 
 size_t lx_page_coded_bytes(const lynx_codec *codec, const lx_page_view *v, uint32_t plane)
 {
-    const size_t rows = codec->spec.plane_bits[v->side][plane] * v->row_bytes;
-    return (plane == 0 ? v->rows_offset : 0) + rows * v->shape->channels;
+    const size_t rows =
+        lynx_codec_spec_plane_rows(&codec->spec, v->side, plane, v->shape->channels);
+    return (plane == 0 ? v->rows_offset : 0) + rows * v->row_bytes;
 }
 
 bool lx_page_is_worth_coding(const lynx_codec *codec, const lx_page_view *v)
@@ -71,8 +72,8 @@ size_t lynx_codec_plane_bytes_max(const lynx_codec *codec, const lynx_side_shape
     const lx_page_view v = lx_page_view_of(codec, shape, side, &span);
     if (plane == 0)
         return lx_page_raw_bytes(&v); /* coding is used only where it is smaller */
-    return (size_t)codec->spec.plane_bits[side][plane] * ((token_count + 7) / 8) *
-           shape->channels;
+    return (size_t)lynx_codec_spec_plane_rows(&codec->spec, side, plane, shape->channels) *
+           ((token_count + 7) / 8);
 }
 
 size_t lynx_codec_plane_bytes(const lynx_codec *codec, const lynx_side_shape *shape,

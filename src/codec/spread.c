@@ -36,10 +36,9 @@ static uint32_t sum_above(const uint16_t *weights, uint32_t channels, int32_t le
     return sum;
 }
 
-void lx_spread_bits(const uint16_t *weights, uint32_t channels, uint32_t mean_bits,
+void lx_spread_bits(const uint16_t *weights, uint32_t channels, uint32_t total,
                     uint32_t code_bits, uint8_t *bits)
 {
-    const uint32_t total = mean_bits * channels;
     /* The lowest level whose bits are not too many lies from 'low' to 'high'. */
     int32_t low = -(int32_t)(code_bits * BIT), high = low;
     for (uint32_t c = 0; c < channels; c++)

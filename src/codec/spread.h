@@ -15,9 +15,9 @@
  * of the keys of a channel, summed over a pair that turns together, 0 for values. */
 uint16_t lx_spread_weight(uint16_t step, float square);
 
-/* 'bits' gets 1 to 'code_bits' for each channel, 'mean_bits' (1 to 'code_bits') on average.
- * More 'mean_bits' give no channel fewer. */
-void lx_spread_bits(const uint16_t *weights, uint32_t channels, uint32_t mean_bits,
+/* 'bits' gets 1 to 'code_bits' for each channel, 'total' in all ('channels' to 'channels' times
+ * 'code_bits'). A larger 'total' gives no channel fewer. */
+void lx_spread_bits(const uint16_t *weights, uint32_t channels, uint32_t total,
                     uint32_t code_bits, uint8_t *bits);
 
 #endif

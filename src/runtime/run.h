@@ -99,6 +99,9 @@ void lx_run_note_plane(lx_run *run, const lx_arrival *arrival, uint32_t first, u
 /* Every page has planes 0 .. 'plane', and the events that say so were taken. */
 bool lx_run_has_plane(const lx_run *run, uint32_t plane);
 
+/* Bytes of a plane, to those of the others. */
+uint32_t lx_run_plane_weight(const lx_run *run, uint32_t plane);
+
 /* The time in which the planes behind 'plane', which is complete, will come at the rate since
  * the anchor; 0 when that is not known. */
 uint64_t lx_run_time_left(const lx_run *run, uint32_t plane);

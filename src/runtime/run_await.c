@@ -34,9 +34,8 @@ static double bytes_behind(const lx_run *r)
         return total - (double)r->result->bytes_total;
     uint32_t all = 0;
     for (uint32_t i = 0; i < r->pass.plane_count; i++)
-        all += r->spec->plane_bits[0][i] + r->spec->plane_bits[1][i];
-    const uint32_t anchor = r->spec->plane_bits[0][0] + r->spec->plane_bits[1][0];
-    return total * (all - anchor) / all;
+        all += lx_run_plane_weight(r, i);
+    return total * (all - lx_run_plane_weight(r, 0)) / all;
 }
 
 /* The rate counts from the request on: bytes come in pieces, so that it would be too high from

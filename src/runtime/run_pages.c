@@ -36,17 +36,21 @@ static uint64_t residual_bytes(const lx_run *r)
     return bytes;
 }
 
+uint32_t lx_run_plane_weight(const lx_run *r, uint32_t plane)
+{
+    const uint32_t channels = 4; /* so that quarters of a bit count */
+    return lynx_codec_spec_plane_rows(r->spec, LYNX_SIDE_KEYS, plane, channels) +
+           lynx_codec_spec_plane_rows(r->spec, LYNX_SIDE_VALUES, plane, channels);
+}
+
 uint64_t lx_run_time_left(const lx_run *r, uint32_t plane)
 {
-    const lynx_codec_spec *spec = r->spec;
     const uint64_t came = residual_bytes(r) - r->bytes_at_anchor;
     uint64_t missing = 0;
     for (uint32_t i = plane + 1; i < r->pass.plane_count; i++) {
         /* As the planes of a page have bytes by their bits. */
         const uint64_t whole =
-            r->plane_bytes[plane] *
-            (uint64_t)(spec->plane_bits[0][i] + spec->plane_bits[1][i]) /
-            (uint64_t)(spec->plane_bits[0][plane] + spec->plane_bits[1][plane]);
+            r->plane_bytes[plane] * lx_run_plane_weight(r, i) / lx_run_plane_weight(r, plane);
         missing += whole > r->plane_bytes[i] ? whole - r->plane_bytes[i] : 0;
     }
     const double elapsed = (double)(lynx_clock_now() - r->anchor_time);

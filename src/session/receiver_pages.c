@@ -149,8 +149,9 @@ static uint64_t plane_limit(const lynx_receiver *receiver, const lx_receiver_req
     if (page->plane == 0)
         return tokens * channels * lynx_element_bytes(shape->element) + 64 +
                8 * channels * ((tokens + 31) / 32);
-    const uint64_t bits = request->request.spec.plane_bits[page->page.side][page->plane];
-    return bits * channels * ((tokens + 7) / 8);
+    return (uint64_t)lynx_codec_spec_plane_rows(&request->request.spec, page->page.side,
+                                                page->plane, (uint32_t)channels) *
+           ((tokens + 7) / 8);
 }
 
 static lynx_status begin_plane(lynx_receiver *receiver, lx_receiver_lane *lane,

@@ -3,7 +3,15 @@
 #include "wire/messages.h"
 
 /* Bits of a specification's third byte. */
-enum { SPEC_WIDE = 1, SPEC_SPREAD = 4, SPEC_BEND = 8 };
+enum {
+    SPEC_WIDE = 1,
+    SPEC_SPREAD = 4,
+    SPEC_BEND = 8,
+    SPEC_KEY_QUARTERS_AT = 4, /* two bits each */
+    SPEC_VALUE_QUARTERS_AT = 6,
+    SPEC_QUARTERS = 3,
+    SPEC_UNKNOWN = 2
+};
 
 void lx_spec_encode(lx_writer *writer, const lynx_codec_spec *spec)
 {
@@ -11,7 +19,9 @@ void lx_spec_encode(lx_writer *writer, const lynx_codec_spec *spec)
     lx_write_u8(writer, spec->chunk_tokens);
     lx_write_u8(writer,
                 (uint8_t)((spec->meta_wide ? SPEC_WIDE : 0) | (spec->spread ? SPEC_SPREAD : 0) |
-                          (spec->bend ? SPEC_BEND : 0)));
+                          (spec->bend ? SPEC_BEND : 0) |
+                          spec->quarter_bits[LYNX_SIDE_KEYS] << SPEC_KEY_QUARTERS_AT |
+                          spec->quarter_bits[LYNX_SIDE_VALUES] << SPEC_VALUE_QUARTERS_AT));
     lx_write_u8(writer, spec->undo_rope);
     lx_write_u16(writer, spec->head_raw_tokens);
     lx_write_u16(writer, spec->tail_raw_tokens);
@@ -30,13 +40,14 @@ lynx_status lx_spec_decode(lx_reader *reader, lynx_codec_spec *spec)
     spec->alpha = lx_read_f32(reader);
     lx_read_bytes(reader, spec->plane_bits, sizeof(spec->plane_bits));
     LX_REQUIRE(!reader->ran_out, LYNX_ERR_PROTOCOL);
-    LX_REQUIRE(profile <= LYNX_PROFILE_TOKEN &&
-                   (ranges & ~(SPEC_WIDE | SPEC_SPREAD | SPEC_BEND)) == 0 && undo <= 1,
+    LX_REQUIRE(profile <= LYNX_PROFILE_TOKEN && !(ranges & SPEC_UNKNOWN) && undo <= 1,
                LYNX_ERR_PROTOCOL);
     spec->profile = (lynx_profile)profile;
     spec->meta_wide = (ranges & SPEC_WIDE) != 0;
     spec->spread = (ranges & SPEC_SPREAD) != 0;
     spec->bend = (ranges & SPEC_BEND) != 0;
+    spec->quarter_bits[LYNX_SIDE_KEYS] = ranges >> SPEC_KEY_QUARTERS_AT & SPEC_QUARTERS;
+    spec->quarter_bits[LYNX_SIDE_VALUES] = ranges >> SPEC_VALUE_QUARTERS_AT & SPEC_QUARTERS;
     spec->undo_rope = undo == 1;
     return LYNX_OK;
 }

@@ -69,8 +69,9 @@ static void make_plane(test_pair *pair, uint32_t request, lynx_page_id id, uint3
     const lynx_request *r = &pair->requests[request].request;
     const size_t channels = pair->layers[id.layer].sides[id.side].channels;
     const size_t tokens = lynx_page_span_of(&pair->model.shape, id, r->token_count).token_count;
-    const size_t bits = r->spec.plane_bits[id.side][plane];
-    const size_t limit = plane ? bits * channels * ((tokens + 7) / 8) : tokens * channels * 2;
+    const size_t rows =
+        lynx_codec_spec_plane_rows(&r->spec, id.side, plane, (uint32_t)channels);
+    const size_t limit = plane ? rows * ((tokens + 7) / 8) : tokens * channels * 2;
     test_plane *p = &pair->planes[pair->plane_count++];
     test_require(pair->plane_count <= TEST_PLANES_TOP);
     *p = (test_plane){.request = request, .page = id, .plane = plane};

@@ -161,7 +161,7 @@ static void raw_tokens_keep_their_element(void **state)
             make_cache(&from, elements[e], by_channel, 0);
             fill(&from, 3);
             make_cache(&to, elements[e], by_channel, 0);
-            lynx_codec *codec = make_codec("range", elements[e], NULL);
+            lynx_codec *codec = make_codec("range:head=4", elements[e], NULL);
             pass(codec, 2, LYNX_SIDE_KEYS, 100, &from, &to);
             lynx_codec_destroy(codec);
             assert_near(&from, &to, 4);

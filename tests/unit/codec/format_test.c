@@ -32,7 +32,7 @@ typedef struct coded {
     uint8_t room[LYNX_PLANES_MAX][TOKENS * CHANNELS * 2 + 256];
     size_t bytes[LYNX_PLANES_MAX];
     lynx_bytes views[LYNX_PLANES_MAX];
-    uint32_t rows[13][CHANNELS]; /* P-10: by mean */
+    uint32_t rows[LYNX_PLANES_MAX + 1][CHANNELS]; /* P-10: of planes 0 to i - 1 */
     bool is_raw;
 } coded;
 
@@ -181,14 +181,14 @@ static int32_t weight_of(const lynx_codec_spec *spec, const coded *c, uint32_t c
     return step == 0 ? 0 : (int32_t)((5 * step + 2 * (e / 8192)) / 80);
 }
 
-/* P-10, one bit after the other: rows of each channel in the first planes, by their mean. */
-static void spread_rows(const lynx_codec_spec *spec, const coded *c, uint32_t mean,
+/* P-10, one bit after the other: rows of each channel, 'total' in all. */
+static void spread_rows(const lynx_codec_spec *spec, const coded *c, uint32_t total,
                         uint32_t rows[CHANNELS])
 {
     uint32_t given = CHANNELS;
     for (uint32_t channel = 0; channel < CHANNELS; channel++)
         rows[channel] = 1;
-    while (given < mean * CHANNELS) {
+    while (given < total) {
         uint32_t best = 0;
         int32_t height = INT32_MIN;
         for (uint32_t channel = 0; channel < CHANNELS; channel++) {
@@ -205,20 +205,24 @@ static void spread_rows(const lynx_codec_spec *spec, const coded *c, uint32_t me
 
 static void find_rows(const lynx_codec_spec *spec, coded *c)
 {
-    for (uint32_t mean = 1; spec->spread && mean <= 12; mean++)
-        spread_rows(spec, c, mean, c->rows[mean]);
+    const uint32_t planes = lynx_codec_spec_plane_count(spec);
+    uint32_t total = 0;
+    for (uint32_t p = 0; spec->spread && p < planes; p++) {
+        total += CHANNELS * spec->plane_bits[c->side][p];
+        const uint32_t part = CHANNELS * spec->quarter_bits[c->side] / 4;
+        spread_rows(spec, c, total + (p + 1 < planes ? part : 0), c->rows[p + 1]);
+    }
 }
 
 /* P-10: as code_of. */
 static uint32_t spread_code_of(const lynx_codec_spec *spec, const coded *c, uint32_t planes,
                                uint32_t channel, uint32_t token, uint32_t *missing)
 {
-    uint32_t code = 0, mean = 0;
+    uint32_t code = 0;
     const uint32_t *before = c->rows[0];
     for (uint32_t p = 0; p < planes; p++) {
         const uint8_t *row = p ? c->room[p] : meta_of(c) + meta_bytes(spec);
-        mean += spec->plane_bits[c->side][p];
-        const uint32_t *now = c->rows[mean];
+        const uint32_t *now = c->rows[p + 1];
         for (uint32_t i = 0; i < channel; i++)
             row += (now[i] - before[i]) * ROW;
         for (uint32_t b = before[channel]; b < now[channel]; b++, row += ROW)
@@ -343,6 +347,8 @@ static const char *codec_name_at(size_t index)
                                          "range:k=8,v=8",
                                          "range:k=4+3,v=5+7",
                                          "range:spread=yes,k=4+4,v=4+4",
+                                         "range:k=4.25+3.75,v=4.5+3.5",
+                                         "range:k=3.75+2+2.25,v=4+2+2",
                                          "range:spread=yes,k=1+1+6,v=1+1+6,wide=yes",
                                          "range:spread=yes,k=4+2+2,v=4+2+2",
                                          NULL};
@@ -380,7 +386,7 @@ static void expect_layout(const lynx_codec_spec *codec, const lynx_side_shape *s
     static coded c;
     lynx_codec_spec spec = *codec;
     const uint32_t planes = lynx_codec_spec_plane_count(&spec);
-    const uint8_t *const bits = spec.plane_bits[side];
+    uint32_t sum = 0, rows = 0;
     spec.undo_rope = shape->rope.dims > 0;
     fill(&c, seed);
     if (spec.spread)
@@ -395,7 +401,10 @@ static void expect_layout(const lynx_codec_spec *codec, const lynx_side_shape *s
     const size_t front = (size_t)(meta_of(&c) - c.room[0]) + meta_bytes(&spec);
     for (uint32_t p = 0; p < planes; p++) {
         const size_t first = p ? 0 : front;
-        assert_int_equal(c.bytes[p], first + (size_t)CHANNELS * bits[p] * ROW);
+        const uint32_t before = rows;
+        sum += 4u * spec.plane_bits[side][p];
+        rows = CHANNELS * (sum + (p + 1 < planes ? spec.quarter_bits[side] : 0u)) / 4;
+        assert_int_equal(c.bytes[p], first + (size_t)(rows - before) * ROW);
         for (size_t row = first; row < c.bytes[p]; row += ROW)
             assert_int_equal(c.room[p][row + ROW - 1] >> CODED % 8, 0);
     }

@@ -60,6 +60,12 @@ static void fields_must_fit_together(void **state)
     spec = named("range");
     memset(&spec.profile, 0x55, sizeof(spec.profile));
     assert_refused(spec);
+    spec = named("range");
+    spec.quarter_bits[1] = 4;
+    assert_refused(spec);
+    spec = named("range:k=8,v=8");
+    spec.quarter_bits[0] = 1; /* of which plane? */
+    assert_refused(spec);
 }
 
 static void profiles_have_rules_of_their_own(void **state)
@@ -120,6 +126,13 @@ static void settings_change_a_name(void **state)
     assert_true(named("range").bend && named("range-3").bend && named("range44").bend);
     assert_false(named("range:bend=no").bend);
     assert_int_equal(named("range:k=4+3,v=5+7").plane_bits[1][1], 7);
+    const lynx_codec_spec parts = named("range-3:k=4.25+2+1.75,v=4.50+2+1.5");
+    static const uint8_t wholes[2][4] = {{4, 2, 2}, {4, 2, 2}};
+    assert_memory_equal(parts.plane_bits[0], wholes[0], 4);
+    assert_memory_equal(parts.plane_bits[1], wholes[1], 4);
+    assert_true(parts.quarter_bits[0] == 1 && parts.quarter_bits[1] == 2);
+    assert_int_equal(named("range:k=4.25+3.75,k=5+3").quarter_bits[0], 0);
+    assert_int_equal(named("range:bend=no,k=4.25+3.75,spread=no").quarter_bits[0], 0);
     assert_true(named("int8:spread=yes,bend=yes").bend);
     assert_true(named("int8:wide=no,undo_rope=yes").undo_rope);
     assert_int_equal(named("range:tail=1,tail=2").tail_raw_tokens, 2);
@@ -131,6 +144,24 @@ static void settings_change_a_name(void **state)
     assert_true(named("paper:alpha=0.5").alpha == 0.5f);
     assert_true(named("paper:alpha=4").alpha == 4.0f);
     assert_true(named("paper:alpha=.0625").alpha == 0.0625f);
+}
+
+/* P-10: sizes of planes follow from the specification alone. */
+static void planes_have_their_rows(void **state)
+{
+    (void)state;
+    const lynx_codec_spec spec = named("range-3:k=4.25+2+1.75,v=5+1+2");
+    static const struct {
+        lynx_side side;
+        uint32_t channels, rows[3];
+    } cases[] = {{LYNX_SIDE_KEYS, 64, {272, 128, 112}},
+                 {LYNX_SIDE_KEYS, 3, {12, 6, 6}},
+                 {LYNX_SIDE_VALUES, 64, {320, 64, 128}}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        for (uint32_t plane = 0; plane < 3; plane++)
+            assert_int_equal(lynx_codec_spec_plane_rows(&spec, cases[i].side, plane,
+                                                        cases[i].channels),
+                             cases[i].rows[plane]);
 }
 
 static void other_settings_are_refused(void **state)
@@ -169,6 +200,13 @@ static void other_settings_are_refused(void **state)
         "range:bend=no,spread=no,k=4+3,v=4+3",
         "range:bend=no,spread=no,k=4+4,v=5+4",
         "range:v=5+8",
+        "range:k=4.25+3", /* seven bits and a quarter */
+        "range:k=4+3.75",
+        "range:k=4.3+3.7",
+        "range:k=4.25+2.25+1.5,v=4+2+2",
+        "range:k=8.25,v=8",
+        "range:k=0.25+7.75",
+        "range:bend=no,spread=no,k=4.25+3.75,v=4.25+3.75",
         "range:k=9+4",
         "int8:bend=yes",
         "int8-token:bend=yes",
@@ -205,6 +243,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(settings_change_a_name),
+        cmocka_unit_test(planes_have_their_rows),
         cmocka_unit_test(other_settings_are_refused),
         cmocka_unit_test(every_name_is_a_good_spec),
         cmocka_unit_test(fields_must_fit_together),

@@ -28,7 +28,7 @@ typedef struct image {
 static const uint8_t golden_key[LYNX_STORE_KEY_BYTES] = {9};
 
 /* Two layers, one with a window; no engine's arithmetic, so the same on every machine. */
-static void begin(store_bed *bed)
+static void begin(store_bed *bed, const char *codec)
 {
     lx_toy_options toy;
     lx_toy_options_init(&toy);
@@ -37,7 +37,7 @@ static void begin(store_bed *bed)
     toy.page_tokens = 32;
     toy.window_tokens = 40;
     toy.context_tokens = 128;
-    store_bed_begin(bed, &toy, "range", NULL);
+    store_bed_begin(bed, &toy, codec, NULL);
 }
 
 static void take_file(const char *path, image *i)
@@ -50,11 +50,11 @@ static void take_file(const char *path, image *i)
     fclose(file);
 }
 
-static void write_whole(image *i, const uint8_t *key)
+static void write_whole(image *i, const char *codec, const uint8_t *key)
 {
     static const char path[] = "golden.lynx";
     store_bed bed;
-    begin(&bed);
+    begin(&bed, codec);
     lynx_keep_options options;
     lynx_keep_result result;
     char text[LYNX_TEXT_MAX];
@@ -71,14 +71,22 @@ static void write_whole(image *i, const uint8_t *key)
     store_bed_end(&bed);
 }
 
+/* What "range" was when the first files were written. */
+static const char whole_bits[] = "range:k=4+4,v=5+3,head=8";
+
 static void make_good(image *i)
 {
-    write_whole(i, NULL);
+    write_whole(i, whole_bits, NULL);
 }
 
 static void make_sealed(image *i)
 {
-    write_whole(i, golden_key);
+    write_whole(i, whole_bits, golden_key);
+}
+
+static void make_quarters(image *i)
+{
+    write_whole(i, "range:k=4.25+3.75,v=4.5+3.5,head=1", NULL);
 }
 
 static void redigest(image *i)
@@ -193,6 +201,8 @@ static const golden files[] = {
     {"good.lynx", make_good, NULL, LYNX_OK, 0, false, "75 tokens in one segment"},
     {"sealed.lynx", make_sealed, golden_key, LYNX_OK, 0, true,
      "the same, sealed by the key 09 00 ... 00"},
+    {"quarters.lynx", make_quarters, NULL, LYNX_OK, 0, false,
+     "the same, with quarters of a bit (wire format 2.4)"},
     {"may-skip.lynx", make_may_skip, NULL, LYNX_OK, 0, false,
      "a section that nobody knows and that says it may be skipped"},
     {"torn.lynx", make_torn, NULL, LYNX_OK, 1, false,

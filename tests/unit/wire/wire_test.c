@@ -339,14 +339,16 @@ static void test_values_come_back(void **state)
     assert_true(request.spec.meta_wide && request.spec.spread && request.spec.bend &&
                 request.spec.undo_rope && request.spec.tail_raw_tokens == 64 &&
                 request.spec.plane_bits[1][0] == 5);
-    for (uint8_t ranges = 0; ranges < 32; ranges++) { /* F-30 */
-        bytes[2] = ranges;
+    for (uint32_t ranges = 0; ranges < 256; ranges++) { /* F-30 */
+        bytes[2] = (uint8_t)ranges;
         assert_int_equal(lx_request_decode((lynx_bytes){bytes, size}, &request),
-                         ranges & 18 ? LYNX_ERR_PROTOCOL : LYNX_OK);
-        if (!(ranges & 18))
+                         ranges & 2 ? LYNX_ERR_PROTOCOL : LYNX_OK);
+        if (!(ranges & 2))
             assert_true(request.spec.meta_wide == (ranges & 1) &&
                         request.spec.spread == (ranges >> 2 & 1) &&
-                        request.spec.bend == (ranges >> 3));
+                        request.spec.bend == (ranges >> 3 & 1) &&
+                        request.spec.quarter_bits[0] == (ranges >> 4 & 3) &&
+                        request.spec.quarter_bits[1] == ranges >> 6);
     }
     encode_any(2, bytes);
     assert_int_equal(lx_reason_decode((lynx_bytes){bytes, 11}, &reason), LYNX_OK);
