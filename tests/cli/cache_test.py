@@ -2,10 +2,15 @@
 # SPDX-License-Identifier: MIT
 """lynx cache: documents kept with a real model, listed, checked, removed."""
 import json
+import os
 import pathlib
+import socket
+import subprocess
 import sys
 import tempfile
+import time
 import unittest
+import unittest.mock
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from folder_server import FolderServer
@@ -13,6 +18,7 @@ from programs import BIN, ONE_THREAD, SOURCE, Case, model, run
 from terminal import run_on_terminal
 
 MODEL = "smollm2-135m-q8_0.gguf"
+KEY_ID, SECRET = "TESTKEYIDTESTKEY", "not/a+secret/in=tests/0123456789"
 
 
 class Cache(Case):
@@ -200,6 +206,52 @@ class Cache(Case):
         again, asked = answer("--store", url, "--store-cache", front)
         self.assertEqual(again, tokens)
         self.assertGreater(asked, 0)
+
+    @unittest.skipUnless(os.path.exists(os.environ.get("LYNX_RCLONE", "")), "no rclone")
+    def test_an_s3_server_in_between(self):
+        """Somebody else's server: what is pushed is listed, pulled and answered from there."""
+        buckets = self.path / "buckets"
+        (buckets / "caches").mkdir(parents=True)
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+        server = subprocess.Popen(
+            [os.environ["LYNX_RCLONE"], "serve", "s3", "--auth-key", f"{KEY_ID},{SECRET}",
+             "--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "writes", "--cache-dir",
+             self.path / "vfs", "--config", "/dev/null", buckets],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        with socket.socket() as one:
+            while one.connect_ex(("127.0.0.1", port)):
+                self.assertIsNone(server.poll())
+                time.sleep(0.05)
+        settings = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET,
+                    "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+        with unittest.mock.patch.dict(os.environ, settings):
+            url = "s3://caches/team"
+            self.add(self.first, *self.store)
+            self.assertEqual(self.copy("push", "--all", "--to", url, *self.store)[0]
+                             ["objects_written"], 4)
+            self.assertIn("first.txt", self.cache("ls", "--store", url).stdout)
+            self.assertEqual(self.cache("verify", "--store", url).stdout, "no fault\n")
+            pulled = self.copy("pull", "first.txt", "--from", url, "--store", self.path / "other")[0]
+            self.assertEqual((pulled["objects_written"], pulled["tokens_copied"]),
+                             (4, pulled["tokens"]))
+            answers = []
+            for store in (url, self.path / "store"):
+                done = run("lynx run", "-m", model(MODEL), *ONE_THREAD, "--cache", "first.txt",
+                           "--store", store, "--store-cache", "none", "-p", "What is it?", "-n", 8,
+                           "--json", timeout=300)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                answers.append(json.loads(done.stdout)["tokens"])
+            self.assertEqual(*answers)
+            self.cache("rm", "first.txt", "--store", url)
+            self.assertNotIn("first.txt", self.cache("ls", "--store", url).stdout)
+            os.environ["AWS_SECRET_ACCESS_KEY"] = "another"
+            done = self.cache("ls", "--store", url, code=6)
+            self.assertIn("SignatureDoesNotMatch", done.stderr)
+            self.assertNotIn("another", done.stderr)
 
     def test_a_file_from_a_web_server(self):
         server = self.serve()
