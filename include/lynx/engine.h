@@ -60,6 +60,7 @@ typedef struct lynx_model {
     uint64_t step_ns; /* that a step took on a short cache, and that one more token added to a
                          batch; 0: not known */
     uint64_t row_ns;
+    uint64_t draft_step_ns; /* that a draft step took there; 0: not known */
     uint32_t page_threads; /* threads to work on pages with; > 1: several pages may be mapped at
                               once, and each be touched by a thread of its own */
 } lynx_model;
@@ -191,6 +192,11 @@ typedef struct lynx_engine_ops {
      * with a dummy that is removed again). batch: count in [1, batch_tokens]. */
     lynx_status (*step)(lynx_engine *engine, lynx_token token);
     lynx_status (*batch)(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
+    /* Append tokens[0] by the path that decodes fastest. Logits and what is put in the cache
+     * may differ from step() and batch() in rounding: the caller takes it all back before it
+     * computes what must be exact. Where that path computes more tokens at once anyhow, it
+     * appends those behind the first, too, and length() tells; 'count' in [1, step_tokens]. */
+    lynx_status (*draft_step)(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
     /* 'vocabulary' floats, valid until the next call that computes. */
     const float *(*logits)(lynx_engine *engine, uint32_t row);
 
@@ -208,7 +214,7 @@ typedef struct lynx_engine_ops {
     lynx_status (*first_tokens)(lynx_engine *engine, const lynx_sampling *sampling,
                                 uint8_t *allowed);
 
-    /* From any thread: stop the running prefill, step or batch soon (LYNX_ERR_CANCELLED). */
+    /* From any thread: stop what computes soon (LYNX_ERR_CANCELLED). */
     void (*cancel)(lynx_engine *engine);
 } lynx_engine_ops;
 

@@ -94,7 +94,8 @@ static float load_value(const toy *t, const uint8_t *row, uint32_t channel)
     return number;
 }
 
-static void append_token(toy *t, lynx_token token)
+/* 'bias' is added to each value's numerator: what another rounding would do. */
+static void append_token(toy *t, lynx_token token, int32_t bias)
 {
     for (uint32_t layer = 0; layer < t->options.layer_count; layer++)
         for (uint32_t side = 0; side < 2; side++) {
@@ -103,7 +104,7 @@ static void append_token(toy *t, lynx_token token)
                 const uint64_t seed = ((uint64_t)(uint32_t)token << 40) ^
                                       ((uint64_t)t->length << 20) ^ (channel << 6) ^
                                       (layer << 1) ^ side;
-                store_value(t, row, channel, (int32_t)(mix(seed) % 1024) - 512);
+                store_value(t, row, channel, (int32_t)(mix(seed) % 1024) - 512 + bias);
             }
         }
     t->length++;
@@ -220,7 +221,7 @@ static lynx_status toy_prefill(lynx_engine *engine, const lynx_token *tokens, ui
     t->length = 0;
     while (t->length < count) {
         for (uint32_t i = 0; i < t->options.piece_tokens && t->length < count; i++)
-            append_token(t, tokens[t->length]);
+            append_token(t, tokens[t->length], 0);
         spend(t->options.piece_ns);
         LX_REQUIRE(!atomic_load(&t->is_cancelled), LYNX_ERR_CANCELLED);
         LX_REQUIRE(!progress || progress(user, t->length, count), LYNX_ERR_CANCELLED);
@@ -292,7 +293,7 @@ static lynx_status toy_batch(lynx_engine *engine, const lynx_token *tokens, uint
     LX_TRY(check_tokens(tokens, count));
     atomic_store(&t->is_cancelled, false);
     for (uint32_t i = 0; i < count; i++) {
-        append_token(t, tokens[i]);
+        append_token(t, tokens[i], 0);
         compute_logits(t, tokens[i], t->logits + (size_t)i * VOCABULARY);
     }
     spend(t->options.step_ns + (count - 1) * t->options.row_ns);
@@ -302,6 +303,22 @@ static lynx_status toy_batch(lynx_engine *engine, const lynx_token *tokens, uint
 static lynx_status toy_step(lynx_engine *engine, lynx_token token)
 {
     return toy_batch(engine, &token, 1);
+}
+
+/* What it puts in the cache is off by the smallest step of a value, and so are the logits. */
+static lynx_status toy_draft_step(lynx_engine *engine, const lynx_token *tokens, uint32_t count)
+{
+    toy *t = toy_of(engine);
+    LX_REQUIRE(count >= 1 && count <= t->options.step_tokens, LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(count <= t->options.context_tokens - t->length, LYNX_ERR_ARGUMENT);
+    LX_TRY(check_tokens(tokens, count));
+    atomic_store(&t->is_cancelled, false);
+    for (uint32_t i = 0; i < (t->options.pads_drafts ? count : 1); i++) {
+        append_token(t, tokens[i], 1);
+        compute_logits(t, tokens[i], t->logits + (size_t)i * VOCABULARY);
+    }
+    spend(t->model.draft_step_ns);
+    return atomic_load(&t->is_cancelled) ? LYNX_ERR_CANCELLED : LYNX_OK;
 }
 
 static const float *toy_logits(lynx_engine *engine, uint32_t row)
@@ -375,6 +392,7 @@ static const lynx_engine_ops toy_ops = {
     .commit_pages = toy_commit_pages,
     .step = toy_step,
     .batch = toy_batch,
+    .draft_step = toy_draft_step,
     .logits = toy_logits,
     .sample = toy_sample,
     .first_tokens = toy_first_tokens,
@@ -417,6 +435,7 @@ static void describe(toy *t)
         .can_refine = o->can_refine,
         .step_ns = o->step_ns,
         .row_ns = o->row_ns,
+        .draft_step_ns = o->draft_step_ns ? o->draft_step_ns : o->step_ns,
         .page_threads = o->page_threads,
     };
     t->model.fingerprint.weights[0] = o->weights;

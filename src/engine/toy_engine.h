@@ -4,7 +4,8 @@
  *
  * Keys and values are pseudo-random functions of token, position and channel; logits are sums
  * of products over the whole cache, so that a coarser cache changes some tokens and an exact
- * one none. A step and a batch give the same bits. One byte is one token; token 0 ends a text.
+ * one none. A step and a batch give the same bits, a draft step others. One byte is one token;
+ * token 0 ends a text.
  */
 #ifndef LX_ENGINE_TOY_ENGINE_H
 #define LX_ENGINE_TOY_ENGINE_H
@@ -21,8 +22,10 @@ typedef struct lx_toy_options {
     uint32_t piece_ns;       /* time that a piece takes; 0 = none */
     uint32_t step_ns;        /* time that a step takes; 0 = none */
     uint32_t row_ns;         /* and that one more token in a batch takes; 0 = none */
+    uint32_t draft_step_ns;  /* time that a draft step takes; 0 = as a step */
     uint32_t step_tokens;    /* as in lynx_model */
     uint32_t page_threads;   /* as in lynx_model */
+    bool pads_drafts;        /* a draft step takes along what comes behind its token */
     bool can_refine;
     lynx_element element;
     uint8_t

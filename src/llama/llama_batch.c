@@ -6,6 +6,10 @@
  * llama.cpp cuts a batch of several sequences into parts in which each brings equally many
  * tokens. Exact logits need at least two of each in every part, so with several slots every
  * slot's columns are even: differences of even numbers are none or at least two.
+ *
+ * Drafts need no exact logits. One token alone takes little more than half of the time of two,
+ * so a draft that has the llama_decode to itself is one token; beside others it would change
+ * the kernels for all, and is padded as a step.
  */
 #include <string.h>
 
@@ -132,6 +136,8 @@ static int32_t decode_all(lx_llama *e, lx_decode_job *jobs[], uint32_t count)
 
 static void decode_alone(lx_llama *e, lx_decode_job *job)
 {
+    if (job->is_draft)
+        job->count = job->base.columns = 1;
     const int32_t result = decode_all(e, &job, 1);
     if (result == 2)
         job->base.status = LYNX_ERR_CANCELLED;
@@ -224,8 +230,8 @@ lynx_status lx_slot_make_rows(lx_slot *s, uint32_t count)
     return LYNX_OK;
 }
 
-lynx_status lx_slot_decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
-                           uint32_t count)
+static lynx_status decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
+                          uint32_t count, bool is_draft)
 {
     lx_decode_job job;
     LX_REQUIRE(count >= 1 && count <= s->shared->piece_tokens, LYNX_ERR_ARGUMENT);
@@ -234,7 +240,19 @@ lynx_status lx_slot_decode(lx_slot *s, lx_job_kind kind, const lynx_token *token
                    LYNX_ERR_ARGUMENT);
     LX_TRY(lx_slot_make_rows(s, kind == LX_JOB_STEP ? count : 1));
     lx_decode_job_init(&job, s, kind, tokens, count);
+    job.is_draft = is_draft;
     return run_job(s->shared, &job.base);
+}
+
+lynx_status lx_slot_decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
+                           uint32_t count)
+{
+    return decode(s, kind, tokens, count, false);
+}
+
+lynx_status lx_slot_decode_draft(lx_slot *s, const lynx_token *tokens, uint32_t count)
+{
+    return decode(s, LX_JOB_STEP, tokens, count, true);
 }
 
 /* ---- the model's thread -------------------------------------------------------------- */

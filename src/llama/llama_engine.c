@@ -108,6 +108,15 @@ lynx_status lx_slot_step(lynx_engine *engine, lynx_token token)
     return lx_slot_batch(engine, &token, 1);
 }
 
+lynx_status lx_slot_draft_step(lynx_engine *engine, const lynx_token *tokens, uint32_t count)
+{
+    lx_slot *s = lx_slot_of(engine);
+    LX_REQUIRE(count >= 1 && count <= s->shared->description.step_tokens, LYNX_ERR_ARGUMENT);
+    atomic_store(&s->is_cancelled, false);
+    LX_TRY(check_room(s, count));
+    return lx_slot_decode_draft(s, tokens, count);
+}
+
 static const float *logits(lynx_engine *engine, uint32_t row)
 {
     const lx_slot *s = lx_slot_of(engine);
@@ -224,6 +233,7 @@ const lynx_engine_ops lx_slot_ops = {
     .commit_pages = lx_cache_commit,
     .step = lx_slot_step,
     .batch = lx_slot_batch,
+    .draft_step = lx_slot_draft_step,
     .logits = logits,
     .sample = lx_slot_sample,
     .first_tokens = lx_slot_first_tokens,

@@ -51,6 +51,22 @@ static uint64_t ns_since(int64_t start_us)
     return now > start_us ? (uint64_t)(now - start_us) * 1000 : 1;
 }
 
+/* As drafts are made. The quickest counts. */
+static lynx_status time_draft_steps(lx_llama *e, const lynx_token *tokens)
+{
+    lx_slot *s = e->slots[0];
+    uint64_t least = UINT64_MAX;
+    LX_TRY(lx_slot_rewind(&s->base, LX_PROBE_TOKENS));
+    for (uint32_t i = 0; i < STEP_TOKENS; i++) {
+        const int64_t start = llama_time_us();
+        LX_TRY(lx_slot_draft_step(&s->base, &tokens[i], 1));
+        const uint64_t took = ns_since(start);
+        least = took < least ? took : least;
+    }
+    e->description.draft_step_ns = least;
+    return LYNX_OK;
+}
+
 /* The quickest counts: the first ones read the weights from the disk. */
 static lynx_status save_steps(lx_llama *e, const lynx_token *tokens)
 {
@@ -179,6 +195,7 @@ lynx_status lx_llama_probe_exactness(lx_llama *e)
     LX_TRY(lx_slot_clear(e->slots[0]));
     LX_TRY(lx_slot_decode(e->slots[0], LX_JOB_PIECE, tokens, LX_PROBE_TOKENS));
     LX_TRY(save_steps(e, tokens + LX_PROBE_TOKENS));
+    LX_TRY(time_draft_steps(e, tokens + LX_PROBE_TOKENS));
     LX_TRY(compare_batches(e, tokens + LX_PROBE_TOKENS, &error));
     e->description.exactness = error == 0 ? LYNX_EXACT : LYNX_EXACT_TO_ROUNDING;
     e->description.exactness_error = error;
@@ -186,6 +203,8 @@ lynx_status lx_llama_probe_exactness(lx_llama *e)
         e, "exactness (%s): step against batches of 2, 3, 8, 20, %u: %s, |difference| %g",
         e->options.exact == LYNX_EXACT_STRICT ? "strict" : "rounding",
         e->description.batch_tokens, error == 0 ? "exact" : "up to rounding", (double)error);
+    lx_llama_note(e, "step: %.2f ms, of a draft %.2f ms", (double)e->description.step_ns / 1e6,
+                  (double)e->description.draft_step_ns / 1e6);
     if (e->slot_count > 1)
         LX_TRY(probe_neighbours(e, tokens));
     for (uint32_t i = 0; i < e->slot_count; i++)

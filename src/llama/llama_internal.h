@@ -146,7 +146,8 @@ typedef struct lx_decode_job {
     lx_job base;
     lx_slot *slot;
     const lynx_token *tokens;
-    uint32_t count;
+    uint32_t count; /* of tokens that are kept */
+    bool is_draft;  /* alone in its llama_decode, it is its first token and nothing else */
 } lx_decode_job;
 
 void lx_decode_job_init(lx_decode_job *job, lx_slot *slot, lx_job_kind kind,
@@ -162,6 +163,10 @@ lynx_status lx_slot_make_rows(lx_slot *s, uint32_t count);
 /* Decode 'tokens', with those of other slots if there are any. */
 lynx_status lx_slot_decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
                            uint32_t count);
+
+/* The same for drafts: only the first token if no other slot has any, by kernels that round in
+ * another way. */
+lynx_status lx_slot_decode_draft(lx_slot *s, const lynx_token *tokens, uint32_t count);
 
 /* Run 'call' where and when nothing else touches the context. */
 typedef lynx_status lx_slot_call(lx_slot *s, void *user);
@@ -179,6 +184,7 @@ extern const lynx_engine_ops lx_slot_ops;
 
 lynx_status lx_slot_step(lynx_engine *engine, lynx_token token);
 lynx_status lx_slot_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
+lynx_status lx_slot_draft_step(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
 lynx_status lx_slot_rewind(lynx_engine *engine, uint32_t length);
 lynx_status lx_slot_clear(lx_slot *s);
 

@@ -2,7 +2,8 @@
 /*
  * guess_models_test.c - the second row of a step with a guess is, bit for bit, the row of the
  * next step without: logits at each of many positions of a text, behind right and wrong
- * guesses, and the cache at the end. On models, with one slot and with two. LYNX_FULL=1: at 400
+ * guesses, and the cache at the end. Drafts that are made before, by steps of one token, and
+ * taken back leave no trace. On models, with one slot and with two. LYNX_FULL=1: at 400
  * positions and in all weights that are there.
  */
 #include <stdlib.h>
@@ -63,13 +64,29 @@ static uint64_t by_steps(lynx_engine *engine, const lynx_token *tokens, uint32_t
     return test_cache_digest(engine, PROMPT + positions);
 }
 
+/* A draft or two at position 'at', and back; whether the first row has other bits than
+ * 'exact'. */
+static bool draft(lynx_engine *engine, const lynx_token *tokens, uint32_t at, uint64_t exact,
+                  uint32_t count)
+{
+    bool is_other = false;
+    for (uint32_t i = 0; i < count; i++) {
+        assert_int_equal(engine->ops->draft_step(engine, tokens + at + i, 2), LYNX_OK);
+        assert_int_equal(engine->ops->length(engine), at + i + 1); /* nothing is beside it */
+        is_other = is_other || (i == 0 && row_digest(engine, 0) != exact);
+    }
+    assert_int_equal(engine->ops->rewind(engine, at), LYNX_OK);
+    return is_other;
+}
+
 /* With guesses, of which some are wrong: the tail is taken back then. Rows that came second. */
 static uint32_t by_guesses(lynx_engine *engine, const lynx_token *tokens, uint32_t positions,
-                           uint64_t *digests, uint64_t *cache)
+                           const uint64_t *want, uint64_t *digests, uint64_t *cache)
 {
     const uint32_t vocabulary = engine->ops->model(engine)->vocabulary;
     test_rng rng = test_rng_of(3);
     uint32_t second = 0;
+    uint32_t others = 0; /* drafts that rounded in another way */
     begin(engine, tokens);
     for (uint32_t i = 0; i < positions; i++) {
         const bool is_right = i + 1 < positions && test_rng_below(&rng, 2);
@@ -77,6 +94,8 @@ static uint32_t by_guesses(lynx_engine *engine, const lynx_token *tokens, uint32
         const lynx_token wrong =
             (next + 1 + (lynx_token)test_rng_below(&rng, 1000)) % (lynx_token)vocabulary;
         const lynx_token pair[2] = {tokens[PROMPT + i], is_right ? next : wrong};
+        if (i + 2 < positions && i % 3 == 0)
+            others += draft(engine, tokens, PROMPT + i, want[i], 1 + i % 2);
         assert_int_equal(engine->ops->batch(engine, pair, 2), LYNX_OK);
         digests[i] = row_digest(engine, 0);
         if (is_right) {
@@ -87,6 +106,7 @@ static uint32_t by_guesses(lynx_engine *engine, const lynx_token *tokens, uint32
         }
     }
     *cache = test_cache_digest(engine, PROMPT + positions);
+    print_message("%u drafts had other bits\n", others);
     return second;
 }
 
@@ -106,9 +126,11 @@ static void check_slots(const char *path, uint32_t slots, uint32_t positions)
     const lynx_model *model = engines[0]->ops->model(engines[0]);
     assert_int_equal(model->exactness, LYNX_EXACT);
     assert_int_equal(model->step_tokens, 2);
+    assert_true(model->draft_step_ns > 0);
     (void)read_text(engines[0], tokens);
     const uint64_t want_cache = by_steps(engines[0], tokens, positions, want);
-    const uint32_t second = by_guesses(engines[slots - 1], tokens, positions, got, &cache);
+    const uint32_t second =
+        by_guesses(engines[slots - 1], tokens, positions, want, got, &cache);
     print_message("%s, %u slots: %u positions, %u of them second rows\n", model->name, slots,
                   positions, second);
     assert_true(second > positions / 4);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Slots on threads of their own compute what an engine alone computes, bit for bit: tokens,
- * logits and caches, with batches of all sizes, pages written under live sequences, and
- * random cancels beside them. */
+ * logits and caches, with batches of all sizes, drafts that are taken back, pages written
+ * under live sequences, and random cancels beside them. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -67,6 +67,21 @@ static lynx_token choose(story *s, uint32_t row, uint32_t count)
     return token;
 }
 
+/* Steps that need not be exact, alone in their batch or beside others. What they give does not
+ * count; it is taken back by the caller. */
+static void draft(story *s, uint32_t from, uint32_t steps)
+{
+    const lynx_engine_ops *ops = s->engine->ops;
+    for (uint32_t i = 0; i < steps; i++) {
+        const uint32_t length = ops->length(s->engine);
+        const uint32_t count = 1 + (s->seed + i) % 2;
+        AGAIN(s, ops->draft_step(s->engine, s->history + from + i, count));
+        const uint32_t more = ops->length(s->engine) - length;
+        CHECK(more >= 1 && more <= count);
+        CHECK(ops->logits(s->engine, more - 1) && !ops->logits(s->engine, more));
+    }
+}
+
 /* The last prompt token is left out: the first step computes it. */
 static void fill_cache(story *s)
 {
@@ -79,8 +94,8 @@ static void fill_cache(story *s)
     test_pages p = *s->source;
     CHECK(ops->reserve(s->engine, count) == LYNX_OK);
     test_pages_move(s->engine, count, TEST_WRITE_ROUGHLY, &p);
-    for (uint32_t i = 0; i < 5; i++) { /* drafts that do not count */
-        AGAIN(s, ops->step(s->engine, s->history[count - 1 - i]));
+    for (uint32_t i = 0; i < 5; i++) {
+        draft(s, i, 1);
         if (i == 2)
             test_pages_move(s->engine, count, TEST_WRITE, &p);
     }
@@ -94,6 +109,8 @@ static void verify(story *s, uint32_t size)
     const lynx_engine_ops *ops = s->engine->ops;
     uint32_t at = s->prompt_tokens - 1;
     const uint32_t end = s->prompt_tokens - 1 + ANSWER;
+    CHECK(ops->rewind(s->engine, at) == LYNX_OK);
+    draft(s, at, 3);
     CHECK(ops->rewind(s->engine, at) == LYNX_OK);
     while (at < end) {
         const uint32_t count = size < end - at ? size : end - at;
