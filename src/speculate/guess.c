@@ -88,7 +88,7 @@ void lx_guesses_forget(lx_guesses *g, uint32_t count)
     }
 }
 
-bool lx_guess(lx_guesses *g, const lynx_token *history, uint32_t count, lynx_token *guess)
+uint32_t lx_guess(lx_guesses *g, const lynx_token *history, uint32_t count, lynx_token *guess)
 {
     /* What follows the last token is not known. */
     lx_guesses_forget(g, count ? count - 1 : 0);
@@ -101,8 +101,8 @@ bool lx_guess(lx_guesses *g, const lynx_token *history, uint32_t count, lynx_tok
         const uint32_t behind = slot == NO_SLOT ? 0 : g->runs[length - 1].newest[slot];
         if (behind) {
             *guess = history[behind];
-            return true;
+            return length;
         }
     }
-    return false;
+    return 0;
 }

@@ -39,11 +39,11 @@ typedef struct lx_guesses {
 lynx_status lx_guesses_init(lx_guesses *guesses, uint32_t room, const lynx_allocator *memory);
 void lx_guesses_fini(lx_guesses *guesses);
 
-/* The token behind the first 'count', [0, room], of 'history'; false: nothing like their end
- * stood there before. Tokens that were there in the last call are the same still, or were
- * forgotten. */
-bool lx_guess(lx_guesses *guesses, const lynx_token *history, uint32_t count,
-              lynx_token *guess);
+/* The token behind the first 'count', [0, room], of 'history'; returns the length of the run
+ * that was found, 0: nothing like their end stood there before. Tokens that were there in the
+ * last call are the same still, or were forgotten. */
+uint32_t lx_guess(lx_guesses *guesses, const lynx_token *history, uint32_t count,
+                  lynx_token *guess);
 
 /* Tokens from 'count' on may be others from now on. */
 void lx_guesses_forget(lx_guesses *guesses, uint32_t count);
