@@ -41,7 +41,8 @@ LYNX_API uint32_t lynx_draft_limit(uint32_t draft_count_max, uint32_t answer_lef
  * p^n * step - row. Zero it to begin; older observations count less and less.
  */
 typedef struct lynx_pace {
-    double step_ns;      /* of one draft; 0: not known */
+    double step_ns;      /* of an exact step; 0: not known */
+    double draft_ns;     /* of one draft, which may be made by a shorter one; 0: not known */
     double row_ns;       /* what one more row adds to a pass; 0: not known */
     double hits, misses; /* drafts that stood; passes that found a wrong one */
 } lynx_pace;
@@ -49,9 +50,10 @@ typedef struct lynx_pace {
 /* Drafts that are made whatever was seen, so that better times are noticed. */
 enum { LYNX_PACE_LEAST = 4 };
 
-/* A step took so long; a pass over 'rows' tokens took so long; a verification let 'accepted' of
- * 'drafted' drafts stand. */
+/* A step took so long; one that gave 'drafts' drafts, exact or not, did; a pass over 'rows'
+ * tokens took so long; a verification let 'accepted' of 'drafted' drafts stand. */
 LYNX_API void lynx_pace_step(lynx_pace *pace, uint64_t step_ns);
+LYNX_API void lynx_pace_draft(lynx_pace *pace, uint32_t drafts, uint64_t took_ns);
 LYNX_API void lynx_pace_pass(lynx_pace *pace, uint32_t rows, uint64_t pass_ns);
 LYNX_API void lynx_pace_verdict(lynx_pace *pace, uint32_t drafted, uint32_t accepted);
 

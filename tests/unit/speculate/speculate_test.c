@@ -136,6 +136,36 @@ static void drafts_are_begun_while_time_is_left(void **state)
     assert_true(lynx_pace_draft_pays(&untimed, 21, 7000));
     const lynx_pace new = {0};
     assert_true(lynx_pace_draft_pays(&new, 21, 0));
+    /* A draft is made by a shorter step than the first row of a pass takes. */
+    const lynx_pace light = {.step_ns = 1000, .draft_ns = 400, .row_ns = 100};
+    assert_false(lynx_pace_draft_pays(&light, 21, 3399));
+    assert_true(lynx_pace_draft_pays(&light, 21, 3400));
+}
+
+/* What a draft saves is an exact step, however quickly it was made itself. */
+static void drafts_and_steps_have_times_of_their_own(void **state)
+{
+    (void)state;
+    lynx_pace pace = {0};
+    lynx_pace_draft(&pace, 0, 500);
+    assert_true(pace.draft_ns <= 0);
+    lynx_pace_draft(&pace, 2, 800);
+    assert_true(pace.draft_ns > 399.9 && pace.draft_ns < 400.1);
+    assert_true(pace.step_ns <= 0);
+    /* Drafts stand for steps while none was seen. */
+    lynx_pace_pass(&pace, 11, 2400);
+    assert_true(pace.row_ns > 199.9 && pace.row_ns < 200.1);
+    pace.hits = 90;
+    pace.misses = 10;
+    const uint32_t few = lynx_pace_limit(&pace, 62);
+    lynx_pace_step(&pace, 1000);
+    assert_true(pace.draft_ns > 399.9 && pace.draft_ns < 400.1);
+    assert_true(few < lynx_pace_limit(&pace, 62));
+    const lynx_pace alike = {.step_ns = 1000, .row_ns = pace.row_ns, .hits = 90, .misses = 10};
+    assert_int_equal(lynx_pace_limit(&pace, 62), lynx_pace_limit(&alike, 62));
+    /* More of them find room in the time that is left behind a review. */
+    assert_false(lynx_pace_review_pays(&alike, 31, 8, 10, 10500));
+    assert_true(lynx_pace_review_pays(&pace, 31, 8, 10, 10500));
 }
 
 int main(void)
@@ -149,6 +179,7 @@ int main(void)
         cmocka_unit_test(passes_tell_what_a_row_adds),
         cmocka_unit_test(reviews_pay_while_time_is_left),
         cmocka_unit_test(drafts_are_begun_while_time_is_left),
+        cmocka_unit_test(drafts_and_steps_have_times_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
