@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_guess.c - what guesses beside strict steps give: each prompt is answered without and
- * with them, in turn on the same engine, on the whole cache (plain decoding) and on one of four
- * bits (as drafts are made); and what a step of more tokens takes.
+ * bench_guess.c - what guesses beside strict steps give, and steps of one token for drafts:
+ * each prompt is answered by strict steps without and with guesses, and as drafts are made
+ * without and with them, in turn on the same engine, on the whole cache and on one of four
+ * bits; and what a step of more tokens takes.
  */
 #include <jansson.h>
 #include <stdlib.h>
@@ -17,23 +18,26 @@ enum { OPT_JSON = CLI_OPT_OWN, OPT_PROMPT, OPT_TOKENS };
 enum { FILES_MAX = 64, TOKENS_MAX = 4096, COLUMNS_MAX = 8, ROUNDS = 15 };
 enum { KINDS = 2, CACHES = 2 };
 
+/* How tokens are made. The first is what all others are compared with. */
+enum { STEPS, GUESSES, DRAFTS, DRAFTS_GUESSES, WAYS };
+
 static const char command[] = "lynx bench guess";
 
 static const char help[] =
     "Usage: lynx bench guess -m model.gguf [options] FILE...\n"
     "\n"
-    "What guesses beside strictly exact steps give: the beginning of each file is continued, "
-    "and\n"
-    "summed up, without and with guesses, on the whole cache and on one of four bits, as "
-    "drafts\n"
-    "are made.\n"
+    "What guesses beside strictly exact steps give, and steps of one token for drafts: the\n"
+    "beginning of each file is continued, and summed up, by exact steps with guesses on the\n"
+    "whole cache and on one of four bits, and on that by drafts and by drafts with guesses "
+    "where\n"
+    "they pay. Each is compared with exact steps without guesses.\n"
     "\n"
     "      --prompt N         tokens of each prompt's text (300)\n"
     "      --tokens N         most tokens of each answer (48)\n"
-    "      --json             rows: kind, cache, prompts, tokens, steps, guessed, "
-    "guessed_right,\n"
-    "                         tokens_per_step, token_ms_without, token_ms, ratio (of these, "
-    "the\n"
+    "      --json             rows: kind, cache, way, prompts, tokens, steps, guessed,\n"
+    "                         guessed_right, tokens_per_step, token_ms_without, token_ms, "
+    "ratio\n"
+    "                         (of these, the\n"
     "                         middle of the prompts'), ratio_most, step_ratio (of the time of "
     "a\n"
     "                         step); and rows of batches: kind, columns, batch_ms, ratio\n"
@@ -48,7 +52,9 @@ static const char help_end[] = "\n"
 static const char *const kind_names[KINDS] = {"continue", "question"};
 static const char *const cache_names[CACHES] = {"whole", "4 bits"};
 
-/* Of one kind of prompt on one cache. */
+static const char *const way_names[WAYS] = {"steps", "guesses", "drafts", "drafts, guesses"};
+
+/* Of one kind of prompt on one cache in one way. */
 typedef struct row {
     uint32_t prompts, tokens, steps, guessed, guessed_right;
     double without[FILES_MAX], with[FILES_MAX]; /* seconds of a token */
@@ -63,7 +69,7 @@ typedef struct bench {
     uint32_t file_count;
     lynx_engine *engine;
     lynx_codec_spec four_bits;
-    row rows[KINDS][CACHES];
+    row rows[KINDS][CACHES][WAYS];
     double batches[COLUMNS_MAX + 1][ROUNDS];
     char text[LYNX_TEXT_MAX];
 } bench;
@@ -75,7 +81,7 @@ typedef struct timing {
 } timing;
 
 static lynx_status answer(bench *b, const lynx_token *prompt, uint32_t count, uint32_t cache,
-                          bool guesses, timing *t)
+                          uint32_t way, timing *t)
 {
     static lynx_token tokens[TOKENS_MAX];
     static lynx_time_ns times[TOKENS_MAX];
@@ -87,7 +93,8 @@ static lynx_status answer(bench *b, const lynx_token *prompt, uint32_t count, ui
     o.prompt = prompt;
     o.prompt_tokens = count;
     o.answer_tokens_max = b->tokens;
-    o.guesses = guesses;
+    o.guesses = way == GUESSES || way == DRAFTS_GUESSES;
+    o.skip_verify = way == DRAFTS || way == DRAFTS_GUESSES;
     t->result = (lynx_run_result){.tokens = tokens, .times = times, .capacity = b->tokens};
     const lynx_status status = lynx_run(NULL, 0, &o, &t->result, b->text);
     const uint32_t made = t->result.token_count;
@@ -101,23 +108,32 @@ static lynx_status answer(bench *b, const lynx_token *prompt, uint32_t count, ui
     return LYNX_OK;
 }
 
-static lynx_status add_prompt(bench *b, row *r, const lynx_token *prompt, uint32_t count,
-                              uint32_t cache)
+static void add_answer(row *r, const timing *without, const timing *with)
 {
-    timing without = {0}, with = {0};
-    lynx_status status = answer(b, prompt, count, cache, false, &without);
-    if (status == LYNX_OK)
-        status = answer(b, prompt, count, cache, true, &with);
-    if (status != LYNX_OK || with.token_s <= 0 || without.step_s <= 0)
-        return status;
-    r->tokens += with.result.token_count - 1;
-    r->steps += with.result.steps;
-    r->guessed += with.result.guessed;
-    r->guessed_right += with.result.guessed_right;
-    r->without[r->prompts] = without.token_s;
-    r->with[r->prompts] = with.token_s;
-    r->ratios[r->prompts] = with.token_s / without.token_s;
-    r->step_ratios[r->prompts++] = with.step_s / without.step_s;
+    if (with->token_s <= 0 || without->step_s <= 0)
+        return;
+    r->tokens += with->result.token_count - 1;
+    r->steps += with->result.steps;
+    r->guessed += with->result.guessed;
+    r->guessed_right += with->result.guessed_right;
+    r->without[r->prompts] = without->token_s;
+    r->with[r->prompts] = with->token_s;
+    r->ratios[r->prompts] = with->token_s / without->token_s;
+    r->step_ratios[r->prompts++] = with->step_s / without->step_s;
+}
+
+static lynx_status add_prompt(bench *b, row rows[WAYS], const lynx_token *prompt,
+                              uint32_t count, uint32_t cache)
+{
+    timing times[WAYS] = {0};
+    const uint32_t ways = cache ? WAYS : DRAFTS; /* none is drafted on the whole cache */
+    for (uint32_t way = 0; way < ways; way++) {
+        const lynx_status status = answer(b, prompt, count, cache, way, &times[way]);
+        if (status != LYNX_OK)
+            return status;
+        if (way != STEPS)
+            add_answer(&rows[way], &times[STEPS], &times[way]);
+    }
     return LYNX_OK;
 }
 
@@ -148,7 +164,7 @@ static int measure_file(bench *b, const char *path)
         if (code != CLI_OK)
             return code;
         for (uint32_t cache = 0; cache < CACHES && status == LYNX_OK; cache++)
-            status = add_prompt(b, &b->rows[kind][cache], tokens, count, cache);
+            status = add_prompt(b, b->rows[kind][cache], tokens, count, cache);
         free(tokens);
         if (status != LYNX_OK)
             return cli_fail(command, status, b->text);
@@ -177,9 +193,9 @@ static lynx_status measure_batches(bench *b)
     return LYNX_OK;
 }
 
-static void put_row(const bench *b, json_t *rows, uint32_t kind, uint32_t cache)
+static void put_row(const bench *b, json_t *rows, uint32_t kind, uint32_t cache, uint32_t way)
 {
-    row r = b->rows[kind][cache];
+    row r = b->rows[kind][cache][way];
     const uint32_t n = r.prompts;
     if (n == 0)
         return;
@@ -190,16 +206,17 @@ static void put_row(const bench *b, json_t *rows, uint32_t kind, uint32_t cache)
     const double without = 1e3 * numbers_median(r.without, n);
     const double with = 1e3 * numbers_median(r.with, n);
     if (!b->is_json)
-        printf("%-9s %-7s %8u %7.3f %12.1f %9.1f %6.3f %11.3f %11.3f\n", kind_names[kind],
-               cache_names[cache], n, speed, without, with, ratio, most, step);
+        printf("%-9s %-7s %-15s %8u %7.3f %12.1f %9.1f %6.3f %11.3f %11.3f\n", kind_names[kind],
+               cache_names[cache], way_names[way], n, speed, without, with, ratio, most, step);
     json_array_append_new(
         rows,
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "kind",
-                  kind_names[kind], "cache", cache_names[cache], "prompts", (json_int_t)n,
-                  "tokens", (json_int_t)r.tokens, "steps", (json_int_t)r.steps, "guessed",
-                  (json_int_t)r.guessed, "guessed_right", (json_int_t)r.guessed_right,
-                  "tokens_per_step", speed, "token_ms_without", without, "token_ms", with,
-                  "ratio", ratio, "ratio_most", most, "step_ratio", step));
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}",
+                  "kind", kind_names[kind], "cache", cache_names[cache], "way", way_names[way],
+                  "prompts", (json_int_t)n, "tokens", (json_int_t)r.tokens, "steps",
+                  (json_int_t)r.steps, "guessed", (json_int_t)r.guessed, "guessed_right",
+                  (json_int_t)r.guessed_right, "tokens_per_step", speed, "token_ms_without",
+                  without, "token_ms", with, "ratio", ratio, "ratio_most", most, "step_ratio",
+                  step));
 }
 
 static void put_batch(const bench *b, json_t *rows, uint32_t columns)
@@ -221,11 +238,13 @@ static void put(const bench *b)
 {
     json_t *rows = json_array();
     if (!b->is_json)
-        printf("%-9s %-7s %8s %7s %12s %9s %6s %11s %11s\n", "kind", "cache", "prompts",
-               "tok/step", "ms/tok alone", "ms/tok", "ratio", "ratio, most", "step, ratio");
+        printf("%-9s %-7s %-15s %8s %7s %12s %9s %6s %11s %11s\n", "kind", "cache", "way",
+               "prompts", "tok/step", "ms/tok alone", "ms/tok", "ratio", "ratio, most",
+               "step, ratio");
     for (uint32_t kind = 0; kind < KINDS; kind++)
         for (uint32_t cache = 0; cache < CACHES; cache++)
-            put_row(b, rows, kind, cache);
+            for (uint32_t way = GUESSES; way < WAYS; way++)
+                put_row(b, rows, kind, cache, way);
     for (uint32_t columns = 1; columns <= COLUMNS_MAX; columns++)
         put_batch(b, rows, columns);
     if (b->is_json) {

@@ -333,7 +333,8 @@ typedef struct lynx_run_options {
                                       the remote counts as lost for this prompt */
     bool digest_cache;      /* fill 'cache_digest'; costs a read of the cache. Default false
                              */
-    bool skip_verify;       /* MUTATION CHECK ONLY: take drafts as valid. Default false */
+    bool skip_verify;       /* MUTATION CHECK AND BENCH ONLY: take drafts as valid, and make
+                               all tokens as drafts are made. Default false */
     bool flip_residual_bit; /* MUTATION CHECK ONLY: change one bit of the first residual plane
                                behind its checksum. Default false */
     const char *kernels;

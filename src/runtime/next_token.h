@@ -7,11 +7,15 @@
  * was guessed, the row behind it is there already, and the next choice needs no step. Row and
  * step have the same bits (engine.h), so the tokens are those without guesses. Nothing but
  * time is lost with a wrong one, and that would have been spent on the padding.
+ *
+ * Drafts need no exact step, because the verification computes all that they left in the cache
+ * anew. They are made by steps of one token, and by those of two only where the guess is likely
+ * enough to be right (speculate/guess_worth.h).
  */
 #ifndef LX_RUNTIME_NEXT_TOKEN_H
 #define LX_RUNTIME_NEXT_TOKEN_H
 
-#include "speculate/guess.h"
+#include "speculate/guess_worth.h"
 
 typedef struct lx_next {
     lynx_engine *engine;
@@ -19,9 +23,11 @@ typedef struct lx_next {
     uint32_t prompt_tokens;
     bool is_guessing;
     lx_guesses guesses;
+    lx_guess_worth worth;
     uint32_t ahead; /* the cache has all of so many tokens, and row 1 what is behind them: a
                        guess was right. 0: it lacks the last, as usual */
     uint32_t row;   /* of logits, from which the last token was chosen */
+    bool is_strict; /* the last step was: its rows may stay */
     uint32_t steps, guessed, guessed_right;
 } lx_next;
 
@@ -38,6 +44,11 @@ void lx_next_fini(lx_next *next);
  * counted, and have room in the context; with 1 there is nothing to guess. */
 lynx_status lx_next_choose(lx_next *next, const lynx_token *history, uint32_t count,
                            uint32_t most, lynx_token *token);
+
+/* The same for a draft: what was put in the cache is taken back before anything is chosen on it
+ * that has to be exact. */
+lynx_status lx_next_draft(lx_next *next, const lynx_token *history, uint32_t count,
+                          uint32_t most, lynx_token *token);
 
 /* The history may be another behind 'length' tokens, and the cache is filled anew from there.
  */

@@ -92,13 +92,17 @@ static lynx_status recompute(lx_run *r)
     return lx_run_decode(r);
 }
 
-/* Go on with the anchor as it is. */
+/* Go on with the anchor as it is, and with the drafts; what they left in the cache is computed
+ * anew, as that of any token that stands. */
 static lynx_status keep_anchor(lx_run *r)
 {
     r->result->is_unverified = true;
     LX_TRY(lx_run_apply_pages(r));
-    LX_TRY(lx_run_feed(r, false));
     lx_run_accept_unverified(r);
+    if (lx_run_is_answered(r))
+        return LYNX_OK;
+    LX_TRY(lx_next_rewind(&r->next, r->cached_tokens));
+    LX_TRY(lx_run_feed(r, false));
     return lx_run_decode(r);
 }
 

@@ -20,6 +20,8 @@ static lynx_pace known_pace(const lx_run *r)
     lynx_pace pace = *r->pace;
     if (pace.step_ns <= 0)
         pace.step_ns = (double)r->model->step_ns;
+    if (pace.draft_ns <= 0)
+        pace.draft_ns = (double)r->model->draft_step_ns;
     if (pace.row_ns <= 0)
         pace.row_ns = (double)r->model->row_ns;
     return pace;

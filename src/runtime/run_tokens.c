@@ -122,6 +122,20 @@ lynx_status lx_run_feed(lx_run *r, bool checks)
     return LYNX_OK;
 }
 
+/* Of an exact step, unless a guess has given the token before. */
+static lynx_status choose_next(lx_run *r, uint32_t count, lynx_token *token)
+{
+    const bool is_ahead = r->next.ahead != 0;
+    const uint32_t left = lx_run_answer_left(r);
+    const lynx_time_ns start = lynx_clock_now();
+    if (r->options->skip_verify)
+        return lx_next_draft(&r->next, r->history, count, left, token);
+    LX_TRY(lx_next_choose(&r->next, r->history, count, left, token));
+    if (!is_ahead)
+        lynx_pace_step(r->pace, lynx_clock_now() - start);
+    return LYNX_OK;
+}
+
 lynx_status lx_run_decode(lx_run *r)
 {
     lynx_run_result *result = r->result;
@@ -130,7 +144,7 @@ lynx_status lx_run_decode(lx_run *r)
         const uint32_t count = r->options->prompt_tokens + result->token_count;
         lynx_logprobs logprobs;
         lynx_token token;
-        LX_TRY(lx_next_choose(&r->next, r->history, count, lx_run_answer_left(r), &token));
+        LX_TRY(choose_next(r, count, &token));
         fill_logprobs(r, r->next.row, token, &logprobs);
         lx_run_note_own_token(r);
         lx_run_add_token(r, token, lynx_clock_now(), lx_run_wanted(r, &logprobs));
@@ -155,16 +169,20 @@ static void put_draft(lx_run *r, lynx_token token, lynx_time_ns time)
 lynx_status lx_run_draft(lx_run *r, uint32_t limit)
 {
     const lynx_run_result *result = r->result;
+    const uint32_t before = result->drafted;
     const lynx_time_ns start = lynx_clock_now();
     lynx_token token;
     do {
         const uint32_t count =
             r->options->prompt_tokens + result->token_count + result->drafted;
-        LX_TRY(lx_next_choose(&r->next, r->history, count, limit - result->drafted, &token));
+        LX_TRY(lx_next_draft(&r->next, r->history, count, limit - result->drafted, &token));
         lx_run_note_own_token(r);
         put_draft(r, token, lynx_clock_now());
     } while (r->next.ahead && !lx_run_is_end(r, token));
-    lynx_pace_step(r->pace, lynx_clock_now() - start);
+    const uint64_t took = lynx_clock_now() - start;
+    lynx_pace_draft(r->pace, result->drafted - before, took);
+    if (r->next.is_strict)
+        lynx_pace_step(r->pace, took);
     return LYNX_OK;
 }
 
