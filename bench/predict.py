@@ -43,9 +43,14 @@ def median(values):
 
 
 def exact_step(row):
-    """Milliseconds, where tokens were a step apart: behind the pass, or while drafts stand."""
+    """Milliseconds, where tokens were a step apart: behind the pass."""
     if number(row, "drafted") < 31:
         return 1e3 * (number(row, "tt64t_s") - number(row, "tt32t_s")) / 32
+    return float("nan")
+
+
+def draft_step(row):
+    """The same while drafts stand."""
     if number(row, "accepted") >= 16:
         return 1e3 * (number(row, "tt16t_s") - number(row, "tt2t_s")) / 14
     return float("nan")
@@ -72,6 +77,7 @@ def calibrate(rows):
         "--step-ms": step(of(*PLAIN)),
         "--prefill-step-ms": step(of("carry_on")),
         "--exact-step-ms": median(map(exact_step, of("lynx"))),
+        "--draft-step-ms": median(map(draft_step, of("lynx"))),
         "--row-ms": median(number(r, "verify_ms") / (number(r, "drafted") + 1) for r in drafted),
         "--pass-ms": 0 if drafted else None,
         "--stands": (stood + 9) / (stood + fell + 10) if drafted else None,

@@ -60,7 +60,8 @@ static const char help[] =
     "      --prefill-rate X        prompt tokens a second on the prefill node\n"
     "      --local-prefill-rate X  prompt tokens a second on the decode node\n"
     "      --step-ms X             a step of the decode node\n"
-    "      --exact-step-ms X       a step of the decode node while it drafts (as --step-ms)\n"
+    "      --exact-step-ms X       a step behind a verification (as --step-ms)\n"
+    "      --draft-step-ms X       a step of a draft (as --exact-step-ms)\n"
     "      --pass-ms X             a verification pass takes so long (as a step)\n"
     "      --row-ms X              and so long for each of its tokens (0)\n"
     "      --prefill-step-ms X     a step of the prefill node, if it may decode\n"
@@ -110,6 +111,7 @@ typedef enum figure {
     FIGURE_LOCAL_PREFILL_RATE,
     FIGURE_STEP,
     FIGURE_EXACT_STEP,
+    FIGURE_DRAFT_STEP,
     FIGURE_PASS,
     FIGURE_ROW,
     FIGURE_PREFILL_STEP,
@@ -135,6 +137,7 @@ static const struct {
     [FIGURE_LOCAL_PREFILL_RATE] = {"local-prefill-rate", 1e-3, 1e9},
     [FIGURE_STEP] = {"step-ms", 1e-3, 1e7},
     [FIGURE_EXACT_STEP] = {"exact-step-ms", 1e-3, 1e7},
+    [FIGURE_DRAFT_STEP] = {"draft-step-ms", 1e-3, 1e7},
     [FIGURE_PASS] = {"pass-ms", 0, 1e7},
     [FIGURE_ROW] = {"row-ms", 0, 1e7},
     [FIGURE_PREFILL_STEP] = {"prefill-step-ms", 1e-3, 1e7},
@@ -359,6 +362,9 @@ static void override_machines(planning *p)
             decode->pass_s = decode->step_s;
     }
     override(p, FIGURE_EXACT_STEP, 1e-3, &decode->exact_step_s, &decode->exact_step_token_s);
+    if (p->has_value[FIGURE_STEP] || p->has_value[FIGURE_EXACT_STEP])
+        decode->draft_step_s = decode->draft_step_token_s = 0; /* as that one */
+    override(p, FIGURE_DRAFT_STEP, 1e-3, &decode->draft_step_s, &decode->draft_step_token_s);
     override(p, FIGURE_PASS, 1e-3, &decode->pass_s, NULL);
     override(p, FIGURE_ROW, 1e-3, &decode->row_s, NULL);
 }

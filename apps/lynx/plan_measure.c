@@ -15,7 +15,7 @@ typedef struct measurement {
     const lynx_codec_spec *spec;
     lynx_token *tokens; /* LONG_TOKENS + ROOM of them */
     uint32_t lengths[2];
-    double prefill[2], step[2];
+    double prefill[2], step[2], draft_step[2];
 } measurement;
 
 static double seconds(void)
@@ -39,7 +39,7 @@ static lynx_status time_prefill(measurement *m, uint32_t tokens, int rounds, dou
 }
 
 /* Behind what the cache holds, which stays as it is. A sampled token is part of a step. */
-static lynx_status time_steps(measurement *m, double *result)
+static lynx_status time_steps(measurement *m, bool is_draft, double *result)
 {
     double times[STEPS];
     lynx_sampling sampling;
@@ -48,7 +48,9 @@ static lynx_status time_steps(measurement *m, double *result)
     for (uint32_t i = 0; i < STEPS; i++) {
         lynx_token token;
         const double begin = seconds();
-        lynx_status status = m->engine->ops->step(m->engine, m->tokens[length + i]);
+        const lynx_token *next = &m->tokens[length + i];
+        lynx_status status = is_draft ? m->engine->ops->draft_step(m->engine, next, 1)
+                                      : m->engine->ops->step(m->engine, *next);
         if (status == LYNX_OK)
             status = m->engine->ops->sample(m->engine, 0, &sampling, m->tokens, length,
                                             length + i + 1, &token);
@@ -89,13 +91,15 @@ static void fit_line(const uint32_t *xs, const double *times, double *first, dou
     }
 }
 
-/* Prefills of both lengths, and steps behind them. */
+/* Prefills of both lengths, and steps of both kinds behind them. */
 static lynx_status measure_lengths(measurement *m, int rounds)
 {
     for (int i = 0; i < 2; i++) {
         lynx_status status = time_prefill(m, m->lengths[i], rounds, &m->prefill[i]);
         if (status == LYNX_OK)
-            status = time_steps(m, &m->step[i]);
+            status = time_steps(m, false, &m->step[i]);
+        if (status == LYNX_OK)
+            status = time_steps(m, true, &m->draft_step[i]);
         if (status != LYNX_OK)
             return status;
     }
@@ -233,6 +237,7 @@ static lynx_status measure_strict(measurement *m, plan_machine *machine)
     const double per_token[2] = {m->prefill[0] / m->lengths[0], m->prefill[1] / m->lengths[1]};
     fit_line(m->lengths, per_token, &machine->prefill_token_s, &machine->prefill_token2_s);
     fit_line(m->lengths, m->step, &machine->exact_step_s, &machine->exact_step_token_s);
+    fit_line(m->lengths, m->draft_step, &machine->draft_step_s, &machine->draft_step_token_s);
     status = measure_pass(m, machine);
     return status == LYNX_OK ? measure_codec(m, machine) : status;
 }

@@ -60,6 +60,7 @@ lynx_plan_node plan_node_of(const plan_machine *m, uint32_t tokens)
         .prefill_tokens_per_s = prefill > 0 ? 1 / prefill : 0,
         .step_s = m->step_s + m->step_token_s * tokens,
         .exact_step_s = m->exact_step_s + m->exact_step_token_s * tokens,
+        .draft_step_s = m->draft_step_s + m->draft_step_token_s * tokens,
         .pass_s = m->pass_s,
         .row_s = m->row_s,
         .pass_tokens = m->pass_tokens,

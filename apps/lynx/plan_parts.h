@@ -16,6 +16,7 @@ typedef struct plan_machine {
     double prefill_token_s, prefill_token2_s; /* n tokens: n * first + n * n * second */
     double step_s, step_token_s;              /* a step behind n tokens: first + n * second */
     double exact_step_s, exact_step_token_s;  /* the same for steps that agree with a pass */
+    double draft_step_s, draft_step_token_s; /* and for those of drafts; 0: as the exact ones */
     double pass_s, row_s;
     uint32_t pass_tokens;
     double encode_bytes_per_s, decode_bytes_per_s;

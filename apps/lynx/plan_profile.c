@@ -17,21 +17,24 @@ enum { VERSION = 1, LAYER_FIELDS = 6 };
 
 static const char *const elements[] = {"f32", "f16", "bf16"};
 
-/* The figures of a machine, by name. */
+/* The figures of a machine, by name. Older profiles lack some, which are 0 then. */
 static const struct {
     const char *name;
     size_t offset;
+    bool may_lack;
 } figures[] = {
-    {"prefill_token_s", offsetof(plan_machine, prefill_token_s)},
-    {"prefill_token2_s", offsetof(plan_machine, prefill_token2_s)},
-    {"step_s", offsetof(plan_machine, step_s)},
-    {"step_token_s", offsetof(plan_machine, step_token_s)},
-    {"exact_step_s", offsetof(plan_machine, exact_step_s)},
-    {"exact_step_token_s", offsetof(plan_machine, exact_step_token_s)},
-    {"pass_s", offsetof(plan_machine, pass_s)},
-    {"row_s", offsetof(plan_machine, row_s)},
-    {"encode_bytes_per_s", offsetof(plan_machine, encode_bytes_per_s)},
-    {"decode_bytes_per_s", offsetof(plan_machine, decode_bytes_per_s)},
+    {"prefill_token_s", offsetof(plan_machine, prefill_token_s), false},
+    {"prefill_token2_s", offsetof(plan_machine, prefill_token2_s), false},
+    {"step_s", offsetof(plan_machine, step_s), false},
+    {"step_token_s", offsetof(plan_machine, step_token_s), false},
+    {"exact_step_s", offsetof(plan_machine, exact_step_s), false},
+    {"exact_step_token_s", offsetof(plan_machine, exact_step_token_s), false},
+    {"draft_step_s", offsetof(plan_machine, draft_step_s), true},
+    {"draft_step_token_s", offsetof(plan_machine, draft_step_token_s), true},
+    {"pass_s", offsetof(plan_machine, pass_s), false},
+    {"row_s", offsetof(plan_machine, row_s), false},
+    {"encode_bytes_per_s", offsetof(plan_machine, encode_bytes_per_s), false},
+    {"decode_bytes_per_s", offsetof(plan_machine, decode_bytes_per_s), false},
 };
 
 enum { FIGURES = sizeof(figures) / sizeof(*figures) };
@@ -91,6 +94,8 @@ static bool read_machine(const json_t *numbers, plan_machine *machine)
     for (size_t i = 0; i < FIGURES; i++) {
         const json_t *number = json_object_get(numbers, figures[i].name);
         const double value = json_number_value(number);
+        if (!number && figures[i].may_lack)
+            continue;
         if (!json_is_number(number) || !isfinite(value) || value < 0)
             return false;
         memcpy((char *)machine + figures[i].offset, &value, sizeof(value));

@@ -56,6 +56,8 @@ typedef struct lynx_plan_node {
     double step_s;               /* one token after the other; 0: it does not decode */
     double exact_step_s;         /* a step that agrees bit for bit with a pass, as Lynx needs it
                                     (padded where the engine asks for that). 0: as step_s */
+    double draft_step_s;         /* a step of a draft, which needs not agree. 0: as
+                                    exact_step_s */
     double pass_s, row_s;        /* a pass over n tokens takes pass_s + n * row_s */
     uint32_t pass_tokens;        /* most tokens of one pass; more take several. 0: no bound */
     double encode_bytes_per_s, decode_bytes_per_s; /* codec, in bytes of the cache's own type;

@@ -86,10 +86,8 @@ static lynx_status finish(lx_cluster *c, uint32_t index)
                         .step = r->decode.step_s,
                         .anchor = fmax(job->anchor, job->slot)};
     course.complete = fmax(job->complete, course.anchor);
-    if (c->method == LYNX_PLAN_LYNX) {
-        course.step = r->decode.exact_step_s > 0 ? r->decode.exact_step_s : r->decode.step_s;
+    if (c->method == LYNX_PLAN_LYNX)
         lx_course_draft(&course, r);
-    }
     const uint32_t accepted = draw_accepted(c, course.drafted);
     const bool is_all = c->options->token == 0 || c->options->token > r->answer_tokens;
     const uint32_t counted = is_all ? r->answer_tokens : c->options->token;

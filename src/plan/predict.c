@@ -52,14 +52,9 @@ static bool are_amounts(const double *values, size_t count)
 static bool is_node(const lynx_plan_node *n)
 {
     const double values[] = {
-        n->wait_s,
-        n->prefill_tokens_per_s,
-        n->step_s,
-        n->exact_step_s,
-        n->pass_s,
-        n->row_s,
-        n->encode_bytes_per_s,
-        n->decode_bytes_per_s,
+        n->wait_s,       n->prefill_tokens_per_s, n->step_s,
+        n->exact_step_s, n->draft_step_s,         n->pass_s,
+        n->row_s,        n->encode_bytes_per_s,   n->decode_bytes_per_s,
     };
     return are_amounts(values, sizeof(values) / sizeof(*values));
 }
@@ -129,7 +124,7 @@ static double own(const lx_course *c, const lynx_plan_request *r, lynx_plan_meth
     switch (method) {
     case LYNX_PLAN_LYNX:
         if (c->drafted)
-            return c->anchor + c->step;
+            return c->anchor + c->draft_step;
         return lx_course_token(c, r, method, 2);
     case LYNX_PLAN_RECOMPUTE:
         return c->first;
@@ -168,8 +163,8 @@ static double decode_node_s(const lx_course *c, const lynx_plan_request *r,
     switch (method) {
     case LYNX_PLAN_LYNX:
         /* A pass gives a token, too. */
-        return c->codec_s + c->verify_end - c->verify_begin +
-               (c->drafted + fmax(rest - accepted - (c->drafted ? 1 : 0), 0)) * c->step;
+        return c->codec_s + c->verify_end - c->verify_begin + c->drafted * c->draft_step +
+               fmax(rest - accepted - (c->drafted ? 1 : 0), 0) * c->step;
     case LYNX_PLAN_TOKENS:
         return 0;
     case LYNX_PLAN_CARRY:

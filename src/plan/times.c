@@ -27,6 +27,11 @@ static double exact_step(const lynx_plan_node *node)
     return node->exact_step_s > 0 ? node->exact_step_s : node->step_s;
 }
 
+static double draft_step(const lynx_plan_node *node)
+{
+    return node->draft_step_s > 0 ? node->draft_step_s : exact_step(node);
+}
+
 /* ---- pages ----------------------------------------------------------------------------- */
 
 static double rest_bytes(const lynx_plan_cache *cache)
@@ -117,10 +122,12 @@ static uint32_t draft_limit(const lynx_plan_request *r, double step)
 /* A step that has begun is ended when the last plane comes. */
 void lx_course_draft(lx_course *c, const lynx_plan_request *r)
 {
+    c->step = exact_step(&r->decode);
+    c->draft_step = draft_step(&r->decode);
     const uint32_t limit = draft_limit(r, c->step);
-    const double room = (c->complete - c->anchor) / c->step;
+    const double room = (c->complete - c->anchor) / c->draft_step;
     c->drafted = room <= 0 ? 0 : room >= limit ? limit : (uint32_t)ceil(room);
-    c->verify_begin = fmax(c->complete, c->anchor + c->drafted * c->step);
+    c->verify_begin = fmax(c->complete, c->anchor + c->drafted * c->draft_step);
     const bool has_bonus = r->answer_tokens - 1 > c->drafted;
     const uint32_t rows = c->drafted ? c->drafted + has_bonus : 0;
     c->verify_end = c->verify_begin + pass_s(&r->decode, rows);
@@ -142,7 +149,7 @@ double lx_course_token_if(const lx_course *c, uint32_t accepted, uint32_t behind
 {
     if (c->drafted == 0)
         return c->complete + behind * c->step;
-    return behind <= accepted ? c->anchor + behind * c->step
+    return behind <= accepted ? c->anchor + behind * c->draft_step
                               : c->verify_end + (behind - accepted - 1) * c->step;
 }
 
@@ -247,7 +254,6 @@ void lx_course_init(lx_course *c, const lynx_plan_request *r, lynx_plan_method m
         return;
     receive(c, r, method);
     if (method == LYNX_PLAN_LYNX) {
-        c->step = exact_step(&r->decode);
         lx_course_draft(c, r);
     } else if (method == LYNX_PLAN_CARRY) {
         carry_on(c, r);

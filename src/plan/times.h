@@ -12,6 +12,7 @@ typedef struct lx_course {
     double first;            /* the first token is here */
     double anchor, complete; /* planes are in the engine, and it is free */
     double step;             /* from token to token on the decode node */
+    double draft_step;       /* from draft to draft */
     uint32_t drafted;
     double verify_begin, verify_end;
     double bytes;
@@ -28,7 +29,7 @@ void lx_course_init(lx_course *course, const lynx_plan_request *request,
 double lx_course_token(const lx_course *course, const lynx_plan_request *request,
                        lynx_plan_method method, uint32_t index);
 
-/* Fill what follows from 'anchor', 'complete' and 'step': the drafts and their pass. */
+/* Fill what follows from 'anchor' and 'complete': the steps, the drafts and their pass. */
 void lx_course_draft(lx_course *course, const lynx_plan_request *request);
 
 /* Token 'behind' (>= 1) behind the first one when 'accepted' drafts stand. */

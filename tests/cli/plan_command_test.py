@@ -168,6 +168,7 @@ class Profiles(PlanCase):
         # A line through noisy times may have one of its two figures at nothing.
         for names in (("prefill_token_s", "prefill_token2_s"), ("step_s", "step_token_s"),
                       ("exact_step_s", "exact_step_token_s"), ("pass_s", "row_s"),
+                      ("draft_step_s", "draft_step_token_s"),
                       ("encode_bytes_per_s",), ("decode_bytes_per_s",)):
             self.assertGreater(sum(machine[name] for name in names), 0, names)
         self.assertEqual(profile["shape"]["layers"], [[30, 192, 64, 192, 64, 0]])

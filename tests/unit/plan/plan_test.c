@@ -202,6 +202,26 @@ static void exact_steps_are_of_lynx_alone(void **state)
     assert_near(token(&r, LYNX_PLAN_WAIT, 2), 4.05);
 }
 
+/* Drafts are made by steps of their own; what is decoded behind the pass is not. */
+static void drafts_may_take_shorter_steps(void **state)
+{
+    (void)state;
+    lynx_plan_times exact, t;
+    lynx_plan_request r = simple();
+    r.decode.exact_step_s = 0.08;
+    r.stands = 1;
+    lynx_plan_predict(&r, LYNX_PLAN_LYNX, &exact);
+    r.decode.draft_step_s = 0.04;
+    lynx_plan_predict(&r, LYNX_PLAN_LYNX, &t);
+    assert_near(token(&r, LYNX_PLAN_LYNX, 2), 3.04);
+    assert_near(t.own_s, 3.04);
+    assert_near(t.drafted, 25); /* in a second, instead of 13 */
+    assert_near(exact.drafted, 13);
+    assert_near(token(&r, LYNX_PLAN_LYNX, 64) - token(&r, LYNX_PLAN_LYNX, 63), 0.08);
+    assert_near(t.decode_node_s,
+                exact.decode_node_s - (0.08 * 13 - 0.04 * 25) - 12 * (0.08 - 0.01));
+}
+
 static void several_passes_where_one_is_too_small(void **state)
 {
     (void)state;
@@ -444,6 +464,7 @@ int main(void)
         cmocka_unit_test(no_time_to_draft_means_no_pass),
         cmocka_unit_test(drafts_that_do_not_pay_are_not_made),
         cmocka_unit_test(exact_steps_are_of_lynx_alone),
+        cmocka_unit_test(drafts_may_take_shorter_steps),
         cmocka_unit_test(several_passes_where_one_is_too_small),
         cmocka_unit_test(the_local_prefill_knows_no_link),
         cmocka_unit_test(the_prefill_node_sends_tokens),
