@@ -103,8 +103,8 @@ void lx_answer_note_moment(lx_answer *a, const lynx_moment *m)
     }
 }
 
-/* The mean of plain steps behind the first token and the verification; of drafts if there were
- * none. */
+/* The mean of plain steps behind the first token and the verification; if there were too few,
+ * what this slot has seen before. */
 static uint64_t step_ns(const lx_answer *a)
 {
     enum { LEAST = 4 };
@@ -122,8 +122,10 @@ void lx_answer_note_end(lx_answer *a)
     seen->step_ns = step_ns(a);
     seen->drafted = r->drafted;
     seen->accepted = r->accepted;
-    if (r->drafted && a->run.pace)
+    if (r->drafted && a->run.pace) {
         seen->row_ns = (uint64_t)a->run.pace->row_ns;
+        seen->draft_ns = (uint64_t)a->run.pace->draft_ns;
+    }
     if (a->complete_at) {
         seen->cache_bytes = r->cache_bytes;
         seen->decode_cache_ns = r->decode_cache_ns;
@@ -158,15 +160,19 @@ static lynx_status measure(lynx_engine *engine, lx_seen *seen)
     lynx_token tokens[MANY];
     for (uint32_t i = 0; i < MANY; i++)
         tokens[i] = (lynx_token)((i * 7919u + 1) % model->vocabulary);
-    if (model->context_tokens < FEW + STEPS)
+    if (model->context_tokens < FEW + 2 * STEPS)
         return LYNX_OK;
     LX_TRY(time_prefill(engine, tokens, FEW, seen));
-    if (seen->prefill_ns < few_most_ns && model->context_tokens >= MANY + STEPS)
+    if (seen->prefill_ns < few_most_ns && model->context_tokens >= MANY + 2 * STEPS)
         LX_TRY(time_prefill(engine, tokens, MANY, seen));
     const lynx_time_ns start = lynx_clock_now();
     for (uint32_t i = 0; i < STEPS; i++)
         LX_TRY(engine->ops->step(engine, tokens[i]));
-    seen->step_ns = (lynx_clock_now() - start) / STEPS;
+    const lynx_time_ns middle = lynx_clock_now();
+    for (uint32_t i = 0; i < STEPS; i++)
+        LX_TRY(engine->ops->draft_step(engine, &tokens[i], 1));
+    seen->step_ns = (middle - start) / STEPS;
+    seen->draft_ns = (lynx_clock_now() - middle) / STEPS;
     return LYNX_OK;
 }
 

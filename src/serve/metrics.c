@@ -179,6 +179,8 @@ void lx_metrics_write(lx_metrics *m, lx_policy *policy, lx_buffer *out)
              lx_own_prefill_rate(&own));
     put_real(out, "lynx_own_step_seconds", "One token after the other here; 0: not known.",
              own.step_s);
+    put_real(out, "lynx_own_draft_seconds", "One draft after the other here; 0: not known.",
+             own.draft_s);
     put_real(out, "lynx_draft_chance", "That a draft stands when those before it do.",
              lx_own_stands(&own));
 }

@@ -62,6 +62,8 @@ static void note(lx_own_figures *own, const lx_seen *s)
                    s->prefill_ns / (s->busy ? s->busy : 1));
     if (s->step_ns)
         renew(&own->step_s, (double)s->step_ns / 1e9);
+    if (s->draft_ns)
+        renew(&own->draft_s, (double)s->draft_ns / 1e9);
     if (s->row_ns)
         renew(&own->row_s, (double)s->row_ns / 1e9);
     if (s->drafted) {

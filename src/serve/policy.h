@@ -38,6 +38,7 @@ const char *lx_fallback_name(lx_fallback fallback);
 typedef struct lx_own_figures {
     double prefill_tokens, prefill_s; /* as if no other slot had been busy */
     double step_s;                    /* of one token */
+    double draft_s;                   /* of one draft; 0: as a step */
     double row_s;                     /* one more token in a pass; the first takes a step */
     double hits, misses;           /* drafts that stood, verifications that found a wrong one */
     double decode_bytes, decode_s; /* codec, in bytes of the engine's own type */
@@ -59,7 +60,7 @@ typedef struct lx_seen {
     uint32_t prefill_tokens; /* here, while 'busy' slots worked, this one among them */
     uint64_t prefill_ns;
     uint32_t busy;
-    uint64_t step_ns, row_ns;
+    uint64_t step_ns, draft_ns, row_ns;
     uint32_t drafted, accepted;
     uint64_t cache_bytes, decode_cache_ns;
     uint32_t answer_tokens;

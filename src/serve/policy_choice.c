@@ -69,6 +69,7 @@ static void fill_nodes(lynx_plan_request *p, const lx_own_figures *own, const lx
     p->prefill.wait_s = s->wait_s / age + s->tokens_due / p->prefill.prefill_tokens_per_s;
     p->decode.prefill_tokens_per_s = lx_own_prefill_rate(own) / (q->busy ? q->busy : 1);
     p->decode.step_s = own->step_s;
+    p->decode.draft_step_s = own->draft_s;
     if (own->row_s > 0) {
         p->decode.pass_s = fmax(own->step_s - own->row_s, 0);
         p->decode.row_s = own->row_s;
@@ -288,8 +289,10 @@ static bool leaves_no_time(const lynx_plan_request *p, const lynx_plan_options *
 {
     lynx_plan_times t;
     const uint32_t token = o->token < p->answer_tokens ? o->token : p->answer_tokens;
+    const double draft_s =
+        p->decode.draft_step_s > 0 ? p->decode.draft_step_s : p->decode.step_s;
     lynx_plan_predict(p, LYNX_PLAN_LYNX, &t);
-    return t.is_possible && t.complete_s - t.anchor_s < p->decode.step_s &&
+    return t.is_possible && t.complete_s - t.anchor_s < draft_s &&
            lynx_plan_token_s(p, LYNX_PLAN_WAIT, token) <=
                lynx_plan_token_s(p, LYNX_PLAN_LYNX, token) * (1 + o->margin);
 }

@@ -193,7 +193,10 @@ static void metrics_are_counted_and_told(void **state)
     atomic_store(&metrics.tokens_out, 99);
     atomic_store(&metrics.methods[LX_WAY_WAIT], 4);
     atomic_store(&metrics.fallbacks[LX_FALLBACK_SLOWER], 5);
-    policy.own = (lx_own_figures){.prefill_tokens = 600, .prefill_s = 3, .step_s = 0.05};
+    policy.own = (lx_own_figures){.prefill_tokens = 600,
+                                  .prefill_s = 3,
+                                  .step_s = 0.05,
+                                  .draft_s = 0.025};
     lx_metrics_write(&metrics, &policy, &out);
     has_line(&out, "# TYPE lynx_ttft_seconds histogram");
     has_line(&out, "lynx_ttft_seconds_bucket{le=\"0.001\"} 1");
@@ -212,6 +215,7 @@ static void metrics_are_counted_and_told(void **state)
     has_line(&out, "lynx_fallbacks_total{reason=\"slower\"} 5");
     has_line(&out, "lynx_own_prefill_tokens_per_second 200");
     has_line(&out, "lynx_own_step_seconds 0.05");
+    has_line(&out, "lynx_own_draft_seconds 0.025");
     has_line(&out, "lynx_draft_chance 0.9");
     assert_true(lx_histogram_mean(&metrics.ttft) > 200.3);
     lx_buffer_fini(&out);

@@ -316,6 +316,7 @@ static void answers_renew_the_figures(void **state)
                                        .prefill_ns = 10 * second,
                                        .busy = 2,
                                        .step_ns = second / 50,
+                                       .draft_ns = second / 100,
                                        .drafted = 10,
                                        .accepted = 10,
                                        .cache_bytes = 1000000,
@@ -324,6 +325,7 @@ static void answers_renew_the_figures(void **state)
     own = lx_policy_own(&policy);
     assert_float_equal(lx_own_prefill_rate(&own), 200, 0.001);
     assert_float_equal(own.step_s, 0.02, 1e-9);
+    assert_float_equal(own.draft_s, 0.01, 1e-9);
     assert_float_equal(own.answer_tokens, 40, 1e-9);
     assert_true(own.decode_bytes / own.decode_s > 9.99e6);
     assert_true(lx_own_stands(&own) > 0.94);
