@@ -175,10 +175,11 @@ def engine():
 
 
 def guess():
-    return table(["model", "prompts", "cache", "tokens a step", "ms a token", "to without",
+    return table(["model", "prompts", "cache", "way", "tokens a step", "ms a token", "to without",
                   "largest", "step"],
                  [[row["model"], f"{row['prompts']}, {row['kind']}", row["cache"],
-                   shown(number(row, "tokens_per_step")), shown(number(row, "token_ms"), 1),
+                   row.get("way") or "guesses", shown(number(row, "tokens_per_step")),
+                   shown(number(row, "token_ms"), 1),
                    shown(number(row, "ratio")), shown(number(row, "ratio_most")),
                    shown(number(row, "step_ratio"))]
                   for row in rows_of("guess") if row["kind"] != "batch"])
