@@ -3,7 +3,9 @@
 """Measure again and write bench/results/NAME.csv, each row with machine, commit and command.
 
     bench/measure.py [NAME...]     codec, eval, task, engine, guess, link, serve, demo, stored,
-                                   disk, e2e; none: all
+                                   disk, e2e, plan; none: all
+
+"plan" is predictions for the rows of e2e, which are to be measured just before.
 
 Needs what 'make demo' and 'make build' leave. What broke off in a grid (e2e, stored), in samples
 (eval) or between tasks goes on when the same commit is measured again. Nothing else should run
@@ -165,12 +167,14 @@ def serve():
 
 
 def stored():
-    """Places on real servers; 4,000 tokens of SmolLM2 would take an hour at 5 Mbit/s."""
+    """Places on real servers; all of the grid would take two hours."""
     table = ROOT / f"build/bench/stored-{commit()}.csv"
     servers = subprocess.run([ROOT / "tools/setup.sh", "servers"], stdout=subprocess.PIPE,
                              text=True, check=True).stdout.strip()
     environment = {**os.environ, "LYNX_RCLONE": f"{servers}/bin/rclone"}
-    for grid in (["--tokens", "1000"], ["--tokens", "4000", "--links", "20,100"]):
+    for grid in (["--tokens", "1000", "--servers", "nginx"],
+                 ["--tokens", "1000", "--servers", "s3", "--links", "20,100"],
+                 ["--tokens", "4000", "--servers", "nginx", "--links", "20,100"]):
         subprocess.run([ROOT / "bench/stored.py", LYNX.parent, table, MODELS / SMOLLM2,
                         MODELS / GEMMA, *grid], env=environment, check=True)
     with open(table, newline="") as file:
@@ -198,19 +202,55 @@ def disk():
 def e2e():
     """Slow links, where a small model stands for a large one; then several requests at once."""
     table = ROOT / f"build/bench/e2e-{commit()}.csv"
-    grids = [["--links", "5,10,20,40,100,1000"],
-             ["--links", "20,100", "--concurrency", "4", "--methods",
-              "int8,lynx,recompute,carry_on"]]
+    grids = [["--links", "10,20,50,200,1000", "--methods",
+              "f16_streamed,int8,lynx,recompute,carry_on"],
+             ["--links", "20,100", "--concurrency", "4,16", "--rounds", "1", "--methods",
+              "int8,lynx"]]
     for model in (SMOLLM2, GEMMA):
         for grid in grids:
-            run("bench", "e2e", "-m", MODELS / model, *grid, "--output", table)
+            run("bench", "e2e", "-m", MODELS / model, *grid, "--output", table, "docs/http.md")
     with open(table, newline="") as file:
         return [{"command": "bench/measure.py e2e", **row} for row in csv.DictReader(file)]
 
 
+def chance(model):
+    """That a draft stands if those before it do: n drafts with it would be accepted on average
+    as lynx eval saw it."""
+    with open(RESULTS / "eval.csv", newline="") as file:
+        accepted = next(float(row["accepted_mean"]) for row in csv.DictReader(file)
+                        if (row["model"], row["set"], row["codec"], row["planes"]) ==
+                        (model.removesuffix(".gguf"), "apart", "range", "1"))
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        if sum(middle**n for n in range(1, 63)) < accepted:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def plan():
+    rows = []
+    folder = ROOT / "build/bench"
+    for model in (SMOLLM2, GEMMA):
+        profile = folder / f"profile-{model}.json"
+        output, _ = run("plan", "-m", MODELS / model, "--measure")
+        profile.write_text(output)
+        words = ["bench/predict.py", "--profile", profile, "--stands", f"{chance(model):.4f}",
+                 "--model", model, "--json", "bench/results/e2e.csv"]
+        shown = " ".join(map(str, words)).replace(str(folder), "build/bench")
+        print(shown, file=sys.stderr, flush=True)
+        output = subprocess.run(list(map(str, words)), stdout=subprocess.PIPE, text=True,
+                                check=True, cwd=ROOT).stdout
+        rows += [{"command": shown, "model": model.removesuffix(".gguf"), **row}
+                 for row in json.loads(output)]
+    return rows
+
+
 BENCHMARKS = {"codec": codec, "eval": evaluate, "task": task, "engine": engine, "guess": guess,
               "link": link, "serve": serve, "demo": demo, "stored": stored, "disk": disk,
-              "e2e": e2e}
+              "e2e": e2e, "plan": plan}
 
 
 def write(name, rows):

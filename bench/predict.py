@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Predictions of 'lynx plan' against measured rows of 'lynx demo' or 'lynx bench e2e'.
+"""Predictions and choices of 'lynx plan' against measured rows of 'lynx bench e2e' or 'lynx demo'.
 
-    bench/predict.py --profile HERE.json [--calibrate N] [--draft-max N] [--all] ROWS.csv
+    bench/predict.py --profile HERE.json [--calibrate MBPS] [--json] ROWS.csv
 
-The profile is what 'lynx plan -m MODEL --measure' wrote for the rows' model. With --calibrate N
-the rows of the first N groups (a group: one document, link and prompt length) give the rates
-instead, and only the others are predicted: use it where the profile is of another time or
-machine. Rows of several requests at once, and of methods that the planner has not, are left out.
+The profile is what 'lynx plan -m MODEL --measure' wrote for the rows' model. With --calibrate the
+rows at that link rate give the rates of the machine instead, and only the others are predicted:
+use it where the profile is of another time. What is compared are medians over documents and
+rounds, because how many drafts stand in one row is luck. Rows of several requests at once, and of
+methods that the planner has not, are left out.
 """
 import argparse
 import csv
@@ -22,7 +23,8 @@ LYNX = pathlib.Path(os.environ.get("LYNX_BIN") or pathlib.Path(__file__).parent.
 METHODS = {"lynx": "lynx", "f16": "f16", "f16_streamed": "f16_streamed", "int8": "int8",
            "int4": "int4", "recompute": "recompute", "carry": "carry",
            "carry_on": "tokens"}
-PLAIN = ("f16", "f16_streamed", "int8", "int4", "recompute")
+PLAIN = ("f16", "f16_streamed", "int8", "recompute")
+CELL = ("scenario", "link_mbps", "prompt_limit")
 TIMES = ("ttft_s", "tt32t_s")
 
 
@@ -31,10 +33,6 @@ def number(row, name):
         return float(row.get(name) or "nan")
     except ValueError:
         return float("nan")
-
-
-def group_of(row):
-    return row.get("document"), row["link_mbps"], row.get("prompt_limit")
 
 
 def median(values):
@@ -69,78 +67,71 @@ def calibrate(rows):
         return median(1e3 * (number(r, "tt64t_s") - number(r, "tt32t_s")) / 32 for r in chosen)
 
     drafted = [row for row in of("lynx") if number(row, "drafted") > 0]
-    stood = sum(number(row, "accepted") for row in drafted)
-    fell = sum(number(row, "accepted") < number(row, "drafted") for row in drafted)
     figures = {
         "--prefill-rate": rate([r for r in rows if r["method"] != "recompute"]),
         "--local-prefill-rate": rate(of("recompute")),
-        "--step-ms": step(of(*PLAIN)),
+        "--step-ms": step(of("int4", *PLAIN)),
         "--prefill-step-ms": step(of("carry_on")),
         "--exact-step-ms": median(map(exact_step, of("lynx"))),
         "--draft-step-ms": median(map(draft_step, of("lynx"))),
         "--row-ms": median(number(r, "verify_ms") / (number(r, "drafted") + 1) for r in drafted),
         "--pass-ms": 0 if drafted else None,
-        "--stands": (stood + 9) / (stood + fell + 10) if drafted else None,
     }
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def predict(row, profile, figures):
-    words = ["--profile", profile, "--json", "--link-mbps", row["link_mbps"], "--prompt",
-             str(int(number(row, "prompt_tokens"))), "--answer", "64"]
-    if row["scenario"] == "stored":
+def plan(rows, profile, figures, methods):
+    """What the planner says of a cell: all methods, and its choice among 'methods'."""
+    words = ["--profile", profile, "--json", "--link-mbps", rows[0]["link_mbps"], "--prompt",
+             str(round(median(number(row, "prompt_tokens") for row in rows))), "--answer", "64",
+             "--methods", ",".join(methods)]
+    if rows[0]["scenario"] == "stored":
         words.append("--stored")
-    delay = number(row, "delay_ms")
+    delay = number(rows[0], "delay_ms")
     if delay == delay:
         words += ["--rtt-ms", str(2 * delay)]
     for name, value in figures.items():
         words += [name, str(value)]
     done = subprocess.run([LYNX, "plan", *words], stdout=subprocess.PIPE, text=True, check=True)
-    methods = {m["method"]: m for m in json.loads(done.stdout)["methods"]}
-    return methods[METHODS[row["method"]]]
+    return json.loads(done.stdout)
 
 
-def pairs(rows, profile, figures):
-    """Each time of each row, measured and predicted."""
+def cells_of(rows):
+    cells = {}
     for row in rows:
-        times = predict(row, profile, figures)
-        for name in TIMES:
-            measured, predicted = number(row, name), times[name]
-            # A stored cache's first token is there in milliseconds: there is nothing to predict.
-            if predicted is None or not measured > 0.05:
-                continue
-            yield row, name, measured, predicted
+        cells.setdefault(tuple(row.get(name) for name in CELL), []).append(row)
+    return cells
 
 
-def row_errors(found, is_shown):
-    for row, name, measured, predicted in found:
-        error = predicted / measured - 1
-        if is_shown:
-            print(f"{row.get('document', ''):24} {row['scenario']:7} {row['link_mbps']:>8} "
-                  f"{row['method']:13} {name:8} {measured:8.3f} {predicted:8.3f} "
-                  f"{error * 100:+7.1f} %")
-        yield row["method"], name, error
+def predictions(rows, profile, figures):
+    """One for each time of each method of each cell; 'chosen' is the way that the planner picks
+    among those that were measured and give right tokens, by the 32nd one."""
+    for cell, of_cell in cells_of(rows).items():
+        measured = list(dict.fromkeys(row["method"] for row in of_cell))
+        choices = [METHODS[m] for m in measured if m == "lynx" or m in PLAIN]
+        said = plan(of_cell, profile, figures, choices)
+        times = {method["method"]: method for method in said["methods"]}
+        for method in measured:
+            own = [row for row in of_cell if row["method"] == method]
+            for name in TIMES:
+                real, predicted = median(number(r, name) for r in own), times[METHODS[method]][name]
+                # A stored cache's first token is there in milliseconds: nothing to predict.
+                if predicted is not None and real is not None and real > 0.05:
+                    yield {**dict(zip(CELL, cell)), "method": method, "time": name,
+                           "measured_s": real, "predicted_s": predicted,
+                           "relative_error": predicted / real - 1,
+                           "chosen": METHODS[method] == said["choice"]}
 
 
-def mean_errors(found):
-    """Over documents and rounds: how many drafts stand is luck, and the planner foretells the
-    mean."""
-    groups = {}
-    for row, name, *times in found:
-        key = (row["method"], name, row["scenario"], row["link_mbps"], row.get("prompt_limit"))
-        groups.setdefault(key, []).append(times)
-    for key, times in groups.items():
-        measured, predicted = map(sum, zip(*times))
-        yield *key[:2], predicted / measured - 1
-
-
-def put_summary(what, found):
-    print(f"\n{what:14} {'time':8} {'count':>5} {'median':>8} {'most':>8} {'within 15 %':>12}")
-    for method, name in [*dict.fromkeys((m, n) for m, n, _ in found), (None, None)]:
-        chosen = [abs(e) for m, n, e in found if method is None or (m, n) == (method, name)]
-        within = sum(e <= 0.15 for e in chosen) / len(chosen)
-        print(f"{method or 'all':14} {name or '':8} {len(chosen):5} "
-              f"{statistics.median(chosen) * 100:6.1f} % {max(chosen) * 100:6.1f} % "
+def put_summary(found):
+    print(f"{'method':14} {'time':8} {'count':>5} {'median':>8} {'most':>8} {'within 15 %':>12}")
+    keys = [*dict.fromkeys((row["method"], row["time"]) for row in found), (None, None)]
+    for method, name in keys:
+        errors = [abs(row["relative_error"]) for row in found
+                  if method is None or (row["method"], row["time"]) == (method, name)]
+        within = sum(e <= 0.15 for e in errors) / len(errors)
+        print(f"{method or 'all':14} {name or '':8} {len(errors):5} "
+              f"{statistics.median(errors) * 100:6.1f} % {max(errors) * 100:6.1f} % "
               f"{within * 100:10.0f} %")
 
 
@@ -148,24 +139,31 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("rows", type=pathlib.Path)
     parser.add_argument("--profile", required=True)
-    parser.add_argument("--calibrate", type=int, default=0, metavar="N")
+    parser.add_argument("--calibrate", type=float, metavar="MBPS")
+    parser.add_argument("--stands", type=float, metavar="P",
+                        help="chance that a draft stands if those before it do")
     parser.add_argument("--draft-max", type=int, default=62, metavar="N",
                         help="as it was measured (62; of lynx demo: 40)")
-    parser.add_argument("--all", action="store_true", help="show every row")
+    parser.add_argument("--model", help="of the table's models")
+    parser.add_argument("--json", action="store_true", help="every prediction")
     options = parser.parse_args()
     rows = [row for row in csv.DictReader(options.rows.open())
-            if row["method"] in METHODS and row.get("concurrency", "1") == "1"]
-    groups = list(dict.fromkeys(map(group_of, rows)))
-    known = [row for row in rows if group_of(row) in groups[:options.calibrate]]
+            if row["method"] in METHODS and row.get("concurrency", "1") == "1"
+            and options.model in (None, row.get("model"))]
+    known = [row for row in rows if number(row, "link_mbps") == options.calibrate]
     figures = {"--draft-max": options.draft_max, **(calibrate(known) if known else {})}
-    for name, value in figures.items():
-        print(f"{name} {value:.6g}")
-    others = [row for row in rows if group_of(row) not in groups[:options.calibrate]]
-    found = list(pairs(others, options.profile, figures))
+    if options.stands:
+        figures["--stands"] = options.stands
+    others = [row for row in rows if row not in known]
+    found = list(predictions(others, options.profile, figures))
     if not found:
         parser.error("no row is left to predict")
-    put_summary("rows", list(row_errors(found, options.all)))
-    put_summary("means", list(mean_errors(found)))
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return
+    for name, value in figures.items():
+        print(f"{name} {value:.6g}")
+    put_summary(found)
 
 
 main()

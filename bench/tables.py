@@ -20,7 +20,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "docs/performance.md"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs/performance.md", ROOT / "docs/plan.md"]
 PLOTS = ROOT / "docs/plots"
 PLACE = re.compile(r"(<!-- rows: ([a-z0-9-]+) -->\n).*?(<!-- end of rows -->)", re.S)
 WAYS = {"f16": "F16 cache, after the prefill", "f16_streamed": "F16 cache, streamed",
@@ -28,6 +28,7 @@ WAYS = {"f16": "F16 cache, after the prefill", "f16_streamed": "F16 cache, strea
         "lynx": "**Lynx**", "lynx_3": "Lynx, three planes",
         "carry": "Lynx, prefill node carries on", "recompute": "recompute",
         "carry_on": "prefill node decodes on"}
+PLAIN = ("f16", "f16_streamed", "int8", "recompute")
 
 
 def rows_of(name):
@@ -113,6 +114,40 @@ def e2e_ratios():
     return table(["model", "scenario", "at once", "Mbit/s", "stall / INT8", "16th / INT8",
                   "32nd / INT8", "32nd / best plain", "32nd / recompute", "32nd / decodes on"],
                  lines)
+
+
+def choices():
+    """The way that the planner picks by the best of the plain ones."""
+    lines = []
+    rows = [row for row in rows_of("plan") if row["time"] == "tt32t_s"]
+    for cell, group in grouped(rows, "model", "scenario", "link_mbps").items():
+        of = {row["method"]: number(row, "measured_s") for row in group}
+        chosen = next((row for row in group if row["chosen"] == "True"), None)
+        plain = {method: of[method] for method in PLAIN if method in of}
+        if not chosen or not plain:
+            continue
+        best = min(plain, key=plain.get)
+        own = number(chosen, "measured_s")
+        lines.append([cell[0].removesuffix(".gguf"), cell[1], f"{float(cell[2]):g}",
+                      WAYS[chosen["method"]].replace("*", ""), shown(own), WAYS[best],
+                      shown(plain[best]), shown(own / plain[best]),
+                      shown(of["lynx"] / plain[best]) if "lynx" in of else "-"])
+    return table(["model", "scenario", "Mbit/s", "`lynx plan` picks", "32nd, s", "best plain way",
+                  "32nd, s", "ratio", "Lynx by best plain"], lines)
+
+
+def predictions():
+    """How far the planner's times are from measured ones."""
+    lines = []
+    rows = rows_of("plan")
+    groups = grouped(rows, "method", "time")
+    for (method, time), group in [*groups.items(), (("all", ""), rows)]:
+        errors = [abs(number(row, "relative_error")) for row in group]
+        if errors:
+            lines.append([method, time.removesuffix("_s").upper(), str(len(errors)),
+                          shown(100 * statistics.median(errors), 1), shown(100 * max(errors), 1),
+                          str(sum(error <= 0.15 for error in errors))])
+    return table(["method", "time", "rows", "median error, %", "largest, %", "within 15 %"], lines)
 
 
 def stored():
@@ -249,7 +284,7 @@ TABLES = {"readme": lambda: demo("Gemma 3 270M F16", "stored",
                                  ("f16", "int8", "lynx", "recompute", "carry_on")),
           "demo-stored": lambda: demo("Gemma 3 270M F16", "stored"),
           "demo-cold": lambda: demo("Gemma 3 270M F16", "cold"),
-          "e2e": e2e_ratios, "codec": codec, "engine": engine, "guess": guess,
+          "e2e": e2e_ratios, "choices": choices, "predictions": predictions, "codec": codec, "engine": engine, "guess": guess,
           "link-anchors": link_anchors, "link-throughput": link_throughput, "serve": serve,
           "serve-late": serve_late,
           "stored": stored, "disk": disk, "codecs": lambda: codecs("apart"),
