@@ -225,7 +225,7 @@ class Cluster(PlanCase):
 
 class Rows(PlanCase):
     """bench/predict.py on rows that follow the model of time, with other rates than the profile:
-    what it takes from the first group must foretell the second."""
+    what it takes from one link must foretell the other."""
     RATES = ["--prefill-rate", 500, "--local-prefill-rate", 250, "--step-ms", 20, "--exact-step-ms",
              36, "--pass-ms", 0, "--row-ms", 5, "--prefill-step-ms", 25, "--stands", 0.96]
 
@@ -257,17 +257,17 @@ class Rows(PlanCase):
                 writer.writeheader()
                 writer.writerows(rows)
             done = subprocess.run([sys.executable, SOURCE / "bench/predict.py", "--profile",
-                                   profile, "--calibrate", "1", table], text=True,
+                                   profile, "--calibrate", "8", "--stands", "0.96", table],
+                                  text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                   env={"LYNX_BIN": str(BIN)}, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         found = {line.split()[0]: float(line.split()[5])
-                 for line in done.stdout.split("means")[1].splitlines() if " tt32t_s " in line}
+                 for line in done.stdout.splitlines() if " tt32t_s " in line}
         self.assertEqual(set(found), {"f16", "f16_streamed", "int8", "int4", "lynx", "recompute",
                                       "carry", "carry_on"})
         for method, most in found.items():
-            # The chance that a draft stands is drawn from a handful of drafts.
-            self.assertLess(most, 12 if method in ("lynx", "carry") else 0.5, method)
+            self.assertLess(most, 5 if method in ("lynx", "carry") else 0.5, method)
 
 
 if __name__ == "__main__":
