@@ -70,6 +70,9 @@ typedef struct lx_pair {
     const float *cosines, *sines; /* padded to LX_KERNEL_TOKENS */
 } lx_pair;
 
+/* The largest angle of a rotation that is taken as it is; its quarter turns fit in 32 bits. */
+#define LX_ANGLE_MAX 1e9
+
 typedef struct lx_kernels {
     const char *name;
 
@@ -78,6 +81,11 @@ typedef struct lx_kernels {
      * and written. */
     void (*transpose)(const lynx_tile *from, const lynx_tile *to, uint32_t tokens,
                       uint32_t channels);
+
+    /* Cosines and sines of (first + t) * turn for t below LX_KERNEL_TOKENS, all angles in
+     * [0, LX_ANGLE_MAX]: the floats of lx_cos_sin(). False when one is too close to the middle
+     * between two floats to tell here (then the results mean nothing). */
+    bool (*turn)(double first, double turn, float *cosines, float *sines);
 
     /* 'count' values of a pair, turned back, to floats; those are padded like cosines. */
     void (*load)(const lynx_tile *rows, const lx_pair *pair, uint32_t count, float *a,

@@ -3,14 +3,11 @@
 
 #include <math.h>
 
+#include "codec/rope_block.h"
+
 /* ln 2 in two parts, so that k * LN2_HIGH is exact for |k| < 2^20. */
 static const double LN2_HIGH = 6.93147180369123816490e-01;
 static const double LN2_LOW = 1.90821492927058770002e-10;
-/* pi / 2 in three parts of 33 bits. */
-static const double PIO2_1 = 1.57079632673412561417e+00;
-static const double PIO2_2 = 6.07710050630396597660e-11;
-static const double PIO2_3 = 2.02226624879595063154e-21;
-static const double TWO_OVER_PI = 6.36619772367581382433e-01;
 
 double lx_exp(double x)
 {
@@ -47,8 +44,8 @@ double lx_log(double x)
 
 void lx_cos_sin(double x, double *cosine, double *sine)
 {
-    const double k = floor(x * TWO_OVER_PI + 0.5);
-    const double r = ((x - k * PIO2_1) - k * PIO2_2) - k * PIO2_3;
+    const double k = floor(x * LX_TWO_OVER_PI + 0.5);
+    const double r = ((x - k * LX_PIO2_1) - k * LX_PIO2_2) - k * LX_PIO2_3;
     const double square = r * r;
     double s = 0.0;
     double c = 0.0;
@@ -64,17 +61,27 @@ void lx_cos_sin(double x, double *cosine, double *sine)
     *sine = quadrant == 0 ? s : quadrant == 1 ? c : quadrant == 2 ? -s : -c;
 }
 
-void lx_rope_row(const lynx_rope *rope, uint32_t pair, uint32_t first, uint32_t count,
-                 float *cosines, float *sines)
+static void exact_block(double first, double turn, float *cosines, float *sines)
+{
+    for (uint32_t t = 0; t < LX_KERNEL_TOKENS; t++) {
+        double cosine;
+        double sine;
+        lx_cos_sin((first + t) * turn, &cosine, &sine);
+        cosines[t] = (float)cosine;
+        sines[t] = (float)sine;
+    }
+}
+
+void lx_rope_row(const lx_kernels *kernels, const lynx_rope *rope, uint32_t pair,
+                 uint32_t first, uint32_t count, float *cosines, float *sines)
 {
     const double power = -2.0 * (double)pair / (double)rope->dims;
     const double turn = (double)rope->scale * lx_exp(power * lx_log((double)rope->base));
-    for (uint32_t t = 0; t < count; t++) {
-        double cosine;
-        double sine;
-        lx_cos_sin((double)(first + t) * turn, &cosine, &sine);
-        cosines[t] = (float)cosine;
-        sines[t] = (float)sine;
+    for (uint32_t t = 0; t < count; t += LX_KERNEL_TOKENS) {
+        const double at = (double)first + t;
+        const bool fits = (at + LX_KERNEL_TOKENS) * turn <= LX_ANGLE_MAX;
+        if (!fits || !kernels->turn(at, turn, cosines + t, sines + t))
+            exact_block(at, turn, cosines + t, sines + t);
     }
 }
 

@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "codec/kernels.h"
 #include "lynx/kv.h"
 
 /* e^x for |x| <= 700, and the natural logarithm of x > 0 (normal). Error below 1e-14 relative.
@@ -20,9 +21,10 @@ double lx_log(double x);
 /* Cosine and sine of x in [0, 1e9]. */
 void lx_cos_sin(double x, double *cosine, double *sine);
 
-/* For pair 'pair' of a head: cosines[t] and sines[t] of the angle at position first + t. */
-void lx_rope_row(const lynx_rope *rope, uint32_t pair, uint32_t first, uint32_t count,
-                 float *cosines, float *sines);
+/* For pair 'pair' of a head: cosines[t] and sines[t] of the angle at position first + t, for t
+ * below 'count' rounded up to LX_KERNEL_TOKENS. All kernels give the floats of lx_cos_sin(). */
+void lx_rope_row(const lx_kernels *kernels, const lynx_rope *rope, uint32_t pair,
+                 uint32_t first, uint32_t count, float *cosines, float *sines);
 
 /* Channels of pair 'pair' inside a head. */
 void lx_rope_channels(const lynx_rope *rope, uint32_t pair, uint32_t *a, uint32_t *b);

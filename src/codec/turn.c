@@ -21,8 +21,8 @@ static const lx_rope_table *rope_for(lynx_codec *codec, const lynx_rope *rope, u
     lx_rope_table *t = &codec->ropes[codec->next_rope];
     codec->next_rope = (codec->next_rope + 1) % LX_ROPE_TABLES;
     for (uint32_t pair = 0; pair < rope->dims / 2; pair++)
-        lx_rope_row(rope, pair, first, count, t->cosines + pair * codec->row_values,
-                    t->sines + pair * codec->row_values);
+        lx_rope_row(codec->kernels, rope, pair, first, count,
+                    t->cosines + pair * codec->row_values, t->sines + pair * codec->row_values);
     t->rope = *rope;
     t->first = first;
     t->count = count;

@@ -226,10 +226,12 @@ static double turn_error(const lynx_tile *keys, uint32_t head_channels, const ly
         for (uint32_t pair = 0; pair < rope->dims / 2; pair++) {
             uint32_t a;
             uint32_t b;
-            float c;
-            float s;
+            float cosines[LX_KERNEL_TOKENS];
+            float sines[LX_KERNEL_TOKENS];
             lx_rope_channels(rope, pair, &a, &b);
-            lx_rope_row(rope, pair, positions[i], 1, &c, &s);
+            lx_rope_row(&lx_kernels_reference, rope, pair, positions[i], 1, cosines, sines);
+            const float c = cosines[0];
+            const float s = sines[0];
             const double x = (double)value_at(keys, 0, a);
             const double y = (double)value_at(keys, 0, b);
             const double dx = (double)value_at(keys, positions[i], a) - (x * c - y * s);

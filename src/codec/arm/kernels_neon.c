@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "codec/kernels.h"
+#include "codec/rope_block.h"
 
 /* Arrays of registers stay registers only where they are inlined. */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
@@ -561,6 +562,7 @@ static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile
 const lx_kernels lx_kernels_neon = {
     .name = "neon",
     .transpose = transpose,
+    .turn = lx_rope_block,
     .load = load,
     .store = store,
     .extents = extents,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "codec/kernels.h"
+#include "codec/rope_block.h"
 
 /* Arrays of registers stay registers only where they are inlined. */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
@@ -829,6 +830,7 @@ static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile
 const lx_kernels lx_kernels_avx2 = {
     .name = "avx2",
     .transpose = transpose,
+    .turn = lx_rope_block,
     .load = load,
     .store = store,
     .extents = extents,

@@ -619,6 +619,44 @@ static void own_functions_match_libm(void **state)
     }
 }
 
+/* P-8: rows have the floats of lx_cos_sin, whichever kernels work them out, also of angles that
+ * are too large for kernels. */
+static void rows_are_those_of_the_definition(void **state)
+{
+    (void)state;
+    test_rng rng = {4};
+    float cosines[LX_KERNEL_TOKENS * 3], sines[LX_KERNEL_TOKENS * 3];
+    for (size_t table = 0; lx_kernels_at(table); table++)
+        for (uint32_t i = 0; i < 600; i++) {
+            const lynx_rope rope = {LYNX_ROPE_HALVES, 64, 2.0f + (float)(i * i),
+                                    i % 7 ? 1.0f : 1e-30f + (float)(i * i * i)};
+            const uint32_t pair = (uint32_t)test_rng_below(&rng, 32);
+            const uint32_t first = (uint32_t)test_rng_below(&rng, LYNX_PROMPT_TOKENS_MAX);
+            const double turn =
+                (double)rope.scale * lx_exp(-2.0 * pair / 64 * lx_log((double)rope.base));
+            lx_rope_row(lx_kernels_at(table), &rope, pair, first, 150, cosines, sines);
+            for (uint32_t t = 0; t < 150; t++) {
+                double c;
+                double s;
+                lx_cos_sin((first + t) * turn, &c, &s);
+                assert_true(cosines[t] == (float)c && sines[t] == (float)s);
+            }
+        }
+}
+
+/* P-8: a block says so when it cannot tell which float is nearer. At 1 radian a token and
+ * below 9e8 that are 441 blocks of 14 million. */
+static void undecided_angles_are_told(void **state)
+{
+    (void)state;
+    float cosines[LX_KERNEL_TOKENS], sines[LX_KERNEL_TOKENS];
+    for (size_t table = 0; lx_kernels_at(table); table++) {
+        const lx_kernels *kernels = lx_kernels_at(table);
+        assert_true(kernels->turn(0, 1, cosines, sines));
+        assert_false(kernels->turn(2127616, 1, cosines, sines));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -637,6 +675,8 @@ int main(void)
         cmocka_unit_test(halves_next_to_odd_values),
         cmocka_unit_test(bfloats_match_all_patterns),
         cmocka_unit_test(own_functions_match_libm),
+        cmocka_unit_test(rows_are_those_of_the_definition),
+        cmocka_unit_test(undecided_angles_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
