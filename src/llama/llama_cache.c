@@ -203,6 +203,26 @@ static bool has_cells(const lx_slot *s, uint32_t count)
     return has_all;
 }
 
+/* The blob stays here, for the pages that come. */
+static lynx_status set_blob(lx_slot *s, uint32_t count)
+{
+    uint8_t *blob = NULL;
+    size_t size = 0;
+    LX_TRY(lx_state_build(s, count, &blob, &size));
+    const lynx_status status = lx_state_set(s, blob, size);
+    if (status != LYNX_OK) {
+        free(blob);
+        return status;
+    }
+    free(s->blob);
+    s->blob = blob;
+    s->blob_size = size;
+    lx_state_fini(s->shared, &s->blob_state);
+    LX_TRY(lx_state_parse(s, blob, size, &s->blob_state));
+    s->is_blob_current = true;
+    return LYNX_OK;
+}
+
 lynx_status lx_cache_reserve(lynx_engine *engine, uint32_t count)
 {
     lx_slot *s = lx_slot_of(engine);
@@ -210,21 +230,7 @@ lynx_status lx_cache_reserve(lynx_engine *engine, uint32_t count)
     if (has_cells(s, count))
         return lx_slot_rewind(engine, count);
     LX_TRY(lx_slot_clear(s));
-    uint8_t *blob = NULL;
-    size_t size = 0;
-    LX_TRY(lx_state_build(s, count, &blob, &size));
-    const lynx_status status = lx_state_set(s, blob, size);
-    if (s->shared->is_blob && status == LYNX_OK) {
-        free(s->blob);
-        s->blob = blob;
-        s->blob_size = size;
-        lx_state_fini(s->shared, &s->blob_state);
-        LX_TRY(lx_state_parse(s, blob, size, &s->blob_state));
-        s->is_blob_current = true;
-    } else {
-        free(blob);
-    }
-    LX_TRY(status);
+    LX_TRY(s->shared->is_blob ? set_blob(s, count) : lx_state_set_zeros(s, count));
     for (uint32_t i = 0; i < s->shared->layout.part_count; i++)
         s->first_cell[i] = lx_state_first_cell(s->shared, i, count);
     s->length = count;

@@ -215,6 +215,9 @@ lynx_status lx_state_build(const lx_slot *s, uint32_t tokens, uint8_t **blob, si
 lynx_status lx_state_get(lx_slot *s, uint8_t **blob, size_t *size);
 lynx_status lx_state_set(lx_slot *s, const uint8_t *blob, size_t size);
 
+/* Build a blob and put it in the place of what the slot has. */
+lynx_status lx_state_set_zeros(lx_slot *s, uint32_t tokens);
+
 /* ---- llama_cache.c ------------------------------------------------------------------- */
 
 /* The evaluation callback: asked before and called after nodes are computed. */

@@ -193,7 +193,8 @@ static void map_zeros(uint8_t *data, size_t size)
 #endif
 }
 
-lynx_status lx_state_build(const lx_slot *s, uint32_t tokens, uint8_t **blob, size_t *size)
+/* Of a blob with cells for what each part needs of 'tokens' tokens. */
+static size_t built_bytes(const lx_slot *s, uint32_t tokens)
 {
     const lx_state *like = &s->shared->layout;
     size_t bytes = HEADER_BYTES;
@@ -205,16 +206,27 @@ lynx_status lx_state_build(const lx_slot *s, uint32_t tokens, uint8_t **blob, si
             for (uint32_t layer = 0; layer < part->layer_count; layer++)
                 bytes += side_bytes(&part->sides[2 * layer + side], cells);
     }
-    /* calloc, because pages of it that nobody touches then cost nothing. */
-    uint8_t *data = calloc(bytes, 1);
-    LX_REQUIRE(data, LYNX_ERR_MEMORY);
-    map_zeros(data, bytes);
-    lx_writer writer = lx_writer_of(data, bytes);
+    return bytes;
+}
+
+/* Into zeros. */
+static void build(const lx_slot *s, uint32_t tokens, uint8_t *data, size_t size)
+{
+    const lx_state *like = &s->shared->layout;
+    lx_writer writer = lx_writer_of(data, size);
     lx_write_u32(&writer, MAGIC);
     lx_write_u32(&writer, s->index);
     for (uint32_t i = 0; i < like->part_count; i++)
         build_part(s, &writer, &like->parts[i], lx_state_first_cell(s->shared, i, tokens),
                    tokens);
+}
+
+lynx_status lx_state_build(const lx_slot *s, uint32_t tokens, uint8_t **blob, size_t *size)
+{
+    const size_t bytes = built_bytes(s, tokens);
+    uint8_t *data = calloc(bytes, 1);
+    LX_REQUIRE(data, LYNX_ERR_MEMORY);
+    build(s, tokens, data, bytes);
     *blob = data;
     *size = bytes;
     return LYNX_OK;
@@ -265,4 +277,19 @@ lynx_status lx_state_set(lx_slot *s, const uint8_t *blob, size_t size)
 {
     state_bytes bytes = {.source = blob, .size = size};
     return lx_slot_run(s, set_state, &bytes);
+}
+
+lynx_status lx_state_set_zeros(lx_slot *s, uint32_t tokens)
+{
+    const size_t size = built_bytes(s, tokens);
+    /* Straight from the system: its pages of zeros are one page until they are written, where
+     * calloc writes zeros once memory was used before. */
+    uint8_t *zeros =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    LX_REQUIRE(zeros != MAP_FAILED, LYNX_ERR_MEMORY);
+    map_zeros(zeros, size);
+    build(s, tokens, zeros, size);
+    const lynx_status status = lx_state_set(s, zeros, size);
+    (void)munmap(zeros, size);
+    return status;
 }
