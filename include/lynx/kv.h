@@ -4,7 +4,8 @@
  *
  * A cache holds, for each token of a prompt and each layer, a row of keys and a row of
  * values (the two sides). Rows of 'page_tokens' consecutive tokens of one layer and side
- * form a page: page p covers tokens [p * page_tokens, (p + 1) * page_tokens). A page travels
+ * form a page: page p covers tokens [p * page_tokens, (p + 1) * page_tokens), as far as the
+ * cache has them. A page travels
  * as planes: plane 0 is the anchor, which is enough to draft with; the others (residuals)
  * bring it to full precision.
  *
@@ -12,7 +13,8 @@
  * transfer and the decoding share.
  *
  * Layers with a sliding window need only the pages that reach into the window of the next
- * token: a page whose last token is older than 'window_tokens' is not part of the cache.
+ * token: a page whose last token is older than 'window_tokens' is not part of the cache, and of
+ * the page in which the window begins only what lies in it (lynx_page_span_of).
  *
  * Threads: objects are used by one thread at a time. Nothing here touches the system.
  */
@@ -38,6 +40,7 @@ enum {
     LYNX_PAGE_TOKENS_MAX = 4096,
     LYNX_PROMPT_TOKENS_MAX = 1 << 24,
     LYNX_PLANES_MAX = 8,
+    LYNX_WINDOW_GRAIN = 32, /* tokens; what pages at the beginning of a window are cut in */
     LYNX_REQUESTS_MAX = 16, /* live requests of one session */
     LYNX_LANES_MAX = 8,     /* connections of one session */
     LYNX_ID_BYTES = 16,     /* of the random name of a session, of a request's ticket */
@@ -95,6 +98,9 @@ typedef struct lynx_shape {
 /* LYNX_OK, or LYNX_ERR_ARGUMENT when a field is out of its range. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_shape_check(const lynx_shape *shape);
 
+/* True when a layer has a sliding window. */
+LYNX_API bool lynx_shape_has_window(const lynx_shape *shape);
+
 /* Pages that 'prompt_tokens' tokens span, those outside a window included. */
 LYNX_API uint32_t lynx_shape_page_count(const lynx_shape *shape, uint32_t prompt_tokens);
 
@@ -112,12 +118,19 @@ typedef struct lynx_page_id {
 /* Where a page lies in its prompt. */
 typedef struct lynx_page_span {
     uint32_t first_token;   /* position of its first token */
-    uint32_t token_count;   /* in [1, page_tokens] */
+    uint32_t token_count;   /* in [1, page_tokens]; 0: not in the prompt */
     uint32_t prompt_tokens; /* tokens of the whole prompt */
 } lynx_page_span;
 
+/* Tokens of page 'id' that belong to the cache of 'prompt_tokens' tokens: up to the end of the
+ * prompt, and in a layer with a window from the first position on that the token behind the
+ * prompt sees, down to a multiple of LYNX_WINDOW_GRAIN. 'id.layer' lies in the shape. */
 LYNX_API lynx_page_span lynx_page_span_of(const lynx_shape *shape, lynx_page_id id,
                                           uint32_t prompt_tokens);
+
+/* The same with what lies before the window, as if the layer had none. */
+LYNX_API lynx_page_span lynx_page_span_whole(const lynx_shape *shape, lynx_page_id id,
+                                             uint32_t prompt_tokens);
 
 /* True when 'id' lies in the shape and prompt, its side exists, and the page reaches into
  * the window of the token at position 'prompt_tokens'. */

@@ -41,6 +41,9 @@ typedef struct lynx_source_prefix {
 typedef struct lynx_source_plane {
     lynx_page_id page;
     uint32_t plane;
+    /* Tokens that it holds: those of lynx_page_span_of() in a prompt of token_count tokens, and
+     * in front of them what the window of a shorter one reached. */
+    lynx_page_span span;
     lynx_bytes bytes; /* their digest was right */
     void *owner;      /* for the source */
 } lynx_source_plane;

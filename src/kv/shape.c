@@ -46,13 +46,21 @@ lynx_status lynx_shape_check(const lynx_shape *shape)
     return LYNX_OK;
 }
 
+bool lynx_shape_has_window(const lynx_shape *shape)
+{
+    for (uint32_t layer = 0; layer < shape->layer_count; layer++)
+        if (shape->layers[layer].window_tokens > 0)
+            return true;
+    return false;
+}
+
 uint32_t lynx_shape_page_count(const lynx_shape *shape, uint32_t prompt_tokens)
 {
     return prompt_tokens / shape->page_tokens + (prompt_tokens % shape->page_tokens != 0);
 }
 
-lynx_page_span lynx_page_span_of(const lynx_shape *shape, lynx_page_id id,
-                                 uint32_t prompt_tokens)
+lynx_page_span lynx_page_span_whole(const lynx_shape *shape, lynx_page_id id,
+                                    uint32_t prompt_tokens)
 {
     const uint64_t first = (uint64_t)id.page * shape->page_tokens;
     if (first >= prompt_tokens)
@@ -63,6 +71,24 @@ lynx_page_span lynx_page_span_of(const lynx_shape *shape, lynx_page_id id,
         .token_count = left < shape->page_tokens ? left : shape->page_tokens,
         .prompt_tokens = prompt_tokens,
     };
+}
+
+lynx_page_span lynx_page_span_of(const lynx_shape *shape, lynx_page_id id,
+                                 uint32_t prompt_tokens)
+{
+    lynx_page_span span = lynx_page_span_whole(shape, id, prompt_tokens);
+    const uint32_t window =
+        id.layer < shape->layer_count ? shape->layers[id.layer].window_tokens : 0;
+    if (window == 0 || window > prompt_tokens)
+        return span;
+    /* The token at position prompt_tokens sees positions > prompt_tokens - window. */
+    const uint32_t begin = prompt_tokens + 1 - window,
+                   end = span.first_token + span.token_count;
+    if (begin > span.first_token && begin < end) {
+        span.first_token = begin - begin % LYNX_WINDOW_GRAIN;
+        span.token_count = end - span.first_token;
+    }
+    return span;
 }
 
 bool lynx_page_is_needed(const lynx_shape *shape, lynx_page_id id, uint32_t prompt_tokens)

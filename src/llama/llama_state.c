@@ -144,7 +144,9 @@ uint32_t lx_state_first_cell(const lx_llama *e, uint32_t part, uint32_t tokens)
            !lynx_page_is_needed(shape, (lynx_page_id){page, (uint16_t)layer, LYNX_SIDE_KEYS},
                                 tokens))
         page++;
-    return page * shape->page_tokens;
+    return lynx_page_span_of(shape, (lynx_page_id){page, (uint16_t)layer, LYNX_SIDE_KEYS},
+                             tokens)
+        .first_token;
 }
 
 static void build_part(const lx_slot *slot, lx_writer *writer, const lx_state_part *part,

@@ -86,9 +86,9 @@ static void do_job(void *user, uint32_t member, size_t index)
     lx_page_coder *coder = member == 0 ? &g->pass->coder : &g->pass->coders[member - 1];
     if (job->status != LYNX_OK)
         return;
-    job->status = g->take ? encode(g, coder, job)
-                          : lx_page_decode_tile(g->pass, coder, job->id, g->prompt_tokens,
-                                                job->planes, job->plane_count, &job->tile);
+    job->status = g->take
+                      ? encode(g, coder, job)
+                      : lx_page_decode_tile(g->pass, coder, job, g->prompt_tokens, &job->tile);
 }
 
 static void do_group(const group *g, size_t count)

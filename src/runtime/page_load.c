@@ -26,7 +26,7 @@ static lynx_status take_pages(lx_page_pass *pass, lx_stock *stock, uint32_t toke
     while (lx_stock_next(stock, &arrival)) {
         lx_page_job *job = &jobs[count];
         job->id = arrival.page;
-        if (!lx_stock_planes(stock, job->id, job->planes, &job->plane_count) ||
+        if (!lx_stock_planes(stock, job->id, job->planes, &job->plane_count, &job->span) ||
             arrival.plane + 1 < pass->plane_count)
             continue;
         if (++count < LX_PAGE_JOBS_MAX)

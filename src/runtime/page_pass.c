@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "runtime/page_pass.h"
 
+#include <string.h>
+
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/digest.h"
@@ -41,6 +43,10 @@ lynx_status lx_page_coder_init(const lx_page_pass *pass, lx_page_coder *coder)
         coder->planes[plane] = lx_alloc(pass->memory, pass->plane_room[plane], 1);
         LX_REQUIRE(coder->planes[plane], LYNX_ERR_MEMORY);
     }
+    if (pass->room_bytes > 0) {
+        coder->room = lx_alloc(pass->memory, pass->room_bytes, 1);
+        LX_REQUIRE(coder->room, LYNX_ERR_MEMORY);
+    }
     return LYNX_OK;
 }
 
@@ -48,6 +54,7 @@ void lx_page_coder_fini(const lx_page_pass *pass, lx_page_coder *coder)
 {
     for (uint32_t plane = 0; plane < LYNX_PLANES_MAX; plane++)
         lx_free(pass->memory, coder->planes[plane], pass->plane_room[plane], 1);
+    lx_free(pass->memory, coder->room, pass->room_bytes, 1);
     lynx_codec_destroy(coder->codec);
 }
 
@@ -72,6 +79,9 @@ lynx_status lx_page_pass_init(lx_page_pass *pass, lynx_engine *engine,
     LX_TRY(lynx_codec_create(&pass->coder.codec, options));
     for (uint32_t plane = 0; plane < pass->plane_count; plane++)
         pass->plane_room[plane] = plane_room(pass, plane);
+    if (lynx_shape_has_window(&pass->model->shape))
+        pass->room_bytes = (size_t)options->page_tokens * options->channels_max *
+                           lynx_element_bytes(options->element);
     return lx_page_coder_init(pass, &pass->coder);
 }
 
@@ -94,15 +104,59 @@ lynx_status lx_page_encode_tile(const lx_page_pass *pass, lx_page_coder *coder, 
                              is_raw);
 }
 
+static lynx_status decode(const lx_page_pass *pass, const lx_page_coder *coder,
+                          const lx_page_job *job, const lynx_tile *tile)
+{
+    return lynx_codec_decode(coder->codec,
+                             &pass->model->shape.layers[job->id.layer].sides[job->id.side],
+                             (lynx_side)job->id.side, &job->span, job->planes, job->plane_count,
+                             tile);
+}
+
+/* The last tokens of a tile that lies in the same order. */
+static void copy_tail(const lynx_tile *from, uint32_t skipped, uint32_t tokens,
+                      uint32_t channels, const lynx_tile *to)
+{
+    const size_t bytes = lynx_element_bytes(to->element);
+    const bool by_token = to->channel_stride_bytes == bytes;
+    const uint8_t *source = (const uint8_t *)from->data + skipped * from->token_stride_bytes;
+    const size_t from_stride = by_token ? from->token_stride_bytes : from->channel_stride_bytes;
+    const size_t to_stride = by_token ? to->token_stride_bytes : to->channel_stride_bytes;
+    for (uint32_t row = 0; row < (by_token ? tokens : channels); row++)
+        memcpy((uint8_t *)to->data + row * to_stride, source + row * from_stride,
+               (by_token ? channels : tokens) * bytes);
+}
+
+/* By way of the coder's room. */
+static lynx_status decode_tail(const lx_page_pass *pass, const lx_page_coder *coder,
+                               const lx_page_job *job, uint32_t skipped, const lynx_tile *tile)
+{
+    const size_t bytes = lynx_element_bytes(tile->element);
+    const uint32_t channels =
+        pass->model->shape.layers[job->id.layer].sides[job->id.side].channels;
+    const bool by_token = tile->channel_stride_bytes == bytes;
+    const lynx_tile room = {
+        .data = coder->room,
+        .element = tile->element,
+        .token_stride_bytes = by_token ? channels * bytes : bytes,
+        .channel_stride_bytes = by_token ? bytes : pass->model->shape.page_tokens * bytes,
+    };
+    LX_TRY(decode(pass, coder, job, &room));
+    copy_tail(&room, skipped, job->span.token_count - skipped, channels, tile);
+    return LYNX_OK;
+}
+
 lynx_status lx_page_decode_tile(const lx_page_pass *pass, const lx_page_coder *coder,
-                                lynx_page_id id, uint32_t prompt_tokens,
-                                const lynx_bytes *planes, uint32_t plane_count,
+                                const lx_page_job *job, uint32_t prompt_tokens,
                                 const lynx_tile *tile)
 {
-    const lynx_shape *shape = &pass->model->shape;
-    const lynx_page_span span = lynx_page_span_of(shape, id, prompt_tokens);
-    return lynx_codec_decode(coder->codec, &shape->layers[id.layer].sides[id.side],
-                             (lynx_side)id.side, &span, planes, plane_count, tile);
+    const lynx_page_span span = lynx_page_span_of(&pass->model->shape, job->id, prompt_tokens);
+    const uint32_t skipped = span.first_token - job->span.first_token;
+    LX_REQUIRE(job->span.first_token <= span.first_token &&
+                   job->span.token_count == span.token_count + skipped,
+               LYNX_ERR_CORRUPT);
+    return skipped > 0 ? decode_tail(pass, coder, job, skipped, tile)
+                       : decode(pass, coder, job, tile);
 }
 
 lynx_status lx_page_encode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens)
@@ -122,8 +176,12 @@ lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_
 {
     lynx_tile tile;
     LX_TRY(pass->engine->ops->map_page(pass->engine, id, prompt_tokens, true, &tile));
+    lx_page_job job = {.id = id,
+                       .plane_count = plane_count,
+                       .span = lynx_page_span_of(&pass->model->shape, id, prompt_tokens)};
+    memcpy(job.planes, planes, plane_count * sizeof(*planes));
     const lynx_status status =
-        lx_page_decode_tile(pass, &pass->coder, id, prompt_tokens, planes, plane_count, &tile);
+        lx_page_decode_tile(pass, &pass->coder, &job, prompt_tokens, &tile);
     LX_TRY(pass->engine->ops->unmap_page(pass->engine));
     return status;
 }

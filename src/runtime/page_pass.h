@@ -18,6 +18,7 @@ typedef struct lx_page_coder {
     lynx_codec *codec;
     uint8_t *planes[LYNX_PLANES_MAX];
     size_t plane_bytes[LYNX_PLANES_MAX]; /* of the page that was encoded last */
+    uint8_t *room; /* for a page, raw, of which the cache has not all; NULL: no windows */
 } lx_page_coder;
 
 enum { LX_PAGE_JOBS_MAX = 256 };
@@ -26,7 +27,8 @@ enum { LX_PAGE_JOBS_MAX = 256 };
 typedef struct lx_page_job {
     lynx_page_id id;
     uint32_t plane_count;
-    lynx_bytes planes[LYNX_PLANES_MAX]; /* to be decoded */
+    lynx_bytes planes[LYNX_PLANES_MAX]; /* to be decoded, and */
+    lynx_page_span span;                /* the tokens that they hold */
     lynx_tile tile;
     bool is_raw;
     lynx_status status;
@@ -39,6 +41,7 @@ typedef struct lx_page_pass {
     lynx_codec_options codec_options;
     uint32_t plane_count;
     size_t plane_room[LYNX_PLANES_MAX];
+    size_t room_bytes;
     lx_page_coder coder;   /* of the caller's thread */
     uint32_t raw_pages;    /* pages that fell back to raw */
     lynx_on_page *on_page; /* of lx_page_pass_all and lx_page_pass_rest; NULL: nobody asks */
@@ -67,9 +70,11 @@ lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_
 /* The same on a page that is mapped, with a coder that nobody else uses meanwhile. */
 lynx_status lx_page_encode_tile(const lx_page_pass *pass, lx_page_coder *coder, lynx_page_id id,
                                 uint32_t prompt_tokens, const lynx_tile *tile, bool *is_raw);
+
+/* Planes may hold tokens in front of those that the cache of 'prompt_tokens' has of the page:
+ * they were made where a window began earlier. LYNX_ERR_CORRUPT: they do not hold all of it. */
 lynx_status lx_page_decode_tile(const lx_page_pass *pass, const lx_page_coder *coder,
-                                lynx_page_id id, uint32_t prompt_tokens,
-                                const lynx_bytes *planes, uint32_t plane_count,
+                                const lx_page_job *job, uint32_t prompt_tokens,
                                 const lynx_tile *tile);
 
 /* One more coder of the pass; fini accepts a half-built one. */

@@ -279,11 +279,14 @@ static bool is_stored(const lx_run *r, lynx_page_id id)
     return !r->receiver || lx_run_is_held(r, id);
 }
 
-/* The planes of a page that are here; false: none, it was applied in full already. */
-static bool planes_of(lx_run *r, lynx_page_id id, lynx_bytes *planes, uint32_t *count)
+/* The planes of a page that are here, and what they hold; false: none, it was applied in full
+ * already. */
+static bool planes_of(lx_run *r, lynx_page_id id, lynx_bytes *planes, uint32_t *count,
+                      lynx_page_span *span)
 {
     if (is_stored(r, id))
-        return lx_stock_planes(r->stock, id, planes, count);
+        return lx_stock_planes(r->stock, id, planes, count, span);
+    *span = lynx_page_span_of(&r->model->shape, id, r->cached_tokens);
     lynx_pump_lock(r->pump);
     const lynx_status status =
         lynx_receiver_planes(r->receiver, r->request_id, id, planes, count);
@@ -343,7 +346,7 @@ static size_t next_jobs(lx_run *r, const lx_page_pass *pass, size_t *at, lx_page
         if (pass_of(r, job->id) != pass)
             break;
         if (is_among(jobs, count, job->id) ||
-            !planes_of(r, job->id, job->planes, &job->plane_count) ||
+            !planes_of(r, job->id, job->planes, &job->plane_count, &job->span) ||
             (job->plane_count <= r->least_plane && job->plane_count < pass->plane_count))
             continue;
         if (r->options->flip_residual_bit)
@@ -351,6 +354,13 @@ static size_t next_jobs(lx_run *r, const lx_page_pass *pass, size_t *at, lx_page
         count++;
     }
     return count;
+}
+
+/* The planes hold what a transfer of this prompt would, nothing in front of its window. */
+static bool is_of_prompt(const lx_run *r, const lx_page_job *job)
+{
+    return lynx_page_span_of(&r->model->shape, job->id, r->cached_tokens).first_token ==
+           job->span.first_token;
 }
 
 /* Decode them into the cache; the planes of a page that is whole then are freed. */
@@ -364,7 +374,7 @@ static lynx_status apply_jobs(lx_run *r, lx_page_pass *pass, const lx_page_job *
             return bad_page(r, job->id, job->status);
         if (job->plane_count < pass->plane_count)
             continue;
-        if (r->options->on_page)
+        if (r->options->on_page && is_of_prompt(r, job))
             r->options->on_page(r->options->user, job->id, r->cached_tokens, job->planes,
                                 job->plane_count);
         release_page(r, job->id);
@@ -377,6 +387,7 @@ void lx_run_pend_all(lx_run *r)
     const lynx_shape *shape = &r->model->shape;
     const uint32_t pages = lynx_shape_page_count(shape, r->cached_tokens);
     lynx_bytes planes[LYNX_PLANES_MAX];
+    lynx_page_span span;
     uint32_t count = 0;
     r->pending_count = 0;
     for (uint32_t page = 0; page < pages; page++)
@@ -384,7 +395,7 @@ void lx_run_pend_all(lx_run *r)
             for (uint32_t side = 0; side < 2; side++) {
                 const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
                 if (lynx_page_is_needed(shape, id, r->cached_tokens) &&
-                    planes_of(r, id, planes, &count))
+                    planes_of(r, id, planes, &count, &span))
                     r->pending[r->pending_count++] = id;
             }
 }

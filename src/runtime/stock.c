@@ -255,13 +255,15 @@ lynx_status lx_stock_end(lx_stock *s, char *text)
     return status;
 }
 
-bool lx_stock_planes(lx_stock *s, lynx_page_id id, lynx_bytes *planes, uint32_t *count)
+bool lx_stock_planes(lx_stock *s, lynx_page_id id, lynx_bytes *planes, uint32_t *count,
+                     lynx_page_span *span)
 {
     uv_mutex_lock(&s->lock);
     const stocked *page = &s->pages[lx_page_map_slot(s->map, id)];
     *count = 0;
     while (*count < s->plane_count && (page->here & (1u << *count))) {
         planes[*count] = page->planes[*count].bytes;
+        *span = page->planes[*count].span;
         (*count)++;
     }
     uv_mutex_unlock(&s->lock);

@@ -51,9 +51,10 @@ void lx_stock_wait(lx_stock *stock, lynx_time_ns deadline);
  * in 'text' (LYNX_TEXT_MAX bytes). Arrivals may be left to take. */
 lynx_status lx_stock_end(lx_stock *stock, char *text);
 
-/* The planes 0 .. '*count' - 1 of a page that are here without a gap; false: none, or released.
- * They stay until lx_stock_release. */
-bool lx_stock_planes(lx_stock *stock, lynx_page_id id, lynx_bytes *planes, uint32_t *count);
+/* The planes 0 .. '*count' - 1 of a page that are here without a gap, and the tokens that they
+ * hold; false: none, or released. They stay until lx_stock_release. */
+bool lx_stock_planes(lx_stock *stock, lynx_page_id id, lynx_bytes *planes, uint32_t *count,
+                     lynx_page_span *span);
 void lx_stock_release(lx_stock *stock, lynx_page_id id);
 
 #endif

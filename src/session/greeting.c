@@ -72,6 +72,13 @@ lynx_status lx_greeting_check(lx_lane *lane, const lx_hello *hello)
                                "the prefill node has '%.120s', the decode node '%.120s': they "
                                "differ in %s; give both the same model file and cache options",
                                prefill, decode, what);
+    if (lynx_shape_has_window(&us->shape) && hello->version_minor < LX_MINOR_OF_WINDOWS)
+        return lx_lane_explain(lane, LYNX_ERR_VERSION,
+                               "this end speaks version %d.%d of the wire format, the peer "
+                               "%d.%u, which sends other pages of a model with sliding "
+                               "windows; use the same version of Lynx on both",
+                               LX_WIRE_VERSION, LX_WIRE_VERSION_MINOR, LX_WIRE_VERSION,
+                               hello->version_minor);
     if (memcmp(us->fingerprint.weights, hello->fingerprint.weights, 16) != 0 &&
         !us->allow_other_weights)
         return lx_lane_explain(lane, LYNX_ERR_MODEL,

@@ -26,19 +26,11 @@ void lynx_gather_options_init(lynx_gather_options *options)
     *options = (lynx_gather_options){.struct_size = sizeof(*options)};
 }
 
-static bool has_window(const lynx_shape *shape)
-{
-    bool is_windowed = false;
-    for (uint32_t layer = 0; layer < shape->layer_count; layer++)
-        is_windowed |= shape->layers[layer].window_tokens > 0;
-    return is_windowed;
-}
-
 /* Where the segment ends that begins at 'first'. */
 static uint32_t end_after(const lynx_gather *g, uint32_t first)
 {
     const lynx_shape *shape = &g->options.model->shape;
-    if (has_window(shape))
+    if (lynx_shape_has_window(shape))
         return g->end_token;
     const uint32_t cut = lynx_store_cut(shape->page_tokens, first, g->end_token);
     if (g->end_token - cut >= SINGLE_COLUMNS * shape->page_tokens)
@@ -147,13 +139,20 @@ static size_t segment_of(const lynx_gather *g, lynx_page_id page)
     return SIZE_MAX;
 }
 
+/* The page of both prompts. */
+static bool has_same_tokens(const lynx_shape *shape, lynx_page_id page, uint32_t a, uint32_t b)
+{
+    const lynx_page_span of_a = lynx_page_span_of(shape, page, a);
+    const lynx_page_span of_b = lynx_page_span_of(shape, page, b);
+    return of_a.first_token == of_b.first_token && of_a.token_count == of_b.token_count;
+}
+
 void lynx_gather_add(lynx_gather *g, lynx_page_id page, uint32_t token_count,
                      const lynx_bytes *planes, uint32_t plane_count)
 {
     const lynx_shape *shape = &g->options.model->shape;
     const size_t i = segment_of(g, page);
-    if (i == SIZE_MAX || lynx_page_span_of(shape, page, token_count).token_count !=
-                             lynx_page_span_of(shape, page, g->ends[i]).token_count)
+    if (i == SIZE_MAX || !has_same_tokens(shape, page, token_count, g->ends[i]))
         return;
     const lynx_status status = lynx_segment_add(g->segments[i], page, planes, plane_count);
     if (status != LYNX_OK) {

@@ -15,6 +15,7 @@ enum {
     SECTION_TOKENS = 3,
     SECTION_PLANES = 4,
     SECTION_DOCUMENT = 5,
+    SECTION_CUT = 6,
     MODEL_FIXED_BYTES = 64,
     TOKENS_FIXED_BYTES = 8 + 2 * LX_NAME_BYTES,
     PLANES_FIXED_BYTES = 8,
@@ -125,6 +126,23 @@ static uint32_t put_pages(const lx_header *h, lynx_page_id *pages)
     return count;
 }
 
+lynx_page_span lx_header_span(const lx_header *h, lynx_page_id id)
+{
+    return h->is_cut ? lynx_page_span_of(&h->model.shape, id, h->end_token)
+                     : lynx_page_span_whole(&h->model.shape, id, h->end_token);
+}
+
+/* A window begins inside a page of the segment. */
+static bool has_cut_pages(const lx_header *h)
+{
+    const lynx_shape *shape = &h->model.shape;
+    for (uint32_t i = 0; i < h->page_count; i++)
+        if (lynx_page_span_of(shape, h->pages[i], h->end_token).first_token %
+            shape->page_tokens)
+            return true;
+    return false;
+}
+
 static lynx_status make_pages(lx_header *h)
 {
     h->page_count = put_pages(h, NULL);
@@ -156,7 +174,11 @@ static lynx_status copy_content(lx_header *h, lx_object_kind kind,
     LX_REQUIRE(h->tokens, LYNX_ERR_MEMORY);
     memcpy(h->tokens, tokens + h->first_token,
            (h->end_token - h->first_token) * sizeof(*tokens));
-    return kind == LX_OBJECT_SEGMENT ? make_pages(h) : LYNX_OK;
+    if (kind != LX_OBJECT_SEGMENT)
+        return LYNX_OK;
+    LX_TRY(make_pages(h));
+    h->is_cut = has_cut_pages(h);
+    return LYNX_OK;
 }
 
 lynx_status lx_header_init(lx_header *header, lx_object_kind kind,
@@ -203,7 +225,7 @@ static size_t document_bytes(const lx_header *h)
 size_t lx_header_bytes(const lx_header *h, lx_object_kind kind)
 {
     return 4 * SECTION_HEAD_BYTES + padded(model_bytes(h)) + padded(LX_SPEC_BYTES) +
-           padded(tokens_bytes(h)) +
+           padded(tokens_bytes(h)) + (h->is_cut ? SECTION_HEAD_BYTES : 0) +
            padded(kind == LX_OBJECT_SEGMENT ? planes_bytes(h) : document_bytes(h));
 }
 
@@ -282,6 +304,8 @@ void lx_header_encode(const lx_header *h, lx_object_kind kind, lx_writer *writer
     lx_spec_encode(writer, &h->model.spec);
     end_section(writer);
     encode_tokens(h, writer);
+    if (h->is_cut)
+        begin_section(writer, SECTION_CUT, 0);
     if (kind == LX_OBJECT_SEGMENT)
         encode_planes(h, writer);
     else
@@ -372,7 +396,7 @@ static lynx_status decode_tokens(lx_header *h, lx_reader *reader)
 static uint64_t plane_bytes_max(const lx_header *h, lynx_page_id id)
 {
     const lynx_shape *shape = &h->model.shape;
-    const uint64_t values = (uint64_t)lynx_page_span_of(shape, id, h->end_token).token_count *
+    const uint64_t values = (uint64_t)lx_header_span(h, id).token_count *
                             shape->layers[id.layer].sides[id.side].channels;
     return PLANE_HEAD_BYTES + values * lynx_element_bytes(shape->element) + LX_TAG_BYTES;
 }
@@ -455,6 +479,17 @@ static lynx_status read_section(lx_reader *reader, uint32_t *type, uint32_t *fla
     return LYNX_OK;
 }
 
+/* Between tokens and planes. */
+static lynx_status decode_cut(lx_header *h, lx_object_kind kind, uint32_t next, uint32_t flags,
+                              lynx_bytes content)
+{
+    LX_REQUIRE(kind == LX_OBJECT_SEGMENT && next == 3 && flags == 0 && content.size == 0 &&
+                   !h->is_cut,
+               LYNX_ERR_PROTOCOL);
+    h->is_cut = true;
+    return LYNX_OK;
+}
+
 static lynx_status decode_block(lx_header *h, lx_object_kind kind, lynx_bytes block)
 {
     const uint32_t order[] = {SECTION_MODEL, SECTION_CODEC, SECTION_TOKENS,
@@ -471,6 +506,10 @@ static lynx_status decode_block(lx_header *h, lx_object_kind kind, lynx_bytes bl
             continue;
         }
         LX_REQUIRE(type > SECTION_DOCUMENT, LYNX_ERR_PROTOCOL);
+        if (type == SECTION_CUT) {
+            LX_TRY(decode_cut(h, kind, next, flags, content));
+            continue;
+        }
         LX_REQUIRE(flags & MAY_SKIP, LYNX_ERR_UNSUPPORTED);
     }
     LX_REQUIRE(next == 4, LYNX_ERR_PROTOCOL);

@@ -51,6 +51,7 @@ typedef struct lx_header {
     lynx_token *tokens;                                 /* end - first */
 
     /* Of a segment: pages in the order of the file, and entry [plane * page_count + page]. */
+    bool is_cut; /* pages begin where windows begin; false: whole (version of 2026-11-25) */
     uint32_t plane_count;
     uint32_t page_count;
     lynx_page_id *pages;
@@ -70,6 +71,9 @@ lynx_status lx_header_init(lx_header *header, lx_object_kind kind,
                            uint32_t first_token, uint32_t end_token,
                            const lynx_allocator *memory);
 void lx_header_fini(lx_header *header);
+
+/* The tokens of a page that its planes hold. */
+lynx_page_span lx_header_span(const lx_header *header, lynx_page_id id);
 
 /* Bytes of the header block, and the block. */
 size_t lx_header_bytes(const lx_header *header, lx_object_kind kind);

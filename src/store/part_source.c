@@ -80,6 +80,15 @@ static size_t part_of_column(const lx_part *parts, size_t count, uint32_t column
     return SIZE_MAX;
 }
 
+/* All that a prompt of 'prefix' tokens needs of a page is here: the window of a longer one may
+ * begin behind it. */
+static bool has_page(const lx_header *h, lynx_page_id id, uint32_t prefix)
+{
+    return lynx_page_is_needed(&h->model.shape, id, h->end_token) &&
+           lx_header_span(h, id).first_token <=
+               lynx_page_span_of(&h->model.shape, id, prefix).first_token;
+}
+
 /* Every page that a prompt of 'prefix' tokens needs in this column is in its part. */
 static bool has_column(const lx_part *parts, size_t count, uint32_t column, uint32_t prefix)
 {
@@ -91,7 +100,7 @@ static bool has_column(const lx_part *parts, size_t count, uint32_t column, uint
         for (uint32_t side = 0; side < 2; side++) {
             const lynx_page_id id = {column, (uint16_t)layer, (uint8_t)side};
             if (lynx_page_is_needed(shape, id, prefix) &&
-                !lynx_page_is_needed(shape, id, parts[part].front.header.end_token))
+                !has_page(&parts[part].front.header, id, prefix))
                 return false;
         }
     return true;
@@ -327,7 +336,11 @@ static lynx_status give_plane(part_source *s, lynx_source_plane *plane)
     }
     LX_TRY(status);
     atomic_fetch_add(&s->current->holders, 1);
-    *plane = (lynx_source_plane){id, i->entry / h->page_count, {data, size}, s->current};
+    *plane = (lynx_source_plane){.page = id,
+                                 .plane = i->entry / h->page_count,
+                                 .span = lx_header_span(h, id),
+                                 .bytes = {data, size},
+                                 .owner = s->current};
     s->chunk_taken += h->entries[i->entry].bytes;
     s->next++;
     return LYNX_OK;

@@ -74,6 +74,10 @@ static void begin(bed *b)
     assert_non_null(b->tokens);
     b->count = 0;
     b->document = add_tokens(b, text, size, true, 4000);
+    /* Elsewhere a segment's page holds more than the window, and has other codes. */
+    const lynx_shape *shape = &b->engine->ops->model(b->engine)->shape;
+    if (lynx_shape_has_window(shape))
+        b->document = b->count -= b->count % shape->page_tokens;
     (void)add_tokens(b, question, strlen(question), false, QUESTION_MAX);
     free(text);
     lynx_store_options_init(&options);

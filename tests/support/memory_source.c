@@ -88,6 +88,8 @@ static void keep_page(memory_source *s, lx_page_pass *pass, lynx_page_id id, siz
         s->planes[plane * pages + index] =
             (lynx_source_plane){.page = id,
                                 .plane = plane,
+                                .span = lynx_page_span_of(&pass->model->shape, id,
+                                                          s->about.token_count),
                                 .bytes = {bytes, pass->coder.plane_bytes[plane]}};
         s->about.bytes += pass->coder.plane_bytes[plane];
     }

@@ -118,11 +118,41 @@ static void test_window(void **state)
     assert_false(lynx_page_is_needed(&shape, (lynx_page_id){0, 0, 1}, 200));
 }
 
+/* Of a page that is needed there is what the token behind the prompt sees, and fewer than 32
+ * tokens in front of it; of one that is not, all. */
+static void test_pages_begin_where_windows_begin(void **state)
+{
+    (void)state;
+    const lynx_shape shape = good_shape();
+    for (uint32_t window = 1; window < 900; window += 53)
+        for (uint32_t prompt = 1; prompt < 1100; prompt += 3) {
+            const uint32_t begin = window > prompt ? 0 : prompt + 1 - window;
+            layers[1].window_tokens = window;
+            for (uint32_t page = 0; page < lynx_shape_page_count(&shape, prompt); page++) {
+                const lynx_page_id id = {page, 1, 0};
+                const lynx_page_span span = lynx_page_span_of(&shape, id, prompt);
+                const lynx_page_span whole = lynx_page_span_whole(&shape, id, prompt);
+                assert_int_equal(whole.first_token, page * 256);
+                assert_int_equal(span.first_token + span.token_count,
+                                 whole.first_token + whole.token_count);
+                assert_int_equal(span.first_token % 32, 0);
+                if (begin > page * 256 && lynx_page_is_needed(&shape, id, prompt))
+                    assert_in_range(begin - span.first_token, 0, 31);
+                else
+                    assert_int_equal(span.first_token, page * 256);
+            }
+        }
+    layers[1].window_tokens = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_shape),    cmocka_unit_test(test_each_field_is_checked),
-        cmocka_unit_test(test_element_bytes), cmocka_unit_test(test_pages_cover_the_prompt),
+        cmocka_unit_test(test_good_shape),
+        cmocka_unit_test(test_each_field_is_checked),
+        cmocka_unit_test(test_element_bytes),
+        cmocka_unit_test(test_pages_begin_where_windows_begin),
+        cmocka_unit_test(test_pages_cover_the_prompt),
         cmocka_unit_test(test_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,32 +168,60 @@ static void test_error_ends_one_connection(void **state)
 
 /* ---- greeting ------------------------------------------------------------------------ */
 
+/* Give one end the HELLO of a peer of that role and minor version. */
+static lynx_status feed_greeting(test_pair *pair, bool is_sender, uint8_t role, uint8_t minor)
+{
+    lx_identity identity;
+    lx_hello hello;
+    uint8_t payload[LX_HELLO_BYTES_MAX];
+    assert_int_equal(lx_identity_init(&identity, &pair->peers[0].options, role), LYNX_OK);
+    lx_greeting_fill(&identity, &hello);
+    hello.session[0] = 1;
+    hello.version_minor = minor;
+    lx_writer writer = lx_writer_of(payload, sizeof(payload));
+    lx_hello_encode(&writer, &hello);
+    lx_identity_fini(&identity);
+    const lx_frame frame = {.type = LX_MESSAGE_HELLO, .payload_bytes = (uint32_t)writer.offset};
+    const lynx_status status = test_feed(pair, is_sender, frame, payload);
+    test_pair_events(pair);
+    return status;
+}
+
 /* F-13: two nodes of one role. */
 static void test_same_role(void **state)
 {
     (void)state;
     for (uint32_t is_sender = 0; is_sender < 2; is_sender++) {
         test_pair pair;
-        lx_identity identity;
-        lx_hello hello;
-        uint8_t payload[LX_HELLO_BYTES_MAX];
         test_pair_init(&pair, 5);
         assert_int_equal(test_pair_create(&pair), LYNX_OK);
-        assert_int_equal(lx_identity_init(&identity, &pair.peers[0].options,
-                                          is_sender ? LX_ROLE_SENDER : LX_ROLE_RECEIVER),
-                         LYNX_OK);
-        lx_greeting_fill(&identity, &hello);
-        hello.session[0] = 1;
-        lx_writer writer = lx_writer_of(payload, sizeof(payload));
-        lx_hello_encode(&writer, &hello);
-        lx_identity_fini(&identity);
-        const lx_frame frame = {.type = LX_MESSAGE_HELLO,
-                                .payload_bytes = (uint32_t)writer.offset};
-        assert_int_equal(test_feed(&pair, is_sender, frame, payload), LYNX_ERR_PROTOCOL);
-        test_pair_events(&pair);
+        assert_int_equal(feed_greeting(&pair, is_sender,
+                                       is_sender ? LX_ROLE_SENDER : LX_ROLE_RECEIVER,
+                                       LX_WIRE_VERSION_MINOR),
+                         LYNX_ERR_PROTOCOL);
         assert_string_equal(is_sender ? pair.sender_text : pair.receiver_text,
                             is_sender ? "both ends are prefill nodes"
                                       : "both ends are decode nodes");
+        test_pair_destroy(&pair);
+    }
+}
+
+/* F-72: pages of an older node are cut elsewhere, if a layer has a window. */
+static void test_older_nodes_and_windows(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 8; i++) {
+        const bool is_sender = i & 1, is_older = i & 2, has_window = i & 4;
+        test_pair pair;
+        test_pair_init(&pair, 5);
+        pair.layers[1].window_tokens = has_window ? 40 : 0;
+        assert_int_equal(test_pair_create(&pair), LYNX_OK);
+        const lynx_status status =
+            feed_greeting(&pair, is_sender, is_sender ? LX_ROLE_RECEIVER : LX_ROLE_SENDER,
+                          is_older ? LX_MINOR_OF_WINDOWS - 1 : LX_MINOR_OF_WINDOWS);
+        assert_int_equal(status, is_older && has_window ? LYNX_ERR_VERSION : LYNX_OK);
+        if (status != LYNX_OK)
+            assert_non_null(strstr(is_sender ? pair.sender_text : pair.receiver_text, "2.4"));
         test_pair_destroy(&pair);
     }
 }
@@ -495,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_frame_is_finished),
         cmocka_unit_test(test_error_ends_one_connection),
         cmocka_unit_test(test_same_role),
+        cmocka_unit_test(test_older_nodes_and_windows),
         cmocka_unit_test(test_messages_of_lane_0),
         cmocka_unit_test(test_plane_keeps_its_lane),
         cmocka_unit_test(test_residuals_wait_for_the_window),

@@ -28,13 +28,13 @@ typedef struct image {
 static const uint8_t golden_key[LYNX_STORE_KEY_BYTES] = {9};
 
 /* Two layers, one with a window; no engine's arithmetic, so the same on every machine. */
-static void begin(store_bed *bed, const char *codec)
+static void begin(store_bed *bed, const char *codec, uint32_t page_tokens)
 {
     lx_toy_options toy;
     lx_toy_options_init(&toy);
     toy.layer_count = 2;
     toy.channels = 16;
-    toy.page_tokens = 32;
+    toy.page_tokens = page_tokens;
     toy.window_tokens = 40;
     toy.context_tokens = 128;
     store_bed_begin(bed, &toy, codec, NULL);
@@ -50,11 +50,11 @@ static void take_file(const char *path, image *i)
     fclose(file);
 }
 
-static void write_whole(image *i, const char *codec, const uint8_t *key)
+static void write_whole(image *i, const char *codec, uint32_t page_tokens, const uint8_t *key)
 {
     static const char path[] = "golden.lynx";
     store_bed bed;
-    begin(&bed, codec);
+    begin(&bed, codec, page_tokens);
     lynx_keep_options options;
     lynx_keep_result result;
     char text[LYNX_TEXT_MAX];
@@ -76,17 +76,23 @@ static const char whole_bits[] = "range:k=4+4,v=5+3,head=8";
 
 static void make_good(image *i)
 {
-    write_whole(i, whole_bits, NULL);
+    write_whole(i, whole_bits, 32, NULL);
 }
 
 static void make_sealed(image *i)
 {
-    write_whole(i, whole_bits, golden_key);
+    write_whole(i, whole_bits, 32, golden_key);
 }
 
 static void make_quarters(image *i)
 {
-    write_whole(i, "range:k=4.25+3.75,v=4.5+3.5,head=1", NULL);
+    write_whole(i, "range:k=4.25+3.75,v=4.5+3.5,head=1", 32, NULL);
+}
+
+/* The window of 40 begins inside a page of 64. */
+static void make_window(image *i)
+{
+    write_whole(i, "raw", 64, NULL);
 }
 
 static void redigest(image *i)
@@ -203,6 +209,10 @@ static const golden files[] = {
      "the same, sealed by the key 09 00 ... 00"},
     {"quarters.lynx", make_quarters, NULL, LYNX_OK, 0, false,
      "the same, with quarters of a bit (wire format 2.4)"},
+    {"window.lynx", make_window, NULL, LYNX_OK, 0, false,
+     "75 tokens raw, pages of 64 that are cut where a window begins"},
+    {"whole.lynx", NULL, NULL, LYNX_OK, 0, false,
+     "the same with whole pages, as written before section 6 of 2026-11-29"},
     {"may-skip.lynx", make_may_skip, NULL, LYNX_OK, 0, false,
      "a section that nobody knows and that says it may be skipped"},
     {"torn.lynx", make_torn, NULL, LYNX_OK, 1, false,
@@ -228,6 +238,8 @@ static void test_generators_write_the_same(void **state)
     static image kept, made;
     char path[512];
     for (uint32_t i = 0; i < COUNT; i++) {
+        if (!files[i].make)
+            continue; /* nothing writes it any more */
         snprintf(path, sizeof(path), FOLDER "%s", files[i].name);
         take_file(path, &kept);
         files[i].make(&made);
@@ -298,9 +310,11 @@ static int write_all(void)
     int failed = list == NULL;
     for (uint32_t i = 0; i < COUNT && !failed; i++) {
         const uint8_t choice = files[i].key ? 2 : 1;
-        files[i].make(&made);
-        failed |= put_file(FOLDER, files[i].name, NULL, 0, &made);
-        failed |= put_file(SEEDS, files[i].name, &choice, 1, &made);
+        if (files[i].make) {
+            files[i].make(&made);
+            failed |= put_file(FOLDER, files[i].name, NULL, 0, &made);
+            failed |= put_file(SEEDS, files[i].name, &choice, 1, &made);
+        }
         fprintf(list, "%-16s %s: %s\n", files[i].name, lynx_status_name(files[i].open),
                 files[i].about);
     }
