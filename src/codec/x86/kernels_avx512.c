@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* kernels_avx512.c - built with -mavx512f -mavx512bw -mavx512vl -mavx512dq; see kernels.h. */
+/* kernels_avx512.c - see CMakeLists.txt for the instruction sets and kernels.h. */
 #include <immintrin.h>
-#include <math.h>
 #include <string.h>
 
 #include "codec/kernels.h"
@@ -11,9 +10,6 @@
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
 enum { ROUND_EVEN = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
-
-/* Quiet or signalling NaN, plus or minus infinity. */
-enum { ODD_CLASSES = 0x99 };
 
 /* Transpose 8 x 8 values of 16 bits in each 128-bit lane. */
 static ALWAYS_INLINE void transpose8(__m512i r[8])
@@ -205,6 +201,22 @@ static ALWAYS_INLINE void put_16(uint8_t *row, bool is_half, uint32_t t, __mmask
         _mm512_mask_storeu_ps(row + 4 * (size_t)t, mask, x);
 }
 
+static ALWAYS_INLINE __m512 get_all(const uint8_t *row, bool is_half, uint32_t t)
+{
+    return is_half ? _mm512_cvtph_ps(_mm256_loadu_si256(
+                         (const __m256i *)(const void *)(row + 2 * (size_t)t)))
+                   : _mm512_loadu_ps(row + 4 * (size_t)t);
+}
+
+static ALWAYS_INLINE void put_all(uint8_t *row, bool is_half, uint32_t t, __m512 x)
+{
+    if (is_half)
+        _mm256_storeu_si256((__m256i *)(void *)(row + 2 * (size_t)t),
+                            _mm512_cvtps_ph(x, ROUND_EVEN));
+    else
+        _mm512_storeu_ps(row + 4 * (size_t)t, x);
+}
+
 static ALWAYS_INLINE __mmask16 first_tokens(uint32_t left)
 {
     return (__mmask16)(left < 16 ? (1u << left) - 1 : 0xFFFF);
@@ -269,216 +281,421 @@ static void store(const float *a, const float *b, const lx_pair *pair, uint32_t 
     }
 }
 
-static ALWAYS_INLINE lx_extent extent_of(__m512 low, __m512 high)
+/* ---- extents --------------------------------------------------------------------------- */
+
+/* Floats (and halves) as whole numbers: signed ones order what is above zero, unsigned ones
+ * what is below, by size and behind all that is above. Whole numbers are compared at twice the
+ * rate of floats, and what is not finite shows as the largest. */
+typedef struct span {
+    __m512i most, farthest, nearest; /* signed; unsigned: largest, smallest */
+} span;
+
+static ALWAYS_INLINE span span_init(void)
 {
-    return (lx_extent){_mm512_reduce_min_ps(low) + 0.0f, _mm512_reduce_max_ps(high) + 0.0f};
+    const __m512i ones = _mm512_set1_epi32(-1);
+    return (span){_mm512_set1_epi32(INT32_MIN), _mm512_setzero_si512(), ones};
+}
+
+static ALWAYS_INLINE void span_extend(span *s, __m512 values)
+{
+    const __m512i x = _mm512_castps_si512(values);
+    s->most = _mm512_max_epi32(s->most, x);
+    s->farthest = _mm512_max_epu32(s->farthest, x);
+    s->nearest = _mm512_min_epu32(s->nearest, x);
+}
+
+static ALWAYS_INLINE void span_extend_some(span *s, __mmask16 mask, __m512 values)
+{
+    const __m512i x = _mm512_castps_si512(values);
+    s->most = _mm512_mask_max_epi32(s->most, mask, s->most, x);
+    s->farthest = _mm512_mask_max_epu32(s->farthest, mask, s->farthest, x);
+    s->nearest = _mm512_mask_min_epu32(s->nearest, mask, s->nearest, x);
+}
+
+static float float_of(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+/* False when something is not finite. */
+static ALWAYS_INLINE bool span_end(const span *s, lx_extent *extent)
+{
+    const uint32_t most = (uint32_t)_mm512_reduce_max_epi32(s->most);
+    const uint32_t farthest = _mm512_reduce_max_epu32(s->farthest);
+    const uint32_t nearest = _mm512_reduce_min_epu32(s->nearest);
+    *extent = (lx_extent){float_of(farthest >> 31 ? farthest : nearest) + 0.0f,
+                          float_of(most >> 31 ? nearest : most) + 0.0f};
+    return (most >> 31 || most < 0x7F800000) && farthest < 0xFF800000;
 }
 
 static ALWAYS_INLINE bool extents_of_floats(const lynx_tile *rows, const lx_pair pair,
-                                            uint32_t count, bool is_turned, lx_extent *a,
-                                            lx_extent *b)
+                                            uint32_t count, bool is_half, bool is_turned,
+                                            lx_extent *a, lx_extent *b)
 {
-    const bool is_half = rows->element == LYNX_ELEMENT_F16;
     const uint8_t *from_a = row_at(rows, pair.a);
     const uint8_t *from_b = row_at(rows, pair.b);
-    const __m512 huge = _mm512_set1_ps(INFINITY);
-    const __m512 tiny = _mm512_set1_ps(-INFINITY);
-    __m512 low[2] = {huge, huge};
-    __m512 high[2] = {tiny, tiny};
-    __mmask16 odd = 0;
+    span of_a = span_init();
+    span of_b = of_a;
     for (uint32_t t = 0; t < count; t += 16) {
+        const bool is_whole = count - t >= 16;
         const __mmask16 mask = first_tokens(count - t);
-        __m512 x = get_16(from_a, is_half, t, mask);
+        __m512 x = is_whole ? get_all(from_a, is_half, t) : get_16(from_a, is_half, t, mask);
+        __m512 y = x;
         if (is_turned) {
-            __m512 y = get_16(from_b, is_half, t, mask);
+            y = is_whole ? get_all(from_b, is_half, t) : get_16(from_b, is_half, t, mask);
             turn(&y, &x, _mm512_loadu_ps(pair.cosines + t), _mm512_loadu_ps(pair.sines + t));
-            odd |= _mm512_mask_fpclass_ps_mask(mask, y, ODD_CLASSES);
-            low[1] = _mm512_mask_min_ps(low[1], mask, low[1], y);
-            high[1] = _mm512_mask_max_ps(high[1], mask, high[1], y);
         }
-        odd |= _mm512_mask_fpclass_ps_mask(mask, x, ODD_CLASSES);
-        low[0] = _mm512_mask_min_ps(low[0], mask, low[0], x);
-        high[0] = _mm512_mask_max_ps(high[0], mask, high[0], x);
+        if (is_whole) {
+            span_extend(&of_a, x);
+            if (is_turned)
+                span_extend(&of_b, y);
+        } else {
+            span_extend_some(&of_a, mask, x);
+            span_extend_some(&of_b, mask, y);
+        }
     }
-    *a = extent_of(low[0], high[0]);
-    if (is_turned)
-        *b = extent_of(low[1], high[1]);
-    return odd == 0;
+    const bool is_finite = span_end(&of_a, a);
+    return (!is_turned || span_end(&of_b, b)) && is_finite;
 }
 
-/* The half whose place among whole numbers is 'number'. */
-static float half_at(int32_t number)
+static ALWAYS_INLINE float float_of_half(uint32_t half)
 {
-    const int32_t half = number < 0 ? number ^ 0x7FFF : number;
-    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half & 0xFFFF))) + 0.0f;
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128((int32_t)half))) + 0.0f;
 }
 
-/* Halves as whole numbers in the same order: those below zero have their other bits turned
- * over. */
 static bool extent_of_halves(const uint8_t *row, uint32_t count, lx_extent *extent)
 {
-    __m512i low = _mm512_set1_epi16(INT16_MAX);
-    __m512i high = _mm512_set1_epi16(INT16_MIN);
-    for (uint32_t t = 0; t < count; t += 32) {
-        const __mmask32 mask = count - t < 32 ? (1u << (count - t)) - 1 : 0xFFFFFFFFu;
-        const __m512i x = _mm512_maskz_loadu_epi16(mask, row + 2 * (size_t)t);
-        const __m512i below = _mm512_srli_epi16(_mm512_srai_epi16(x, 15), 1);
-        const __m512i number = _mm512_xor_si512(x, below);
-        low = _mm512_mask_min_epi16(low, mask, low, number);
-        high = _mm512_mask_max_epi16(high, mask, high, number);
+    __m512i mosts = _mm512_set1_epi16(INT16_MIN);
+    __m512i farthests = _mm512_setzero_si512();
+    __m512i nearests = _mm512_set1_epi16(-1);
+    uint32_t t = 0;
+    for (; t + 32 <= count; t += 32) {
+        const __m512i x = _mm512_loadu_si512(row + 2 * (size_t)t);
+        mosts = _mm512_max_epi16(mosts, x);
+        farthests = _mm512_max_epu16(farthests, x);
+        nearests = _mm512_min_epu16(nearests, x);
     }
-    const __m256i lows =
-        _mm256_min_epi16(_mm512_castsi512_si256(low), _mm512_extracti64x4_epi64(low, 1));
-    const __m256i highs =
-        _mm256_max_epi16(_mm512_castsi512_si256(high), _mm512_extracti64x4_epi64(high, 1));
-    const int32_t least = _mm512_reduce_min_epi32(_mm512_cvtepi16_epi32(lows));
-    const int32_t most = _mm512_reduce_max_epi32(_mm512_cvtepi16_epi32(highs));
-    *extent = (lx_extent){half_at(least), half_at(most)};
-    return least >= -0x7C00 && most < 0x7C00;
+    if (t < count) {
+        const __mmask32 mask = (1u << (count - t)) - 1;
+        const __m512i x = _mm512_maskz_loadu_epi16(mask, row + 2 * (size_t)t);
+        mosts = _mm512_mask_max_epi16(mosts, mask, mosts, x);
+        farthests = _mm512_mask_max_epu16(farthests, mask, farthests, x);
+        nearests = _mm512_mask_min_epu16(nearests, mask, nearests, x);
+    }
+    const __m256i m =
+        _mm256_max_epi16(_mm512_castsi512_si256(mosts), _mm512_extracti64x4_epi64(mosts, 1));
+    const __m256i f = _mm256_max_epu16(_mm512_castsi512_si256(farthests),
+                                       _mm512_extracti64x4_epi64(farthests, 1));
+    const __m256i n = _mm256_min_epu16(_mm512_castsi512_si256(nearests),
+                                       _mm512_extracti64x4_epi64(nearests, 1));
+    const int32_t most = _mm512_reduce_max_epi32(_mm512_cvtepi16_epi32(m));
+    const uint32_t farthest = _mm512_reduce_max_epu32(_mm512_cvtepu16_epi32(f));
+    const uint32_t nearest = _mm512_reduce_min_epu32(_mm512_cvtepu16_epi32(n));
+    *extent = (lx_extent){float_of_half(farthest >> 15 ? farthest : nearest),
+                          float_of_half(most < 0 ? nearest : (uint32_t)most)};
+    return most < 0x7C00 && farthest < 0xFC00;
 }
 
 static bool extents(const lynx_tile *rows, const lx_pair *pair, uint32_t count, lx_extent *a,
                     lx_extent *b)
 {
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
     prefetch_row((uintptr_t)row_at(rows, pair->a) + 2 * rows->channel_stride_bytes,
                  count * rows->token_stride_bytes);
+    if (pair->cosines && is_half) /* unrolled */
+        return extents_of_floats(rows, *pair, count, true, true, a, b);
     if (pair->cosines)
-        return extents_of_floats(rows, *pair, count, true, a, b);
-    if (rows->element == LYNX_ELEMENT_F16)
+        return extents_of_floats(rows, *pair, count, false, true, a, b);
+    if (is_half)
         return extent_of_halves(row_at(rows, pair->a), count, a);
-    return extents_of_floats(rows, *pair, count, false, a, b);
+    return extents_of_floats(rows, *pair, count, false, false, a, b);
 }
 
-/* ---- codes and bits ------------------------------------------------------------------ */
+/* ---- codes and bits -------------------------------------------------------------------- */
 
-static ALWAYS_INLINE void pack_strip(__m512i codes, uint32_t code_bits,
-                                     const lx_channel *channel, uint32_t strip)
+/* Rows are read and written in blocks of four strips. */
+enum { BLOCK_STRIPS = 4, BLOCK_TOKENS = BLOCK_STRIPS * LX_KERNEL_TOKENS, BYTE_ROWS = 8 };
+
+/* In each byte of eight. */
+#define EACH(x) (0x0101010101010101 * (long long)(x))
+
+/* Where the eight rows of a byte of codes are in a block; those that do not exist are at
+ * 'blank'. */
+typedef struct byte_rows {
+    uint8_t *at[BYTE_ROWS];
+} byte_rows;
+
+/* Rows this far behind a row are soon to come. */
+enum { PREFETCH_BYTES = 1536 };
+
+/* Row 'first' of the channel is row 'skip' of the byte. */
+static ALWAYS_INLINE byte_rows byte_rows_of(const lx_channel *channel, uint32_t first,
+                                            uint32_t skip, uint32_t strip, uint8_t *blank)
 {
-    for (uint32_t row = 0; row < code_bits && row < channel->bits; row++) {
-        const __m512i bit = _mm512_set1_epi8((char)(1u << (code_bits - 1 - row)));
-        const __mmask64 mask = _mm512_test_epi8_mask(codes, bit);
-        memcpy(channel->row[row] + (size_t)strip * LX_STRIP_BYTES, &mask, sizeof(mask));
+    byte_rows rows;
+    for (uint32_t i = 0; i < BYTE_ROWS; i++) {
+        const uint32_t row = i - skip; /* the largest numbers before 'skip' */
+        rows.at[i] = blank;
+        if (row < channel->bits - first)
+            rows.at[i] = channel->row[first + row] + (size_t)strip * LX_STRIP_BYTES;
     }
+    return rows;
 }
 
-static ALWAYS_INLINE __m512i unpack_strip(uint8_t *const *rows, uint32_t strip, uint32_t bits,
-                                          uint32_t code_bits)
+static ALWAYS_INLINE uint32_t strips_here(const lx_area *area, uint32_t strip)
 {
-    __m512i codes = _mm512_setzero_si512();
-    for (uint32_t row = 0; row < bits; row++) {
-        const __m512i bit = _mm512_set1_epi8((char)(1u << (code_bits - 1 - row)));
-        __mmask64 mask;
-        memcpy(&mask, rows[row] + (size_t)strip * LX_STRIP_BYTES, sizeof(mask));
-        codes = _mm512_mask_add_epi8(codes, mask, codes, bit);
-    }
-    return codes;
+    return least(area->strips - strip, BLOCK_STRIPS);
 }
 
-/* Rows of fine codes behind the first eight: their bits are the upper ones of bytes. */
-static ALWAYS_INLINE lx_channel fine_rows(const lx_channel *channel)
+/* In each group of eight bytes: bit j of byte i is bit i of byte 7 - j. */
+static ALWAYS_INLINE __m512i turn_bits(__m512i bytes)
 {
-    return (lx_channel){channel->row + 8, channel->bits > 8 ? channel->bits - 8 : 0,
-                        channel->grids};
+    return _mm512_gf2p8affine_epi64_epi8(_mm512_set1_epi64((long long)0x8040201008040201),
+                                         bytes, 0);
+}
+
+static ALWAYS_INLINE __m512i get_two(const byte_rows *rows, uint32_t row, __mmask8 strips)
+{
+    __builtin_prefetch(rows->at[row] + PREFETCH_BYTES, 0, 3);
+    __builtin_prefetch(rows->at[row + 4] + PREFETCH_BYTES, 0, 3);
+    const __m256i low = _mm256_maskz_loadu_epi64(strips, rows->at[row]);
+    const __m256i high = _mm256_maskz_loadu_epi64(strips, rows->at[row + 4]);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+/* Rows to the codes of strips, a byte for each token. */
+static ALWAYS_INLINE void get_block(const byte_rows *rows, uint32_t strips,
+                                    __m512i codes[BLOCK_STRIPS])
+{
+    const __mmask8 mask = (__mmask8)((1u << strips) - 1);
+    const __m512i a = get_two(rows, 0, mask);
+    const __m512i b = get_two(rows, 1, mask);
+    const __m512i c = get_two(rows, 2, mask);
+    const __m512i d = get_two(rows, 3, mask);
+    const __m512i even[2] = {_mm512_unpacklo_epi64(a, b), _mm512_unpacklo_epi64(c, d)};
+    const __m512i odd[2] = {_mm512_unpackhi_epi64(a, b), _mm512_unpackhi_epi64(c, d)};
+    /* Rows 0 1 4 5 2 3 6 7 of each strip. */
+    codes[0] = _mm512_shuffle_i64x2(even[0], even[1], 0x88);
+    codes[1] = _mm512_shuffle_i64x2(odd[0], odd[1], 0x88);
+    codes[2] = _mm512_shuffle_i64x2(even[0], even[1], 0xDD);
+    codes[3] = _mm512_shuffle_i64x2(odd[0], odd[1], 0xDD);
+    /* Byte i of group q from byte q of row i. */
+    const __m512i order =
+        _mm512_add_epi64(_mm512_set1_epi64(0x3830181028200800),
+                         _mm512_setr_epi64(EACH(0), EACH(1), EACH(2), EACH(3), EACH(4), EACH(5),
+                                           EACH(6), EACH(7)));
+    for (uint32_t s = 0; s < BLOCK_STRIPS; s++)
+        codes[s] = turn_bits(_mm512_permutexvar_epi8(order, codes[s]));
+}
+
+/* The rows of a strip, one behind the other, from codes whose bytes are in the reverse order in
+ * each group of eight. */
+static ALWAYS_INLINE __m512i rows_of_strip(__m512i reverse)
+{
+    const __m512i order =
+        _mm512_add_epi64(_mm512_set1_epi64(0x3830282018100800),
+                         _mm512_setr_epi64(EACH(7), EACH(6), EACH(5), EACH(4), EACH(3), EACH(2),
+                                           EACH(1), EACH(0)));
+    return _mm512_permutexvar_epi8(order, turn_bits(reverse));
+}
+
+static ALWAYS_INLINE void put_two(__m512i pair, const byte_rows *rows, uint32_t row,
+                                  __mmask8 mask)
+{
+    __builtin_prefetch(rows->at[row] + PREFETCH_BYTES, 1, 3);
+    __builtin_prefetch(rows->at[row + 2] + PREFETCH_BYTES, 1, 3);
+    _mm256_mask_storeu_epi64(rows->at[row], mask, _mm512_castsi512_si256(pair));
+    _mm256_mask_storeu_epi64(rows->at[row + 2], mask, _mm512_extracti64x4_epi64(pair, 1));
+}
+
+/* What 'rows_of_strip' made to the rows. */
+static ALWAYS_INLINE void put_block(const __m512i made[BLOCK_STRIPS], uint32_t strips,
+                                    const byte_rows *rows)
+{
+    const __mmask8 mask = (__mmask8)((1u << strips) - 1);
+    const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    const __m512i even[2] = {_mm512_unpacklo_epi64(made[0], made[1]),
+                             _mm512_unpacklo_epi64(made[2], made[3])};
+    const __m512i odd[2] = {_mm512_unpackhi_epi64(made[0], made[1]),
+                            _mm512_unpackhi_epi64(made[2], made[3])};
+    put_two(_mm512_permutex2var_epi64(even[0], low, even[1]), rows, 0, mask);
+    put_two(_mm512_permutex2var_epi64(odd[0], low, odd[1]), rows, 1, mask);
+    put_two(_mm512_permutex2var_epi64(even[0], high, even[1]), rows, 4, mask);
+    put_two(_mm512_permutex2var_epi64(odd[0], high, odd[1]), rows, 5, mask);
+}
+
+/* Codes of up to eight bits have their top row 'skip' rows below that of a byte. */
+static ALWAYS_INLINE uint32_t rows_to_skip(uint32_t code_bits)
+{
+    return code_bits < BYTE_ROWS ? BYTE_ROWS - code_bits : 0;
 }
 
 static void pack(const uint8_t *codes, const lx_area *area)
 {
-    for (uint32_t s = 0; s < area->strips; s++)
-        pack_strip(_mm512_loadu_si512(codes + (size_t)s * LX_KERNEL_TOKENS), area->code_bits,
-                   &area->a, s);
+    const __m512i reverse =
+        _mm512_set_epi64(0x38393A3B3C3D3E3F, 0x3031323334353637, 0x28292A2B2C2D2E2F,
+                         0x2021222324252627, 0x18191A1B1C1D1E1F, 0x1011121314151617,
+                         0x08090A0B0C0D0E0F, 0x0001020304050607);
+    uint8_t blank[BLOCK_TOKENS / 8];
+    for (uint32_t first = 0; first < area->strips; first += BLOCK_STRIPS) {
+        const uint32_t strips = strips_here(area, first);
+        __m512i made[BLOCK_STRIPS] = {_mm512_setzero_si512()};
+        for (uint32_t s = 0; s < strips; s++) {
+            const uint8_t *strip = codes + (size_t)(first + s) * LX_KERNEL_TOKENS;
+            made[s] =
+                rows_of_strip(_mm512_permutexvar_epi8(reverse, _mm512_loadu_si512(strip)));
+        }
+        const byte_rows rows =
+            byte_rows_of(&area->a, 0, rows_to_skip(area->code_bits), first, blank);
+        put_block(made, strips, &rows);
+    }
 }
 
 static void unpack(const lx_area *area, uint8_t *codes)
 {
-    for (uint32_t s = 0; s < area->strips; s++)
-        _mm512_storeu_si512(codes + (size_t)s * LX_KERNEL_TOKENS,
-                            unpack_strip(area->a.row, s, area->a.bits, area->code_bits));
+    uint8_t blank[BLOCK_TOKENS / 8] = {0};
+    for (uint32_t first = 0; first < area->strips; first += BLOCK_STRIPS) {
+        const uint32_t strips = strips_here(area, first);
+        const byte_rows rows =
+            byte_rows_of(&area->a, 0, rows_to_skip(area->code_bits), first, blank);
+        __m512i strip[BLOCK_STRIPS];
+        get_block(&rows, strips, strip);
+        for (uint32_t s = 0; s < strips; s++)
+            _mm512_storeu_si512(codes + (size_t)(first + s) * LX_KERNEL_TOKENS, strip[s]);
+    }
 }
 
-static ALWAYS_INLINE __m512 bent_steps(__m512 u)
+/* ---- values to codes ------------------------------------------------------------------- */
+
+/* A grid for codes instead of steps: powers of two do not change how results are rounded. */
+typedef struct code_grid {
+    __m512 low, scale;
+} code_grid;
+
+static ALWAYS_INLINE code_grid code_grid_of(lx_grid grid, bool is_fine, bool is_bent)
 {
-    const __m512 size = _mm512_mul_ps(_mm512_set1_ps(LX_BEND_WIDTH), _mm512_abs_ps(u));
-    const __m512 under = _mm512_add_ps(_mm512_set1_ps(LX_BEND_SQUARE), size);
-    const __m512 e = _mm512_sub_ps(_mm512_sqrt_ps(under), _mm512_set1_ps(LX_BEND_ROOT));
-    const __mmask16 is_below = _mm512_cmp_ps_mask(u, _mm512_setzero_ps(), _CMP_LT_OQ);
-    const __m512 middle = _mm512_set1_ps(LX_BEND_MIDDLE);
-    return _mm512_mask_sub_ps(_mm512_add_ps(middle, e), is_below, middle, e);
+    const float parts = is_fine && !is_bent ? (float)LX_FINE_PARTS : 1.0f;
+    return (code_grid){_mm512_set1_ps(grid.low), _mm512_set1_ps(grid.scale * parts)};
 }
 
-static ALWAYS_INLINE __m512i quantize_16(__m512 x, lx_grid grid, bool is_fine, bool is_bent)
+/* In codes, of which a step has 16; the root of 16 * 16 times as much is 16 times the root. */
+static ALWAYS_INLINE __m512 bent_codes(__m512 u)
 {
-    const __m512 above = _mm512_sub_ps(x, _mm512_set1_ps(grid.low));
-    const __m512 scaled = _mm512_mul_ps(above, _mm512_set1_ps(grid.scale));
-    const __m512 steps = is_bent ? bent_steps(scaled) : scaled;
-    return _mm512_cvtps_epi32(
-        is_fine ? _mm512_mul_ps(steps, _mm512_set1_ps((float)LX_FINE_PARTS)) : steps);
+    const float parts = (float)LX_FINE_PARTS;
+    const __m512 sign = _mm512_set1_ps(-0.0f);
+    const __m512 size =
+        _mm512_mul_ps(_mm512_set1_ps(parts * parts * LX_BEND_WIDTH), _mm512_andnot_ps(sign, u));
+    const __m512 under = _mm512_add_ps(_mm512_set1_ps(parts * parts * LX_BEND_SQUARE), size);
+    const __m512 e = _mm512_sub_ps(_mm512_sqrt_ps(under), _mm512_set1_ps(parts * LX_BEND_ROOT));
+    /* e is not below zero and gets the sign of u. */
+    return _mm512_add_ps(_mm512_set1_ps(parts * LX_BEND_MIDDLE),
+                         _mm512_or_ps(e, _mm512_and_ps(sign, u)));
 }
 
-static ALWAYS_INLINE __m512i clamp_fine(__m512i codes)
+static ALWAYS_INLINE __m512i quantize_16(__m512 x, code_grid grid, bool is_bent)
 {
-    return _mm512_min_epi16(_mm512_max_epi16(codes, _mm512_setzero_si512()),
-                            _mm512_set1_epi16((1 << LX_FINE_BITS) - 1));
+    const __m512 scaled = _mm512_mul_ps(_mm512_sub_ps(x, grid.low), grid.scale);
+    return _mm512_cvtps_epi32(is_bent ? bent_codes(scaled) : scaled);
 }
 
-/* Codes of a strip to its rows. The packs clamp to 0 .. 255 and work in 128-bit lanes; 'order'
- * puts the groups of four back in order. */
-static ALWAYS_INLINE void quantize_strip(const __m512 x[4], const lx_channel *channel,
-                                         uint32_t strip, size_t step, uint32_t code_bits,
-                                         bool is_bent)
+/* Codes of a block as 'rows_of_strip' has them: the upper or only eight bits, and of fine codes
+ * the lower four. */
+typedef struct made_rows {
+    __m512i upper[BLOCK_STRIPS], lower[BLOCK_STRIPS];
+} made_rows;
+
+/* The packs work in 128-bit lanes and leave groups of four tokens; 'order' is the reverse in
+ * each group of eight tokens. */
+static ALWAYS_INLINE __m512i made_of(__m512i low, __m512i high)
 {
     const __m512i order =
-        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const lx_grid *grid = channel->grids + 2 * strip * step;
-    const bool is_fine = code_bits == LX_FINE_BITS;
-    __m512i low = _mm512_packs_epi32(quantize_16(x[0], grid[0], is_fine, is_bent),
-                                     quantize_16(x[1], grid[0], is_fine, is_bent));
-    __m512i high = _mm512_packs_epi32(quantize_16(x[2], grid[step], is_fine, is_bent),
-                                      quantize_16(x[3], grid[step], is_fine, is_bent));
-    if (!is_fine) {
-        const __m512i most = _mm512_set1_epi8((char)((1u << code_bits) - 1));
-        const __m512i codes = _mm512_min_epu8(_mm512_packus_epi16(low, high), most);
-        pack_strip(_mm512_permutexvar_epi32(order, codes), code_bits, channel, strip);
-        return;
-    }
-    low = clamp_fine(low);
-    high = clamp_fine(high);
-    const __m512i upper =
-        _mm512_packus_epi16(_mm512_srli_epi16(low, 4), _mm512_srli_epi16(high, 4));
-    pack_strip(_mm512_permutexvar_epi32(order, upper), 8, channel, strip);
-    if (channel->bits <= 8)
-        return;
-    const __m512i bytes = _mm512_set1_epi16(0xF0);
-    const __m512i lower =
-        _mm512_packus_epi16(_mm512_and_si512(_mm512_slli_epi16(low, 4), bytes),
-                            _mm512_and_si512(_mm512_slli_epi16(high, 4), bytes));
-    const lx_channel fine = fine_rows(channel);
-    pack_strip(_mm512_permutexvar_epi32(order, lower), 8, &fine, strip);
+        _mm512_add_epi64(_mm512_set1_epi64(0x0001020310111213),
+                         _mm512_setr_epi64(EACH(0), EACH(32), EACH(4), EACH(36), EACH(8),
+                                           EACH(40), EACH(12), EACH(44)));
+    return rows_of_strip(_mm512_permutexvar_epi8(order, _mm512_packus_epi16(low, high)));
 }
 
-static ALWAYS_INLINE void quantize_strips(const lynx_tile *rows, const lx_pair pair,
+/* Strip 's' of a block. The pack clamps to 0 and above. */
+static ALWAYS_INLINE void quantize_strip(const __m512 x[4], code_grid first, code_grid second,
+                                         uint32_t code_bits, bool is_bent, bool has_lower,
+                                         uint32_t s, made_rows *made)
+{
+    const __m512i most = _mm512_set1_epi16((short)((1u << code_bits) - 1));
+    const __m512i low = _mm512_min_epu16(_mm512_packus_epi32(quantize_16(x[0], first, is_bent),
+                                                             quantize_16(x[1], first, is_bent)),
+                                         most);
+    const __m512i high =
+        _mm512_min_epu16(_mm512_packus_epi32(quantize_16(x[2], second, is_bent),
+                                             quantize_16(x[3], second, is_bent)),
+                         most);
+    if (code_bits != LX_FINE_BITS) {
+        made->upper[s] = made_of(low, high);
+        return;
+    }
+    made->upper[s] = made_of(_mm512_srli_epi16(low, 4), _mm512_srli_epi16(high, 4));
+    if (has_lower) {
+        const __m512i bytes = _mm512_set1_epi16(0xF0);
+        made->lower[s] = made_of(_mm512_and_si512(_mm512_slli_epi16(low, 4), bytes),
+                                 _mm512_and_si512(_mm512_slli_epi16(high, 4), bytes));
+    }
+}
+
+static ALWAYS_INLINE void put_made(const made_rows *made, const lx_channel *channel,
+                                   uint32_t code_bits, uint32_t first, uint32_t strips)
+{
+    uint8_t blank[BLOCK_TOKENS / 8];
+    const byte_rows upper = byte_rows_of(channel, 0, rows_to_skip(code_bits), first, blank);
+    put_block(made->upper, strips, &upper);
+    if (code_bits != LX_FINE_BITS || channel->bits <= BYTE_ROWS)
+        return;
+    const byte_rows lower = byte_rows_of(channel, BYTE_ROWS, 0, first, blank);
+    put_block(made->lower, strips, &lower);
+}
+
+static ALWAYS_INLINE void quantize_blocks(const lynx_tile *rows, const lx_pair pair,
                                           const lx_area area, uint32_t code_bits, bool is_half,
                                           bool is_turned, bool is_bent)
 {
-    const uint8_t *from_a = row_at(rows, pair.a);
-    const uint8_t *from_b = row_at(rows, pair.b);
+    const bool is_fine = code_bits == LX_FINE_BITS;
     const size_t step = area.grid_step;
-    for (uint32_t s = 0; s < area.strips; s++) {
-        __m512 x[4];
-        __m512 y[4];
-        for (uint32_t i = 0; i < 4; i++) {
-            const uint32_t t = s * LX_KERNEL_TOKENS + 16 * i;
-            x[i] = get_16(from_a, is_half, t, 0xFFFF);
-            y[i] = x[i];
-            if (is_turned) {
-                y[i] = get_16(from_b, is_half, t, 0xFFFF);
-                /* Turning back is turning (b, a) forth. */
-                turn(&y[i], &x[i], _mm512_loadu_ps(pair.cosines + t),
-                     _mm512_loadu_ps(pair.sines + t));
+    for (uint32_t first = 0; first < area.strips; first += BLOCK_STRIPS) {
+        const uint32_t strips = strips_here(&area, first);
+        made_rows a;
+        made_rows b;
+        for (uint32_t s = 0; s < strips; s++) {
+            const uint32_t strip = first + s;
+            const uint8_t *from_a = row_at(rows, pair.a);
+            const uint8_t *from_b = row_at(rows, pair.b);
+            __m512 x[4];
+            __m512 y[4];
+            for (uint32_t i = 0; i < 4; i++) {
+                const uint32_t t = strip * LX_KERNEL_TOKENS + 16 * i;
+                x[i] = get_all(from_a, is_half, t);
+                y[i] = x[i];
+                if (is_turned) {
+                    y[i] = get_all(from_b, is_half, t);
+                    /* Turning back is turning (b, a) forth. */
+                    turn(&y[i], &x[i], _mm512_loadu_ps(pair.cosines + t),
+                         _mm512_loadu_ps(pair.sines + t));
+                }
             }
+            const lx_grid *grid = area.a.grids + 2 * strip * step;
+            quantize_strip(x, code_grid_of(grid[0], is_fine, is_bent),
+                           code_grid_of(grid[step], is_fine, is_bent), code_bits, is_bent,
+                           area.a.bits > BYTE_ROWS, s, &a);
+            if (!is_turned)
+                continue;
+            grid = area.b.grids + 2 * strip * step;
+            quantize_strip(y, code_grid_of(grid[0], is_fine, false),
+                           code_grid_of(grid[step], is_fine, false), code_bits, false,
+                           area.b.bits > BYTE_ROWS, s, &b);
         }
-        quantize_strip(x, &area.a, s, step, code_bits, is_bent);
+        put_made(&a, &area.a, code_bits, first, strips);
         if (is_turned)
-            quantize_strip(y, &area.b, s, step, code_bits, false);
+            put_made(&b, &area.b, code_bits, first, strips);
     }
 }
 
@@ -489,141 +706,125 @@ static void quantize(const lynx_tile *rows, const lx_pair *pair, const lx_area *
     prefetch_row((uintptr_t)row_at(rows, pair->a) + 2 * rows->channel_stride_bytes,
                  (size_t)area->strips * LX_KERNEL_TOKENS * rows->token_stride_bytes);
     if (area->code_bits == LX_FINE_BITS && is_half && is_turned) /* unrolled */
-        quantize_strips(rows, *pair, *area, LX_FINE_BITS, true, true, false);
+        quantize_blocks(rows, *pair, *area, LX_FINE_BITS, true, true, false);
     else if (area->code_bits == LX_FINE_BITS && is_half && area->is_bent)
-        quantize_strips(rows, *pair, *area, LX_FINE_BITS, true, false, true);
-    else if (area->code_bits == 8 && is_half && is_turned)
-        quantize_strips(rows, *pair, *area, 8, true, true, false);
-    else if (area->code_bits == 8 && is_half)
-        quantize_strips(rows, *pair, *area, 8, true, false, false);
+        quantize_blocks(rows, *pair, *area, LX_FINE_BITS, true, false, true);
+    else if (area->code_bits == 8 && is_half && !is_turned)
+        quantize_blocks(rows, *pair, *area, 8, true, false, false);
     else
-        quantize_strips(rows, *pair, *area, area->code_bits, is_half, is_turned, area->is_bent);
+        quantize_blocks(rows, *pair, *area, area->code_bits, is_half, is_turned, area->is_bent);
 }
 
-static ALWAYS_INLINE __m512 floats_of(__m128i bytes)
+/* ---- codes to values ------------------------------------------------------------------- */
+
+/* A float of this size counts its last bits in 2^-8: below these four zeros are two bytes of
+ * steps and their 256th parts. */
+#define STEPS_BASE 0x1p15f
+
+/* Codes of a strip as STEPS_BASE + steps. */
+static ALWAYS_INLINE void steps_of(__m512i whole, __m512i parts, __m512 x[4])
 {
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+    const __m512i order =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i base = _mm512_set1_epi16(0x4700);
+    whole = _mm512_permutexvar_epi32(order, whole);
+    parts = _mm512_permutexvar_epi32(order, parts);
+    const __m512i low = _mm512_unpacklo_epi8(parts, whole);
+    const __m512i high = _mm512_unpackhi_epi8(parts, whole);
+    x[0] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(low, base));
+    x[1] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(low, base));
+    x[2] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(high, base));
+    x[3] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(high, base));
 }
 
-static ALWAYS_INLINE __m512 dequantize_16(__m512 steps, lx_grid grid, bool is_bent)
+static ALWAYS_INLINE __m512 dequantize_16(__m512 x, lx_grid grid, bool is_bent)
 {
     if (is_bent) {
-        const __m512 d = _mm512_add_ps(steps, _mm512_set1_ps(grid.shift));
+        /* Exact: a shift is a whole number of 32nd parts. */
+        const __m512 d = _mm512_add_ps(x, _mm512_set1_ps(grid.shift - STEPS_BASE));
         const __m512 more = _mm512_mul_ps(_mm512_abs_ps(d), _mm512_set1_ps(grid.bend));
         const __m512 slope = _mm512_add_ps(_mm512_set1_ps(grid.scale), more);
         return _mm512_add_ps(_mm512_set1_ps(grid.low), _mm512_mul_ps(d, slope));
     }
+    const __m512 steps = _mm512_sub_ps(x, _mm512_set1_ps(STEPS_BASE));
     const __m512 scaled = _mm512_mul_ps(steps, _mm512_set1_ps(grid.scale));
     return _mm512_add_ps(_mm512_set1_ps(grid.low), scaled);
 }
 
-static ALWAYS_INLINE void steps_of(__m512i codes, __m512 x[4])
+/* Codes of a block; 'parts' only where the channel has more rows than a byte. */
+typedef struct block {
+    __m512i whole[BLOCK_STRIPS], parts[BLOCK_STRIPS];
+} block;
+
+static ALWAYS_INLINE void block_of(const lx_channel *channel, uint32_t code_bits,
+                                   uint32_t first, uint32_t strips, block *codes)
 {
-    x[0] = floats_of(_mm512_castsi512_si128(codes));
-    x[1] = floats_of(_mm512_extracti32x4_epi32(codes, 1));
-    x[2] = floats_of(_mm512_extracti32x4_epi32(codes, 2));
-    x[3] = floats_of(_mm512_extracti32x4_epi32(codes, 3));
+    uint8_t blank[BLOCK_TOKENS / 8] = {0};
+    const byte_rows whole = byte_rows_of(channel, 0, rows_to_skip(code_bits), first, blank);
+    get_block(&whole, strips, codes->whole);
+    if (channel->bits > BYTE_ROWS) {
+        const byte_rows parts = byte_rows_of(channel, BYTE_ROWS, 0, first, blank);
+        get_block(&parts, strips, codes->parts);
+    } else {
+        for (uint32_t s = 0; s < BLOCK_STRIPS; s++)
+            codes->parts[s] = _mm512_setzero_si512();
+    }
 }
 
-/* 'bits': those of the first eight rows. */
-static ALWAYS_INLINE void dequantize_strip(const lx_channel *channel, uint32_t strip,
-                                           size_t step, uint32_t bits, uint32_t code_bits,
-                                           bool is_fine, bool is_bent, __m512 x[4])
+static ALWAYS_INLINE void dequantize_strip(const block *codes, const lx_channel *channel,
+                                           size_t step, uint32_t first, uint32_t s,
+                                           bool is_bent, __m512 x[4])
 {
-    const lx_grid *grid = channel->grids + 2 * strip * step;
-    steps_of(unpack_strip(channel->row, strip, bits, code_bits), x);
-    if (is_fine) {
-        const lx_channel fine = fine_rows(channel);
-        __m512 parts[4];
-        steps_of(unpack_strip(fine.row, strip, fine.bits, 8), parts);
-        for (uint32_t i = 0; i < 4; i++)
-            x[i] = _mm512_add_ps(x[i], _mm512_mul_ps(parts[i], _mm512_set1_ps(0x1p-8f)));
-    }
+    const lx_grid *grid = channel->grids + 2 * (first + s) * step;
+    steps_of(codes->whole[s], codes->parts[s], x);
     for (uint32_t i = 0; i < 4; i++)
         x[i] = dequantize_16(x[i], grid[i / 2 * step], is_bent);
 }
 
-static ALWAYS_INLINE void dequantize_one(const lx_area area, uint8_t *restrict to,
-                                         uint32_t bits, uint32_t code_bits, bool is_fine,
-                                         bool is_half, bool is_bent)
+static ALWAYS_INLINE void dequantize_blocks(const lx_area area, const lx_pair pair,
+                                            const lynx_tile *rows, bool is_half, bool is_turned,
+                                            bool is_bent)
 {
-    for (uint32_t s = 0; s < area.strips; s++) {
-        __m512 x[4];
-        dequantize_strip(&area.a, s, area.grid_step, bits, code_bits, is_fine, is_bent, x);
-        for (uint32_t i = 0; i < 4; i++)
-            put_16(to, is_half, s * LX_KERNEL_TOKENS + 16 * i, 0xFFFF, x[i]);
-    }
-}
-
-static ALWAYS_INLINE void dequantize_two(const lx_area area, const lx_pair pair,
-                                         uint8_t *restrict to_a, uint8_t *restrict to_b,
-                                         uint32_t bits_a, uint32_t bits_b, uint32_t code_bits,
-                                         bool is_fine, bool is_half)
-{
-    for (uint32_t s = 0; s < area.strips; s++) {
-        __m512 x[4];
-        __m512 y[4];
-        dequantize_strip(&area.a, s, area.grid_step, bits_a, code_bits, is_fine, false, x);
-        dequantize_strip(&area.b, s, area.grid_step, bits_b, code_bits, is_fine, false, y);
-        for (uint32_t i = 0; i < 4; i++) {
-            const uint32_t t = s * LX_KERNEL_TOKENS + 16 * i;
-            turn(&x[i], &y[i], _mm512_loadu_ps(pair.cosines + t),
-                 _mm512_loadu_ps(pair.sines + t));
-            put_16(to_a, is_half, t, 0xFFFF, x[i]);
-            put_16(to_b, is_half, t, 0xFFFF, y[i]);
+    uint8_t *to_a = row_at(rows, pair.a);
+    uint8_t *to_b = row_at(rows, pair.b);
+    for (uint32_t first = 0; first < area.strips; first += BLOCK_STRIPS) {
+        const uint32_t strips = strips_here(&area, first);
+        block a;
+        block b;
+        block_of(&area.a, area.code_bits, first, strips, &a);
+        if (is_turned)
+            block_of(&area.b, area.code_bits, first, strips, &b);
+        for (uint32_t s = 0; s < strips; s++) {
+            __m512 x[4];
+            __m512 y[4];
+            dequantize_strip(&a, &area.a, area.grid_step, first, s, is_bent, x);
+            if (is_turned)
+                dequantize_strip(&b, &area.b, area.grid_step, first, s, false, y);
+            for (uint32_t i = 0; i < 4; i++) {
+                const uint32_t t = (first + s) * LX_KERNEL_TOKENS + 16 * i;
+                if (is_turned) {
+                    turn(&x[i], &y[i], _mm512_loadu_ps(pair.cosines + t),
+                         _mm512_loadu_ps(pair.sines + t));
+                    put_all(to_b, is_half, t, y[i]);
+                }
+                put_all(to_a, is_half, t, x[i]);
+            }
         }
     }
-}
-
-static ALWAYS_INLINE void dequantize_pair(const lx_area *area, const lx_pair *pair,
-                                          uint32_t bits_a, uint32_t bits_b, uint32_t code_bits,
-                                          bool is_fine, const lynx_tile *rows, bool is_half)
-{
-    uint8_t *a = row_at(rows, pair->a);
-    if (pair->cosines)
-        dequantize_two(*area, *pair, a, row_at(rows, pair->b), bits_a, bits_b, code_bits,
-                       is_fine, is_half);
-    else if (area->is_bent)
-        dequantize_one(*area, a, bits_a, code_bits, is_fine, is_half, true);
-    else
-        dequantize_one(*area, a, bits_a, code_bits, is_fine, is_half, false);
-}
-
-static uint32_t smaller_of(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
 }
 
 static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile *rows)
 {
     const bool is_half = rows->element == LYNX_ELEMENT_F16;
-    const uint32_t bits = area->a.bits;
-    const uint32_t other = pair->cosines ? area->b.bits : bits;
-    /* Up to eight bits a fine code is one of eight. */
-    const uint32_t code_bits = smaller_of(area->code_bits, 8);
-    switch (is_half && bits == other && code_bits == 8 ? bits : 0) { /* unrolled */
-    case 8:
-        dequantize_pair(area, pair, 8, 8, 8, false, rows, true);
-        break;
-    case 6:
-        dequantize_pair(area, pair, 6, 6, 8, false, rows, true);
-        break;
-    case 5:
-        dequantize_pair(area, pair, 5, 5, 8, false, rows, true);
-        break;
-    case 4:
-        dequantize_pair(area, pair, 4, 4, 8, false, rows, true);
-        break;
-    case 3:
-        dequantize_pair(area, pair, 3, 3, 8, false, rows, true);
-        break;
-    default:
-        if (bits > 8 || other > 8)
-            dequantize_pair(area, pair, smaller_of(bits, 8), smaller_of(other, 8), 8, true,
-                            rows, is_half);
-        else
-            dequantize_pair(area, pair, bits, other, code_bits, false, rows, is_half);
-    }
+    const bool is_turned = pair->cosines != NULL;
+    if (is_half && is_turned) /* unrolled */
+        dequantize_blocks(*area, *pair, rows, true, true, false);
+    else if (is_half && area->is_bent)
+        dequantize_blocks(*area, *pair, rows, true, false, true);
+    else if (is_half)
+        dequantize_blocks(*area, *pair, rows, true, false, false);
+    else
+        dequantize_blocks(*area, *pair, rows, false, is_turned, area->is_bent);
 }
 
 const lx_kernels lx_kernels_avx512 = {
