@@ -25,19 +25,21 @@ lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const
 static void find_weights(const lx_page_bits *p)
 {
     lynx_codec *codec = p->codec;
-    const size_t size = p->view->channel_meta;
-    const bool is_key = p->view->side == LYNX_SIDE_KEYS;
-    lx_pair_walk walk = lx_walk_pairs(codec, p->view);
-    lx_pair pair;
-    while (lx_next_pair(&walk, &pair)) {
-        const uint8_t *a = p->meta + pair.a * size, *b = p->meta + pair.b * size;
-        float square = is_key ? lx_range_square(&p->q, a) : 0.0f;
-        if (pair.cosines) {
-            square += lx_range_square(&p->q, b);
-            codec->weights[pair.b] = lx_spread_weight(lx_range_step(&p->q, b), square);
+    const uint32_t channels = p->view->shape->channels;
+    float *squares = codec->squares;
+    lx_range_steps(&p->q, channels, p->meta, codec->weights);
+    memset(squares, 0, channels * sizeof(*squares));
+    if (p->view->side == LYNX_SIDE_KEYS) {
+        lx_range_squares(&p->q, channels, p->meta, squares);
+        lx_pair_walk walk = lx_walk_pairs(codec, p->view);
+        lx_pair pair;
+        while (lx_next_pair(&walk, &pair) && pair.cosines) {
+            squares[pair.a] += squares[pair.b];
+            squares[pair.b] = squares[pair.a];
         }
-        codec->weights[pair.a] = lx_spread_weight(lx_range_step(&p->q, a), square);
     }
+    for (uint32_t c = 0; c < channels; c++)
+        codec->weights[c] = lx_spread_weight(codec->weights[c], squares[c]);
 }
 
 /* The rows of one plane from 'at' on, by the bits without and with it. */
@@ -73,31 +75,12 @@ void lx_find_rows(const lx_page_bits *p)
     }
 }
 
-static lx_channel channel_of(const lx_page_bits *p, uint32_t c)
-{
-    return (lx_channel){p->codec->row_of[c], p->codec->here[c], lx_grids_of(p, c)};
-}
-
-lx_area lx_area_of(const lx_page_bits *p, const lx_pair *pair)
-{
-    return (lx_area){
-        .a = channel_of(p, pair->a),
-        .b = channel_of(p, pair->b),
-        .strips = p->view->split.coded / LX_KERNEL_TOKENS,
-        .code_bits = p->codec->code_bits,
-        .grid_step = p->codec->spec.chunk_tokens ? 1 : 0,
-        .is_bent = p->q.is_bent,
-    };
-}
-
 /* ---- the rest -------------------------------------------------------------------------- */
 
-bool lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_area *area,
+void lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_area *area,
                   const lx_pair *pair, const lynx_tile *rows)
 {
     const uint32_t first = area->strips * LX_KERNEL_TOKENS;
-    if (first == p->view->split.coded)
-        return false;
     *rest = (lx_rest){.first = first, .tokens = p->view->split.coded - first, .area = *area};
     rest->bytes_each = p->view->row_bytes - first / 8;
     for (uint32_t side = 0; side < 2; side++)
@@ -119,7 +102,6 @@ bool lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_area *area,
         rest->tile.data = rest->values;
         rest->tile.channel_stride_bytes = sizeof(rest->values[0]);
     }
-    return true;
 }
 
 /* Bits behind the last token are zero. */

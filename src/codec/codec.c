@@ -34,12 +34,14 @@ static lynx_status codec_init(lynx_codec *codec)
     codec->grids = lx_alloc_zeroed(memory, grids, sizeof(*codec->grids));
     codec->extents = lx_alloc_zeroed(memory, grids, sizeof(*codec->extents));
     codec->rows = lx_alloc_zeroed(memory, channels * codec->row_values, sizeof(float));
+    codec->squares = lx_alloc_zeroed(memory, channels, sizeof(*codec->squares));
     codec->weights = lx_alloc_zeroed(memory, channels, sizeof(*codec->weights));
     codec->here = lx_alloc_zeroed(memory, channels, 1);
     codec->next = lx_alloc_zeroed(memory, channels, 1);
     codec->row_of = lx_alloc_zeroed(memory, channels, sizeof(*codec->row_of));
     LX_REQUIRE(codec->block && codec->codes && codec->rows && codec->grids && codec->extents &&
-                   codec->weights && codec->here && codec->next && codec->row_of,
+                   codec->squares && codec->weights && codec->here && codec->next &&
+                   codec->row_of,
                LYNX_ERR_MEMORY);
     if (codec->spec.undo_rope) {
         codec->rope_floats = (channels / 2 + 1) * codec->row_values;
@@ -98,6 +100,7 @@ void lynx_codec_destroy(lynx_codec *codec)
     const size_t grids = codec->options.channels_max * (codec->row_values / LX_CHUNK_TOKENS);
     lx_free(memory, codec->grids, grids, sizeof(*codec->grids));
     lx_free(memory, codec->extents, grids, sizeof(*codec->extents));
+    lx_free(memory, codec->squares, codec->options.channels_max, sizeof(*codec->squares));
     lx_free(memory, codec->weights, codec->options.channels_max, sizeof(*codec->weights));
     lx_free(memory, codec->here, codec->options.channels_max, 1);
     lx_free(memory, codec->next, codec->options.channels_max, 1);

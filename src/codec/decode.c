@@ -28,8 +28,8 @@ static lynx_status check_planes(const lynx_codec *codec, const lx_page_view *v,
     const uint32_t heads = v->shape->channels / v->shape->head_channels;
     for (uint32_t head = 0; v->head_meta && head < heads; head++)
         LX_REQUIRE(lx_token_check_head(&q, meta + head * v->head_meta), LYNX_ERR_CORRUPT);
-    for (uint32_t c = 0; v->channel_meta && c < v->shape->channels; c++)
-        LX_REQUIRE(lx_range_check(&q, meta + c * v->channel_meta), LYNX_ERR_CORRUPT);
+    LX_REQUIRE(v->channel_meta == 0 || lx_range_check(&q, v->shape->channels, meta),
+               LYNX_ERR_CORRUPT);
     return LYNX_OK;
 }
 
@@ -38,9 +38,10 @@ static void get_codes(const lx_page_bits *p, uint32_t c, uint8_t *codes)
     const lx_pair alone = {.a = c, .b = c};
     const lx_area area = lx_area_of(p, &alone);
     p->codec->kernels->unpack(&area, codes);
-    lx_rest rest;
-    if (!lx_rest_init(&rest, p, &area, &alone, NULL))
+    if (!lx_has_rest(p))
         return;
+    lx_rest rest;
+    lx_rest_init(&rest, p, &area, &alone, NULL);
     lx_rest_bits(&rest, &area, true);
     p->codec->kernels->unpack(&rest.area, codes + rest.first);
 }
@@ -51,9 +52,10 @@ static void get_values(const lx_page_bits *p, const lx_pair *pair, const lynx_ti
 {
     const lx_area area = lx_area_of(p, pair);
     p->codec->kernels->dequantize(&area, pair, rows);
-    lx_rest rest;
-    if (!lx_rest_init(&rest, p, &area, pair, rows))
+    if (!lx_has_rest(p))
         return;
+    lx_rest rest;
+    lx_rest_init(&rest, p, &area, pair, rows);
     lx_rest_bits(&rest, &area, true);
     p->codec->kernels->dequantize(&rest.area, &rest.pair, &rest.tile);
     lx_rest_values(&rest, pair, rows, false);
@@ -61,12 +63,8 @@ static void get_values(const lx_page_bits *p, const lx_pair *pair, const lynx_ti
 
 static void decode_range(const lx_page_bits *p, const lynx_tile *rows)
 {
-    const lynx_codec *codec = p->codec;
-    lx_quantiser q = p->q;
-    for (uint32_t c = 0; c < p->view->shape->channels; c++) {
-        q.missing_bits = codec->code_bits - codec->here[c];
-        lx_range_grids(&q, p->meta + c * p->view->channel_meta, false, lx_grids_of(p, c));
-    }
+    lx_range_grids(&p->q, p->view->shape->channels, p->meta, p->codec->here, p->codec->grids,
+                   p->grid_pitch);
     lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
     lx_pair pair;
     while (lx_next_pair(&walk, &pair))

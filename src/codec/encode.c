@@ -23,9 +23,10 @@ static void put_codes(const lx_page_bits *p, uint32_t c, const uint8_t *codes)
     const lx_pair alone = {.a = c, .b = c};
     const lx_area area = lx_area_of(p, &alone);
     p->codec->kernels->pack(codes, &area);
-    lx_rest rest;
-    if (!lx_rest_init(&rest, p, &area, &alone, NULL))
+    if (!lx_has_rest(p))
         return;
+    lx_rest rest;
+    lx_rest_init(&rest, p, &area, &alone, NULL);
     p->codec->kernels->pack(codes + rest.first, &rest.area);
     lx_rest_bits(&rest, &area, false);
 }
@@ -35,9 +36,10 @@ static void put_values(const lx_page_bits *p, const lynx_tile *rows, const lx_pa
 {
     const lx_area area = lx_area_of(p, pair);
     p->codec->kernels->quantize(rows, pair, &area);
-    lx_rest rest;
-    if (!lx_rest_init(&rest, p, &area, pair, rows))
+    if (!lx_has_rest(p))
         return;
+    lx_rest rest;
+    lx_rest_init(&rest, p, &area, pair, rows);
     lx_rest_values(&rest, pair, rows, true);
     p->codec->kernels->quantize(&rest.tile, &rest.pair, &rest.area);
     lx_rest_bits(&rest, &area, false);
@@ -75,12 +77,9 @@ static bool encode_range(const lx_page_bits *p, const lynx_tile *rows)
     for (lx_pair_walk walk = lx_walk_pairs(p->codec, p->view); lx_next_pair(&walk, &pair);)
         if (!find_extents(p, rows, &pair))
             return false;
-    for (uint32_t c = 0; c < channels; c++)
-        if (!lx_range_meta(&p->q, codec->extents + c * p->grid_pitch,
-                           p->meta + c * p->view->channel_meta))
-            return false;
-    for (uint32_t c = 0; c < channels; c++)
-        lx_range_grids(&p->q, p->meta + c * p->view->channel_meta, true, lx_grids_of(p, c));
+    if (!lx_range_meta(&p->q, channels, codec->extents, p->grid_pitch, p->meta))
+        return false;
+    lx_range_grids(&p->q, channels, p->meta, NULL, codec->grids, p->grid_pitch);
     lx_find_rows(p);
     for (lx_pair_walk walk = lx_walk_pairs(p->codec, p->view); lx_next_pair(&walk, &pair);)
         put_values(p, rows, &pair);

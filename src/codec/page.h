@@ -37,8 +37,9 @@ struct lynx_codec {
     uint8_t *rows;      /* the same, of a tile's element: see lx_rows_of */
     lx_grid *grids;     /* [channels_max][row_values / LX_CHUNK_TOKENS] */
     lx_extent *extents; /* as many as grids */
-    /* By channel: weights with 'spread', rows that are here, rows with the next plane, and
-     * where each row lies. */
+    /* By channel: squares and weights with 'spread', rows that are here, rows with the next
+     * plane, and where each row lies. */
+    float *squares;
     uint16_t *weights;
     uint8_t *here, *next;
     uint8_t *(*row_of)[LX_ROWS_MAX];
@@ -106,6 +107,7 @@ typedef struct lx_pair_walk {
     size_t table_pitch;
     uint32_t heads, head_channels, turned; /* 'turned' channels of a head */
     uint32_t head, channel;                /* next */
+    lx_pair next;
 } lx_pair_walk;
 
 lx_pair_walk lx_walk_pairs(lynx_codec *codec, const lx_page_view *v);
@@ -130,9 +132,6 @@ lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const
 /* Find where each row of each channel lies; with 'spread' this reads the metadata. */
 void lx_find_rows(const lx_page_bits *p);
 
-/* The bits of a pair. */
-lx_area lx_area_of(const lx_page_bits *p, const lx_pair *pair);
-
 /* Tokens behind the last whole strip are worked on in copies. */
 typedef struct lx_rest {
     uint8_t bytes[2][LX_ROWS_MAX][LX_STRIP_BYTES];
@@ -145,8 +144,8 @@ typedef struct lx_rest {
     size_t bytes_each; /* of a row that exist */
 } lx_rest;
 
-/* False when there are none. 'rows' may be NULL where values are not asked for. */
-bool lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_area *area,
+/* Of a page that has some. 'rows' may be NULL where values are not asked for. */
+void lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_area *area,
                   const lx_pair *pair, const lynx_tile *rows);
 /* Bits, or values, between their places and the copies. */
 void lx_rest_bits(lx_rest *rest, const lx_area *area, bool is_reading);
@@ -162,9 +161,33 @@ static inline uint8_t *lx_codes_row(const lynx_codec *codec, uint32_t row)
     return codec->codes + row * codec->row_values;
 }
 
+static inline bool lx_has_rest(const lx_page_bits *p)
+{
+    return p->view->split.coded % LX_KERNEL_TOKENS != 0;
+}
+
 static inline lx_grid *lx_grids_of(const lx_page_bits *p, uint32_t channel)
 {
     return p->codec->grids + channel * p->grid_pitch;
+}
+
+static inline lx_channel lx_channel_of(const lx_page_bits *p, uint32_t channel)
+{
+    return (lx_channel){p->codec->row_of[channel], p->codec->here[channel],
+                        lx_grids_of(p, channel)};
+}
+
+/* The bits of a pair. */
+static inline lx_area lx_area_of(const lx_page_bits *p, const lx_pair *pair)
+{
+    return (lx_area){
+        .a = lx_channel_of(p, pair->a),
+        .b = lx_channel_of(p, pair->b),
+        .strips = p->view->split.coded / LX_KERNEL_TOKENS,
+        .code_bits = p->codec->code_bits,
+        .grid_step = p->codec->spec.chunk_tokens ? 1 : 0,
+        .is_bent = p->q.is_bent,
+    };
 }
 
 #endif

@@ -38,19 +38,22 @@ size_t lx_head_meta_bytes(const lynx_codec_spec *spec, uint32_t tokens);
 /* Chunks of a run; the last may be short. */
 uint32_t lx_chunk_count(uint32_t tokens);
 
-/* RANGE: metadata of one channel from its extents, one of all tokens or, where chunks have
- * their own, one of each; false when it cannot be carried faithfully. grids: for the kernels,
- * one, or one for each chunk of 'padded' tokens where chunks have their own. */
-bool lx_range_meta(const lx_quantiser *q, const lx_extent *extents, uint8_t *meta);
-void lx_range_grids(const lx_quantiser *q, const uint8_t *meta, bool is_encoding,
-                    lx_grid *grids);
-bool lx_range_check(const lx_quantiser *q, const uint8_t *meta);
+/* RANGE: metadata of all channels from their extents, 'pitch' apart: one of all tokens or,
+ * where chunks have their own, one of each; false when it cannot be carried faithfully. grids:
+ * for the kernels, one, or one for each chunk of 'padded' tokens where chunks have their own;
+ * 'here' is the bits that are here of each channel, NULL for encoding. */
+bool lx_range_meta(const lx_quantiser *q, uint32_t channels, const lx_extent *extents,
+                   size_t pitch, uint8_t *meta);
+void lx_range_grids(const lx_quantiser *q, uint32_t channels, const uint8_t *meta,
+                    const uint8_t *here, lx_grid *grids, size_t pitch);
+bool lx_range_check(const lx_quantiser *q, uint32_t channels, const uint8_t *meta);
 
-/* The step of a channel whose tokens share one, as the bits of its half. */
-uint16_t lx_range_step(const lx_quantiser *q, const uint8_t *meta);
-
-/* The square of the end of its range that is farther from zero. */
-float lx_range_square(const lx_quantiser *q, const uint8_t *meta);
+/* The steps of channels whose tokens share one, as the bits of their halves, and the squares of
+ * the end of each range that is farther from zero. */
+void lx_range_steps(const lx_quantiser *q, uint32_t channels, const uint8_t *meta,
+                    uint16_t *steps);
+void lx_range_squares(const lx_quantiser *q, uint32_t channels, const uint8_t *meta,
+                      float *squares);
 
 /* PAPER: one channel; 'extent' of all its values. */
 bool lx_paper_encode(const lx_quantiser *q, lx_extent extent, const float *values,

@@ -183,7 +183,7 @@ static lx_grid grid_of(const lx_quantiser *q, const uint8_t *meta, uint32_t chun
                       (1u << q->code_bits) - 1);
 }
 
-bool lx_range_meta(const lx_quantiser *q, const lx_extent *extents, uint8_t *meta)
+static bool put_channel(const lx_quantiser *q, const lx_extent *extents, uint8_t *meta)
 {
     const float steps = width_of(q->code_bits);
     const bool is_wide = q->spec->meta_wide;
@@ -210,10 +210,19 @@ bool lx_range_meta(const lx_quantiser *q, const lx_extent *extents, uint8_t *met
     return true;
 }
 
-/* For the kernels. */
-static lx_grid grid_to_use(const lx_quantiser *q, lx_grid g, bool is_encoding)
+bool lx_range_meta(const lx_quantiser *q, uint32_t channels, const lx_extent *extents,
+                   size_t pitch, uint8_t *meta)
 {
-    const float centre = lx_centre(q->code_bits, q->missing_bits);
+    const size_t size = lx_channel_meta_bytes(q->spec, q->tokens);
+    for (uint32_t c = 0; c < channels; c++)
+        if (!put_channel(q, extents + c * pitch, meta + c * size))
+            return false;
+    return true;
+}
+
+/* For the kernels; 'centre' is that of the bits that are missing. */
+static lx_grid grid_to_use(const lx_quantiser *q, lx_grid g, float centre, bool is_encoding)
+{
     const float shift = centre * g.scale;
     if (q->is_bent) {
         const float half = LX_BEND_MIDDLE * g.scale;
@@ -226,19 +235,22 @@ static lx_grid grid_to_use(const lx_quantiser *q, lx_grid g, bool is_encoding)
                        : (lx_grid){.low = g.low + shift, .scale = g.scale};
 }
 
-void lx_range_grids(const lx_quantiser *q, const uint8_t *meta, bool is_encoding,
-                    lx_grid *grids)
+void lx_range_grids(const lx_quantiser *q, uint32_t channels, const uint8_t *meta,
+                    const uint8_t *here, lx_grid *grids, size_t pitch)
 {
+    const size_t size = lx_channel_meta_bytes(q->spec, q->tokens);
     const uint32_t count = q->spec->chunk_tokens ? lx_chunk_count(q->tokens) : 1;
-    for (uint32_t chunk = 0; chunk < count; chunk++) {
-        grids[chunk] = grid_to_use(q, grid_of(q, meta, chunk), is_encoding);
-    }
     const uint32_t padded = q->spec->chunk_tokens ? q->padded / LX_CHUNK_TOKENS : 1;
-    for (uint32_t chunk = count; chunk < padded; chunk++)
-        grids[chunk] = grids[count - 1];
+    for (uint32_t c = 0; c < channels; c++, meta += size, grids += pitch) {
+        const float centre = here ? lx_centre(q->code_bits, q->code_bits - here[c]) : 0.0f;
+        for (uint32_t chunk = 0; chunk < count; chunk++)
+            grids[chunk] = grid_to_use(q, grid_of(q, meta, chunk), centre, !here);
+        for (uint32_t chunk = count; chunk < padded; chunk++)
+            grids[chunk] = grids[count - 1];
+    }
 }
 
-bool lx_range_check(const lx_quantiser *q, const uint8_t *meta)
+static bool channel_is_finite(const lx_quantiser *q, const uint8_t *meta)
 {
     if (!q->spec->meta_wide)
         return pair_is_finite(q->spec->chunk_tokens ? get_wide(meta) : get_narrow(meta));
@@ -249,18 +261,35 @@ bool lx_range_check(const lx_quantiser *q, const uint8_t *meta)
     return true;
 }
 
-uint16_t lx_range_step(const lx_quantiser *q, const uint8_t *meta)
+bool lx_range_check(const lx_quantiser *q, uint32_t channels, const uint8_t *meta)
 {
-    return q->spec->meta_wide ? get_wide(meta).step : get_narrow(meta).step;
+    const size_t size = lx_channel_meta_bytes(q->spec, q->tokens);
+    bool is_finite = true;
+    for (uint32_t c = 0; c < channels; c++)
+        is_finite = channel_is_finite(q, meta + c * size) && is_finite;
+    return is_finite;
 }
 
-float lx_range_square(const lx_quantiser *q, const uint8_t *meta)
+void lx_range_steps(const lx_quantiser *q, uint32_t channels, const uint8_t *meta,
+                    uint16_t *steps)
 {
-    const lx_grid grid = grid_of(q, meta, 0);
-    const float width = width_of(q->code_bits) * grid.scale;
-    const float high = grid.low + width;
-    const float most = -grid.low > high ? -grid.low : high;
-    return most * most;
+    const size_t size = lx_channel_meta_bytes(q->spec, q->tokens);
+    for (uint32_t c = 0; c < channels; c++, meta += size)
+        steps[c] = q->spec->meta_wide ? get_wide(meta).step : get_narrow(meta).step;
+}
+
+void lx_range_squares(const lx_quantiser *q, uint32_t channels, const uint8_t *meta,
+                      float *squares)
+{
+    const size_t size = lx_channel_meta_bytes(q->spec, q->tokens);
+    const float steps = width_of(q->code_bits);
+    for (uint32_t c = 0; c < channels; c++) {
+        const lx_grid grid = grid_of(q, meta + c * size, 0);
+        const float width = steps * grid.scale;
+        const float high = grid.low + width;
+        const float most = -grid.low > high ? -grid.low : high;
+        squares[c] = most * most;
+    }
 }
 
 /* ---- TOKEN: one grid for each token of a head ---------------------------------------- */

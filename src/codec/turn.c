@@ -39,33 +39,41 @@ static const lx_rope_table *turn_of(lynx_codec *codec, const lx_page_view *v)
                     v->split.coded);
 }
 
+/* The first channels of the pair that is next, in the first head. */
+static void begin_pair(lx_pair_walk *walk)
+{
+    walk->next = (lx_pair){.a = walk->channel, .b = walk->channel};
+    if (walk->channel >= walk->turned)
+        return;
+    const uint32_t i = walk->channel / 2;
+    lx_rope_channels(&walk->table->rope, i, &walk->next.a, &walk->next.b);
+    walk->next.cosines = walk->table->cosines + i * walk->table_pitch;
+    walk->next.sines = walk->table->sines + i * walk->table_pitch;
+}
+
 lx_pair_walk lx_walk_pairs(lynx_codec *codec, const lx_page_view *v)
 {
     const lx_rope_table *table = turn_of(codec, v);
-    return (lx_pair_walk){.table = table,
-                          .table_pitch = codec->row_values,
-                          .heads = v->shape->channels / v->shape->head_channels,
-                          .head_channels = v->shape->head_channels,
-                          .turned = table ? table->rope.dims : 0};
+    lx_pair_walk walk = {.table = table,
+                         .table_pitch = codec->row_values,
+                         .heads = v->shape->channels / v->shape->head_channels,
+                         .head_channels = v->shape->head_channels,
+                         .turned = table ? table->rope.dims : 0};
+    begin_pair(&walk);
+    return walk;
 }
 
 bool lx_next_pair(lx_pair_walk *walk, lx_pair *pair)
 {
     if (walk->channel == walk->head_channels)
         return false;
-    const bool is_turned = walk->channel < walk->turned;
-    *pair = (lx_pair){.a = walk->channel};
-    if (is_turned) {
-        const uint32_t i = walk->channel / 2;
-        lx_rope_channels(&walk->table->rope, i, &pair->a, &pair->b);
-        pair->cosines = walk->table->cosines + i * walk->table_pitch;
-        pair->sines = walk->table->sines + i * walk->table_pitch;
-    }
-    pair->a += walk->head * walk->head_channels;
-    pair->b += walk->head * walk->head_channels;
+    *pair = walk->next;
+    walk->next.a += walk->head_channels;
+    walk->next.b += walk->head_channels;
     if (++walk->head == walk->heads) {
         walk->head = 0;
-        walk->channel += is_turned ? 2 : 1;
+        walk->channel += walk->channel < walk->turned ? 2 : 1;
+        begin_pair(walk);
     }
     return true;
 }
