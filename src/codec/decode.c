@@ -48,27 +48,39 @@ static void get_codes(const lx_page_bits *p, uint32_t c, uint8_t *codes)
 
 /* RANGE: bits of a pair to rows. Low bits that are not here are zero in the codes; the grids
  * have their centre. */
-static void get_values(const lx_page_bits *p, const lx_pair *pair, const lynx_tile *rows)
+static void get_values(const lx_page_bits *p, const lx_pair *pair, const lynx_tile *rows,
+                       bool is_final)
 {
-    const lx_area area = lx_area_of(p, pair);
+    lx_area area = lx_area_of(p, pair);
+    area.is_final = is_final;
     p->codec->kernels->dequantize(&area, pair, rows);
     if (!lx_has_rest(p))
         return;
     lx_rest rest;
     lx_rest_init(&rest, p, &area, pair, rows);
+    rest.area.is_final = false;
     lx_rest_bits(&rest, &area, true);
     p->codec->kernels->dequantize(&rest.area, &rest.pair, &rest.tile);
     lx_rest_values(&rest, pair, rows, false);
 }
 
-static void decode_range(const lx_page_bits *p, const lynx_tile *rows)
+static void decode_range(const lx_page_bits *p, const lynx_tile *rows, const lynx_tile *run)
 {
-    lx_range_grids(&p->q, p->view->shape->channels, p->meta, p->codec->here, p->codec->grids,
-                   p->grid_pitch);
+    const bool is_final = rows->data == run->data;
+    const uint32_t channels = p->view->shape->channels;
+    uint32_t done = 0, moved = 0;
+    lx_range_grids(&p->q, channels, p->meta, p->codec->here, p->codec->grids, p->grid_pitch);
     lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
     lx_pair pair;
-    while (lx_next_pair(&walk, &pair))
-        get_values(p, &pair, rows);
+    while (lx_next_pair(&walk, &pair)) {
+        get_values(p, &pair, rows, is_final);
+        const uint32_t group = lx_group_of(&walk, channels, moved);
+        done += pair.cosines ? 2 : 1;
+        if (done == moved + group) {
+            lx_move_rows(p->codec, p->view, rows, run, moved, group);
+            moved += group;
+        }
+    }
 }
 
 /* PAPER: codes of a channel to floats. */
@@ -115,13 +127,17 @@ static void decode_run(const lx_page_bits *p, const lynx_tile *run)
     const lynx_profile profile = p->codec->spec.profile;
     const lynx_tile rows = lx_rows_of(p->codec, run);
     lx_find_rows(p);
-    if (profile == LYNX_PROFILE_RANGE)
-        decode_range(p, &rows);
-    else if (profile == LYNX_PROFILE_PAPER)
-        decode_paper(p, &rows);
-    else
-        decode_token(p, &rows);
-    lx_move_rows(p->codec, p->view, &rows, run);
+    if (profile == LYNX_PROFILE_RANGE) {
+        decode_range(p, &rows, run);
+    } else {
+        if (profile == LYNX_PROFILE_PAPER)
+            decode_paper(p, &rows);
+        else
+            decode_token(p, &rows);
+        lx_move_rows(p->codec, p->view, &rows, run, 0, p->view->shape->channels);
+    }
+    if (p->codec->kernels->settle)
+        p->codec->kernels->settle();
 }
 
 lynx_status lynx_codec_decode(lynx_codec *codec, const lynx_side_shape *shape, lynx_side side,

@@ -61,6 +61,7 @@ typedef struct lx_area {
     uint32_t code_bits; /* of a whole code: up to 8, or LX_FINE_BITS */
     uint32_t grid_step; /* 1: each chunk has its grid; 0: all share the first */
     bool is_bent;       /* the grid of a channel that does not turn */
+    bool is_final;      /* decoding: nobody here reads the values again */
 } lx_area;
 
 /* Two channels that turn together, (a, b) -> (a cos - b sin, a sin + b cos) with one angle for
@@ -109,6 +110,10 @@ typedef struct lx_kernels {
     /* The strips of a pair: value = low + steps * scale, or as on a bent grid, turned forth,
      * rounded to nearest even; steps = code, or code / LX_FINE_PARTS. */
     void (*dequantize)(const lx_area *area, const lx_pair *pair, const lynx_tile *rows);
+
+    /* Values that 'transpose' and 'dequantize' wrote past the caches come before what tells
+     * others of them; NULL where there are none. */
+    void (*settle)(void);
 
     /* The strips of channel a from codes of up to 8 bits, and codes from them. */
     void (*pack)(const uint8_t *codes, const lx_area *area);

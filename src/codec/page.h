@@ -95,13 +95,15 @@ void lx_copy_raw_tokens(const lynx_codec *codec, const lx_page_view *v, const ly
 
 /* Rows of the coded run of 'tile': its own memory, or room that it is moved to or from. */
 lynx_tile lx_rows_of(const lynx_codec *codec, const lynx_tile *tile);
+/* 'count' channels of the coded run from 'first' on. */
 void lx_move_rows(const lynx_codec *codec, const lx_page_view *v, const lynx_tile *from,
-                  const lynx_tile *to);
+                  const lynx_tile *to, uint32_t first, uint32_t count);
 
 /* ---- turn.c: channels that turn together ----------------------------------------------- */
 
-/* Goes through the channels of a page: first the pairs that turn, pair i of all heads before
- * pair i + 1 because they share a row of the table, then what does not turn. */
+/* Goes through the channels of a page. Where pairs turn they come first, pair i of all heads
+ * before pair i + 1 because they share a row of the table; where none does channels are in
+ * their order. */
 typedef struct lx_pair_walk {
     const lx_rope_table *table;
     size_t table_pitch;
@@ -112,6 +114,16 @@ typedef struct lx_pair_walk {
 
 lx_pair_walk lx_walk_pairs(lynx_codec *codec, const lx_page_view *v);
 bool lx_next_pair(lx_pair_walk *walk, lx_pair *pair);
+
+/* Channels from 'first' on that are moved between rows and a tile at once: where they come in
+ * their order the line of a token, so that memory and processor work at the same time. */
+enum { LX_GROUP_CHANNELS = 32 };
+
+static inline uint32_t lx_group_of(const lx_pair_walk *walk, uint32_t channels, uint32_t first)
+{
+    const uint32_t left = channels - first;
+    return walk->table || left < LX_GROUP_CHANNELS ? left : LX_GROUP_CHANNELS;
+}
 
 /* ---- bits.c: where the bits of codes lie ----------------------------------------------- */
 

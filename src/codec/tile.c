@@ -115,12 +115,14 @@ lynx_tile lx_rows_of(const lynx_codec *codec, const lynx_tile *tile)
 }
 
 void lx_move_rows(const lynx_codec *codec, const lx_page_view *v, const lynx_tile *from,
-                  const lynx_tile *to)
+                  const lynx_tile *to, uint32_t first, uint32_t count)
 {
     if (from->data == to->data)
         return;
+    const lynx_tile part = lx_tile_at(from, 0, first);
+    const lynx_tile moved = lx_tile_at(to, 0, first);
     if (from->element == to->element)
-        codec->kernels->transpose(from, to, v->split.coded, v->shape->channels);
+        codec->kernels->transpose(&part, &moved, v->split.coded, count);
     else
-        lx_copy_values(from, to, v->split.coded, v->shape->channels);
+        lx_copy_values(&part, &moved, v->split.coded, count);
 }

@@ -56,9 +56,13 @@ lx_pair_walk lx_walk_pairs(lynx_codec *codec, const lx_page_view *v)
     const lx_rope_table *table = turn_of(codec, v);
     lx_pair_walk walk = {.table = table,
                          .table_pitch = codec->row_values,
-                         .heads = v->shape->channels / v->shape->head_channels,
-                         .head_channels = v->shape->head_channels,
-                         .turned = table ? table->rope.dims : 0};
+                         .heads = 1,
+                         .head_channels = v->shape->channels};
+    if (table) {
+        walk.heads = v->shape->channels / v->shape->head_channels;
+        walk.head_channels = v->shape->head_channels;
+        walk.turned = table->rope.dims;
+    }
     begin_pair(&walk);
     return walk;
 }

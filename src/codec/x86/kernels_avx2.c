@@ -123,7 +123,6 @@ static void transpose(const lynx_tile *from, const lynx_tile *to, uint32_t token
                 lines_of_rows(a.data, a.channel_stride_bytes, b.data, b.token_stride_bytes,
                               width);
         }
-    _mm_sfence(); /* orders the lines before what tells others of them */
     const lynx_tile a = tile_at(from, whole, 0);
     const lynx_tile b = tile_at(to, whole, 0);
     lx_kernels_reference.transpose(&a, &b, tokens - whole, channels);
@@ -827,6 +826,11 @@ static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile
     dequantize_blocks(&whole, pair, rows, false);
 }
 
+static void settle(void)
+{
+    _mm_sfence();
+}
+
 const lx_kernels lx_kernels_avx2 = {
     .name = "avx2",
     .transpose = transpose,
@@ -836,6 +840,7 @@ const lx_kernels lx_kernels_avx2 = {
     .extents = extents,
     .quantize = quantize,
     .dequantize = dequantize,
+    .settle = settle,
     .pack = pack,
     .unpack = unpack,
 };

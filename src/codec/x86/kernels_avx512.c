@@ -146,6 +146,10 @@ static void to_rows(const uint8_t *lines, size_t stride, uint8_t *rows, size_t p
              * walk (a page of 96 KiB from memory: 12 to 7 us). */
             for (uint32_t i = 2 * PATCH_TOKENS; i < 3 * PATCH_TOKENS && t + i < tokens; i++)
                 __builtin_prefetch(at + i * stride, 0, 2);
+            /* Of one line after the other: the next one of each token. */
+            if (channels <= PATCH_CHANNELS)
+                for (uint32_t i = 0; i < PATCH_TOKENS; i++)
+                    __builtin_prefetch(at + i * stride + 64, 0, 2);
             if (height == PATCH_TOKENS && width == PATCH_CHANNELS) /* unrolled */
                 patch_to_rows(at, stride, to, pitch, PATCH_TOKENS, PATCH_CHANNELS);
             else
@@ -168,7 +172,6 @@ static void of_rows(const uint8_t *rows, size_t pitch, uint8_t *lines, size_t st
             else /* unrolled */
                 patch_of_rows(from, pitch, to, stride, PATCH_TOKENS, PATCH_CHANNELS, true);
         }
-    _mm_sfence(); /* orders the lines before what tells others of them */
 }
 
 static void transpose(const lynx_tile *from, const lynx_tile *to, uint32_t tokens,
@@ -231,8 +234,12 @@ static ALWAYS_INLINE void turn(__m512 *x, __m512 *y, __m512 cosine, __m512 sine)
 
 /* A row soon to come: rows of a channel-major tile lie apart (encoding: 23 to 20 us). Behind
  * the last this may be any address, which is allowed. */
-static void prefetch_row(uintptr_t row, size_t bytes)
+static ALWAYS_INLINE void prefetch_row(const lynx_tile *rows, const lx_pair *pair,
+                                       uint32_t count)
 {
+    const uint32_t ahead = pair->cosines ? 2 : 6;
+    const size_t bytes = count * rows->token_stride_bytes;
+    const uintptr_t row = (uintptr_t)row_at(rows, pair->a) + ahead * rows->channel_stride_bytes;
     for (size_t i = 0; i < bytes; i += 64)
         _mm_prefetch((const void *)(row + i), _MM_HINT_T0);
 }
@@ -256,8 +263,7 @@ static void load(const lynx_tile *rows, const lx_pair *pair, uint32_t count, flo
 {
     const lynx_tile from = *rows; /* which no store changes, as the compiler then knows */
     const lx_pair two = *pair;
-    prefetch_row((uintptr_t)row_at(rows, pair->a) + 2 * rows->channel_stride_bytes,
-                 count * rows->token_stride_bytes);
+    prefetch_row(rows, pair, count);
     uint32_t t = 0;
     for (; t + 16 <= count; t += 16)
         load_16(&from, &two, t, 16, a, b);
@@ -402,8 +408,7 @@ static bool extents(const lynx_tile *rows, const lx_pair *pair, uint32_t count, 
                     lx_extent *b)
 {
     const bool is_half = rows->element == LYNX_ELEMENT_F16;
-    prefetch_row((uintptr_t)row_at(rows, pair->a) + 2 * rows->channel_stride_bytes,
-                 count * rows->token_stride_bytes);
+    prefetch_row(rows, pair, count);
     if (pair->cosines && is_half) /* unrolled */
         return extents_of_floats(rows, *pair, count, true, true, a, b);
     if (pair->cosines)
@@ -428,7 +433,7 @@ typedef struct byte_rows {
 } byte_rows;
 
 /* Rows this far behind a row are soon to come. */
-enum { PREFETCH_BYTES = 1536 };
+enum { PREFETCH_BYTES = 1024 };
 
 /* Row 'first' of the channel is row 'skip' of the byte. */
 static ALWAYS_INLINE byte_rows byte_rows_of(const lx_channel *channel, uint32_t first,
@@ -655,64 +660,98 @@ static ALWAYS_INLINE void put_made(const made_rows *made, const lx_channel *chan
     put_block(made->lower, strips, &lower);
 }
 
-static ALWAYS_INLINE void quantize_blocks(const lynx_tile *rows, const lx_pair pair,
-                                          const lx_area area, uint32_t code_bits, bool is_half,
-                                          bool is_turned, bool is_bent)
+/* What a function is made for, so that it holds no more than it needs. */
+typedef struct shape {
+    uint32_t code_bits;
+    bool is_half, is_turned, is_bent;
+    bool has_chunks; /* grids of their own */
+    bool is_final;
+} shape;
+
+static ALWAYS_INLINE shape shape_of(const lx_area *area, const lx_pair *pair,
+                                    const lynx_tile *rows)
 {
-    const bool is_fine = code_bits == LX_FINE_BITS;
-    const size_t step = area.grid_step;
-    for (uint32_t first = 0; first < area.strips; first += BLOCK_STRIPS) {
-        const uint32_t strips = strips_here(&area, first);
-        made_rows a;
-        made_rows b;
-        for (uint32_t s = 0; s < strips; s++) {
-            const uint32_t strip = first + s;
-            const uint8_t *from_a = row_at(rows, pair.a);
-            const uint8_t *from_b = row_at(rows, pair.b);
-            __m512 x[4];
-            __m512 y[4];
-            for (uint32_t i = 0; i < 4; i++) {
-                const uint32_t t = strip * LX_KERNEL_TOKENS + 16 * i;
-                x[i] = get_all(from_a, is_half, t);
-                y[i] = x[i];
-                if (is_turned) {
-                    y[i] = get_all(from_b, is_half, t);
-                    /* Turning back is turning (b, a) forth. */
-                    turn(&y[i], &x[i], _mm512_loadu_ps(pair.cosines + t),
-                         _mm512_loadu_ps(pair.sines + t));
-                }
+    return (shape){
+        .code_bits = area->code_bits,
+        .is_half = rows->element == LYNX_ELEMENT_F16,
+        .is_turned = pair->cosines != NULL,
+        .is_bent = area->is_bent && !pair->cosines,
+        .has_chunks = area->grid_step != 0,
+    };
+}
+
+static bool is_fine_half(const shape *k)
+{
+    return k->is_half && !k->has_chunks && k->code_bits == LX_FINE_BITS;
+}
+
+/* The grids of the two chunks of a strip. */
+static ALWAYS_INLINE const lx_grid *grids_at(const lx_channel *channel, uint32_t strip, shape k)
+{
+    return channel->grids + (k.has_chunks ? 2 * (size_t)strip : 0);
+}
+
+static ALWAYS_INLINE void quantize_channel(const __m512 x[4], const lx_channel *channel,
+                                           uint32_t first, uint32_t s, shape k, made_rows *made)
+{
+    const bool is_fine = k.code_bits == LX_FINE_BITS;
+    const lx_grid *grids = grids_at(channel, first + s, k);
+    const code_grid grid = code_grid_of(grids[0], is_fine, k.is_bent);
+    quantize_strip(x, grid, k.has_chunks ? code_grid_of(grids[1], is_fine, false) : grid,
+                   k.code_bits, k.is_bent, channel->bits > BYTE_ROWS, s, made);
+}
+
+static ALWAYS_INLINE void quantize_block(const lynx_tile *rows, const lx_pair *pair,
+                                         const lx_area *area, shape k, uint32_t first,
+                                         uint32_t strips)
+{
+    const uint8_t *from_a = row_at(rows, pair->a);
+    const uint8_t *from_b = row_at(rows, pair->b);
+    made_rows a;
+    made_rows b;
+    for (uint32_t s = 0; s < strips; s++) {
+        __m512 x[4];
+        __m512 y[4];
+        for (uint32_t i = 0; i < 4; i++) {
+            const uint32_t t = (first + s) * LX_KERNEL_TOKENS + 16 * i;
+            x[i] = get_all(from_a, k.is_half, t);
+            y[i] = x[i];
+            if (k.is_turned) {
+                y[i] = get_all(from_b, k.is_half, t);
+                /* Turning back is turning (b, a) forth. */
+                turn(&y[i], &x[i], _mm512_loadu_ps(pair->cosines + t),
+                     _mm512_loadu_ps(pair->sines + t));
             }
-            const lx_grid *grid = area.a.grids + 2 * strip * step;
-            quantize_strip(x, code_grid_of(grid[0], is_fine, is_bent),
-                           code_grid_of(grid[step], is_fine, is_bent), code_bits, is_bent,
-                           area.a.bits > BYTE_ROWS, s, &a);
-            if (!is_turned)
-                continue;
-            grid = area.b.grids + 2 * strip * step;
-            quantize_strip(y, code_grid_of(grid[0], is_fine, false),
-                           code_grid_of(grid[step], is_fine, false), code_bits, false,
-                           area.b.bits > BYTE_ROWS, s, &b);
         }
-        put_made(&a, &area.a, code_bits, first, strips);
-        if (is_turned)
-            put_made(&b, &area.b, code_bits, first, strips);
+        quantize_channel(x, &area->a, first, s, k, &a);
+        if (k.is_turned)
+            quantize_channel(y, &area->b, first, s, k, &b);
     }
+    put_made(&a, &area->a, k.code_bits, first, strips);
+    if (k.is_turned)
+        put_made(&b, &area->b, k.code_bits, first, strips);
+}
+
+static ALWAYS_INLINE void quantize_as(const lynx_tile *rows, const lx_pair pair,
+                                      const lx_area area, shape k)
+{
+    uint32_t first = 0;
+    for (; first + BLOCK_STRIPS <= area.strips; first += BLOCK_STRIPS)
+        quantize_block(rows, &pair, &area, k, first, BLOCK_STRIPS);
+    if (first < area.strips)
+        quantize_block(rows, &pair, &area, k, first, area.strips - first);
 }
 
 static void quantize(const lynx_tile *rows, const lx_pair *pair, const lx_area *area)
 {
-    const bool is_half = rows->element == LYNX_ELEMENT_F16;
-    const bool is_turned = pair->cosines != NULL;
-    prefetch_row((uintptr_t)row_at(rows, pair->a) + 2 * rows->channel_stride_bytes,
-                 (size_t)area->strips * LX_KERNEL_TOKENS * rows->token_stride_bytes);
-    if (area->code_bits == LX_FINE_BITS && is_half && is_turned) /* unrolled */
-        quantize_blocks(rows, *pair, *area, LX_FINE_BITS, true, true, false);
-    else if (area->code_bits == LX_FINE_BITS && is_half && area->is_bent)
-        quantize_blocks(rows, *pair, *area, LX_FINE_BITS, true, false, true);
-    else if (area->code_bits == 8 && is_half && !is_turned)
-        quantize_blocks(rows, *pair, *area, 8, true, false, false);
+    const shape k = shape_of(area, pair, rows);
+    prefetch_row(rows, pair, area->strips * LX_KERNEL_TOKENS);
+    if (is_fine_half(&k) && k.is_turned)
+        quantize_as(rows, *pair, *area, (shape){LX_FINE_BITS, true, true, false, false, false});
+    else if (is_fine_half(&k) && k.is_bent)
+        quantize_as(rows, *pair, *area, (shape){LX_FINE_BITS, true, false, true, false, false});
     else
-        quantize_blocks(rows, *pair, *area, area->code_bits, is_half, is_turned, area->is_bent);
+        quantize_as(rows, *pair, *area, k);
 }
 
 /* ---- codes to values ------------------------------------------------------------------- */
@@ -737,94 +776,129 @@ static ALWAYS_INLINE void steps_of(__m512i whole, __m512i parts, __m512 x[4])
     x[3] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(high, base));
 }
 
-static ALWAYS_INLINE __m512 dequantize_16(__m512 x, lx_grid grid, bool is_bent)
+/* A grid in registers. */
+typedef struct wide_grid {
+    __m512 low, scale, shift, bend;
+} wide_grid;
+
+static ALWAYS_INLINE wide_grid wide_grid_of(const lx_grid *grid)
+{
+    return (wide_grid){_mm512_set1_ps(grid->low), _mm512_set1_ps(grid->scale),
+                       _mm512_set1_ps(grid->shift - STEPS_BASE), _mm512_set1_ps(grid->bend)};
+}
+
+static ALWAYS_INLINE __m512 dequantize_16(__m512 x, wide_grid grid, bool is_bent)
 {
     if (is_bent) {
         /* Exact: a shift is a whole number of 32nd parts. */
-        const __m512 d = _mm512_add_ps(x, _mm512_set1_ps(grid.shift - STEPS_BASE));
-        const __m512 more = _mm512_mul_ps(_mm512_abs_ps(d), _mm512_set1_ps(grid.bend));
-        const __m512 slope = _mm512_add_ps(_mm512_set1_ps(grid.scale), more);
-        return _mm512_add_ps(_mm512_set1_ps(grid.low), _mm512_mul_ps(d, slope));
+        const __m512 d = _mm512_add_ps(x, grid.shift);
+        const __m512 more = _mm512_mul_ps(_mm512_abs_ps(d), grid.bend);
+        const __m512 slope = _mm512_add_ps(grid.scale, more);
+        return _mm512_add_ps(grid.low, _mm512_mul_ps(d, slope));
     }
     const __m512 steps = _mm512_sub_ps(x, _mm512_set1_ps(STEPS_BASE));
-    const __m512 scaled = _mm512_mul_ps(steps, _mm512_set1_ps(grid.scale));
-    return _mm512_add_ps(_mm512_set1_ps(grid.low), scaled);
+    return _mm512_add_ps(grid.low, _mm512_mul_ps(steps, grid.scale));
 }
 
-/* Codes of a block; 'parts' only where the channel has more rows than a byte. */
+/* Codes of a block. */
 typedef struct block {
     __m512i whole[BLOCK_STRIPS], parts[BLOCK_STRIPS];
 } block;
 
-static ALWAYS_INLINE void block_of(const lx_channel *channel, uint32_t code_bits,
+static ALWAYS_INLINE void block_of(const lx_channel *channel, shape k, bool has_parts,
                                    uint32_t first, uint32_t strips, block *codes)
 {
     uint8_t blank[BLOCK_TOKENS / 8] = {0};
-    const byte_rows whole = byte_rows_of(channel, 0, rows_to_skip(code_bits), first, blank);
+    const byte_rows whole = byte_rows_of(channel, 0, rows_to_skip(k.code_bits), first, blank);
     get_block(&whole, strips, codes->whole);
-    if (channel->bits > BYTE_ROWS) {
+    for (uint32_t s = 0; s < BLOCK_STRIPS; s++)
+        codes->parts[s] = _mm512_setzero_si512();
+    if (has_parts && channel->bits > BYTE_ROWS) {
         const byte_rows parts = byte_rows_of(channel, BYTE_ROWS, 0, first, blank);
         get_block(&parts, strips, codes->parts);
-    } else {
-        for (uint32_t s = 0; s < BLOCK_STRIPS; s++)
-            codes->parts[s] = _mm512_setzero_si512();
     }
 }
 
 static ALWAYS_INLINE void dequantize_strip(const block *codes, const lx_channel *channel,
-                                           size_t step, uint32_t first, uint32_t s,
-                                           bool is_bent, __m512 x[4])
+                                           shape k, uint32_t first, uint32_t s, __m512 x[4])
 {
-    const lx_grid *grid = channel->grids + 2 * (first + s) * step;
+    const lx_grid *grids = grids_at(channel, first + s, k);
+    const wide_grid grid = wide_grid_of(grids);
+    const wide_grid second = k.has_chunks ? wide_grid_of(grids + 1) : grid;
     steps_of(codes->whole[s], codes->parts[s], x);
     for (uint32_t i = 0; i < 4; i++)
-        x[i] = dequantize_16(x[i], grid[i / 2 * step], is_bent);
+        x[i] = dequantize_16(x[i], i < 2 ? grid : second, k.is_bent);
 }
 
-static ALWAYS_INLINE void dequantize_blocks(const lx_area area, const lx_pair pair,
-                                            const lynx_tile *rows, bool is_half, bool is_turned,
-                                            bool is_bent)
+static ALWAYS_INLINE void dequantize_block(const lx_area *area, const lx_pair *pair,
+                                           uint8_t *to_a, uint8_t *to_b, shape k,
+                                           bool has_parts, uint32_t first, uint32_t strips)
 {
-    uint8_t *to_a = row_at(rows, pair.a);
-    uint8_t *to_b = row_at(rows, pair.b);
-    for (uint32_t first = 0; first < area.strips; first += BLOCK_STRIPS) {
-        const uint32_t strips = strips_here(&area, first);
-        block a;
-        block b;
-        block_of(&area.a, area.code_bits, first, strips, &a);
-        if (is_turned)
-            block_of(&area.b, area.code_bits, first, strips, &b);
-        for (uint32_t s = 0; s < strips; s++) {
-            __m512 x[4];
-            __m512 y[4];
-            dequantize_strip(&a, &area.a, area.grid_step, first, s, is_bent, x);
-            if (is_turned)
-                dequantize_strip(&b, &area.b, area.grid_step, first, s, false, y);
-            for (uint32_t i = 0; i < 4; i++) {
-                const uint32_t t = (first + s) * LX_KERNEL_TOKENS + 16 * i;
-                if (is_turned) {
-                    turn(&x[i], &y[i], _mm512_loadu_ps(pair.cosines + t),
-                         _mm512_loadu_ps(pair.sines + t));
-                    put_all(to_b, is_half, t, y[i]);
-                }
-                put_all(to_a, is_half, t, x[i]);
+    block a;
+    block b;
+    block_of(&area->a, k, has_parts, first, strips, &a);
+    if (k.is_turned)
+        block_of(&area->b, k, has_parts, first, strips, &b);
+    for (uint32_t s = 0; s < strips; s++) {
+        __m512 x[4];
+        __m512 y[4];
+        dequantize_strip(&a, &area->a, k, first, s, x);
+        if (k.is_turned)
+            dequantize_strip(&b, &area->b, k, first, s, y);
+        for (uint32_t i = 0; i < 4; i++) {
+            const uint32_t t = (first + s) * LX_KERNEL_TOKENS + 16 * i;
+            if (k.is_turned) {
+                turn(&x[i], &y[i], _mm512_loadu_ps(pair->cosines + t),
+                     _mm512_loadu_ps(pair->sines + t));
+                put_all(to_b, k.is_half, t, y[i]);
             }
+            if (k.is_final)
+                _mm256_stream_si256((__m256i *)(void *)(to_a + 2 * (size_t)t),
+                                    _mm512_cvtps_ph(x[i], ROUND_EVEN));
+            else
+                put_all(to_a, k.is_half, t, x[i]);
         }
     }
 }
 
+static ALWAYS_INLINE void dequantize_as(const lx_area area, const lx_pair pair,
+                                        const lynx_tile *rows, shape k)
+{
+    uint8_t *to_a = row_at(rows, pair.a);
+    uint8_t *to_b = row_at(rows, pair.b);
+    const bool has_parts = area.a.bits > BYTE_ROWS || (k.is_turned && area.b.bits > BYTE_ROWS);
+    uint32_t first = 0;
+    for (; first + BLOCK_STRIPS <= area.strips; first += BLOCK_STRIPS) {
+        if (has_parts)
+            dequantize_block(&area, &pair, to_a, to_b, k, true, first, BLOCK_STRIPS);
+        else
+            dequantize_block(&area, &pair, to_a, to_b, k, false, first, BLOCK_STRIPS);
+    }
+    if (first < area.strips)
+        dequantize_block(&area, &pair, to_a, to_b, k, has_parts, first, area.strips - first);
+}
+
 static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile *rows)
 {
-    const bool is_half = rows->element == LYNX_ELEMENT_F16;
-    const bool is_turned = pair->cosines != NULL;
-    if (is_half && is_turned) /* unrolled */
-        dequantize_blocks(*area, *pair, rows, true, true, false);
-    else if (is_half && area->is_bent)
-        dequantize_blocks(*area, *pair, rows, true, false, true);
-    else if (is_half)
-        dequantize_blocks(*area, *pair, rows, true, false, false);
+    const shape k = shape_of(area, pair, rows);
+    /* Whole lines past the caches, as above. */
+    const bool is_final = area->is_final && (uintptr_t)row_at(rows, pair->a) % 64 == 0;
+    if (is_fine_half(&k) && k.is_turned)
+        dequantize_as(*area, *pair, rows,
+                      (shape){LX_FINE_BITS, true, true, false, false, false});
+    else if (is_fine_half(&k) && k.is_bent && is_final)
+        dequantize_as(*area, *pair, rows,
+                      (shape){LX_FINE_BITS, true, false, true, false, true});
+    else if (is_fine_half(&k) && k.is_bent)
+        dequantize_as(*area, *pair, rows,
+                      (shape){LX_FINE_BITS, true, false, true, false, false});
     else
-        dequantize_blocks(*area, *pair, rows, false, is_turned, area->is_bent);
+        dequantize_as(*area, *pair, rows, k);
+}
+
+static void settle(void)
+{
+    _mm_sfence();
 }
 
 const lx_kernels lx_kernels_avx512 = {
@@ -836,6 +910,7 @@ const lx_kernels lx_kernels_avx512 = {
     .extents = extents,
     .quantize = quantize,
     .dequantize = dequantize,
+    .settle = settle,
     .pack = pack,
     .unpack = unpack,
 };
