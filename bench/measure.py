@@ -69,7 +69,7 @@ OTHERS = "paper,q8_0,q4_0,cachegen,int8,int4"
 # Texts: how many prompts of each, whose first planes, who is measured whole.
 TEXTS = {"tuning": (1, f"{CHIEF},{OTHERS}", "range,range44,paper:alpha=0.05"),
          "apart": (2, CHIEF, "range")}
-TASKED = "range,range44,paper:alpha=0.05,int4-token,int4,q4_0,cachegen"
+TASKED = "range,range44,paper:alpha=0.05,int4-token"
 
 
 def eval_texts(model, texts):
@@ -202,9 +202,10 @@ def disk():
 def e2e():
     """Slow links, where a small model stands for a large one; then several requests at once."""
     table = ROOT / f"build/bench/e2e-{commit()}.csv"
-    grids = [["--links", "10,20,50,200,1000", "--methods",
-              "f16_streamed,int8,lynx,recompute,carry_on"],
-             ["--links", "20,100", "--concurrency", "4,16", "--rounds", "1", "--methods",
+    links = "10,20,50,200,1000"
+    grids = [["--links", links, "--methods", "f16_streamed,int8,lynx,recompute"],
+             ["--links", links, "--methods", "carry_on", "--scenarios", "cold"],
+             ["--links", "20,100", "--concurrency", "4", "--rounds", "1", "--methods",
               "int8,lynx"]]
     for model in (SMOLLM2, GEMMA):
         for grid in grids:
