@@ -80,7 +80,9 @@ class Suffix(Case):
         self.assertEqual((got["computed_tokens"], got["is_recomputed"]), (0, False))
 
     def test_a_document(self):
-        """Equal to the transfer of everything, as the document was computed in one prefill."""
+        """Equal to the transfer of everything, as the document was computed in one prefill. Where
+        a window cuts a page, that of the document holds more tokens and has other codes: then
+        drafts and waiting give the same on it (docs/format.md, F-71)."""
         for number, name in enumerate(MODELS):
             with self.subTest(model=name):
                 path = model(name)
@@ -98,8 +100,9 @@ class Suffix(Case):
                 self.assertGreaterEqual(got["held_tokens"], 2 * PAGE_TOKENS)
                 self.assertEqual(want["held_tokens"], 0)
                 self.check_wire(got, frames, whole)
-                self.check_equal(got, want)
-                self.check_equal(waited, want)
+                self.check_equal(waited, got)
+                if number == 0:
+                    self.check_equal(got, want)
                 self.assertLess(got["bytes_total"], want["bytes_total"] / 2)
                 print(f"\n{name}: {got['prompt_tokens']} tokens, {got['held_tokens']} held: "
                       f"{got['bytes_total']} bytes instead of {want['bytes_total']}", flush=True)
