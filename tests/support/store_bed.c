@@ -52,19 +52,35 @@ void store_bed_end(store_bed *bed)
     assert_int_equal(nftw(bed->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
+static void keep(store_bed *bed, uint32_t count, lynx_keep_options *options,
+                 lynx_keep_result *result)
+{
+    char text[LYNX_TEXT_MAX];
+    options->engine = bed->engine;
+    options->spec = bed->spec;
+    options->tokens = bed->tokens;
+    options->token_count = count;
+    const lynx_status status = lynx_keep(options, result, text);
+    if (status != LYNX_OK)
+        fail_msg("keep: %s", text);
+}
+
 void store_bed_keep(store_bed *bed, uint32_t count, lynx_keep_result *result)
 {
     lynx_keep_options options;
-    char text[LYNX_TEXT_MAX];
     lynx_keep_options_init(&options);
-    options.engine = bed->engine;
-    options.spec = bed->spec;
-    options.tokens = bed->tokens;
-    options.token_count = count;
     options.store = bed->store;
-    const lynx_status status = lynx_keep(&options, result, text);
-    if (status != LYNX_OK)
-        fail_msg("keep: %s", text);
+    keep(bed, count, &options, result);
+}
+
+void store_bed_keep_file(store_bed *bed, uint32_t count, const char *path, const uint8_t *key,
+                         lynx_keep_result *result)
+{
+    lynx_keep_options options;
+    lynx_keep_options_init(&options);
+    options.path = path;
+    options.key = key;
+    keep(bed, count, &options, result);
 }
 
 static void begin_pass(store_bed *bed, lx_page_pass *pass)

@@ -26,6 +26,9 @@ void store_bed_engine(store_bed *bed, const lx_toy_options *toy);
 
 /* Keep the first 'count' tokens. */
 void store_bed_keep(store_bed *bed, uint32_t count, lynx_keep_result *result);
+/* The same in a file of its own. */
+void store_bed_keep_file(store_bed *bed, uint32_t count, const char *path, const uint8_t *key,
+                         lynx_keep_result *result);
 /* Load the stored prefix of the first 'count' tokens into the engine; how many tokens it has.
  */
 uint32_t store_bed_read(store_bed *bed, uint32_t count);

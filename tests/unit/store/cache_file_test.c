@@ -83,17 +83,8 @@ static void tiny(lx_toy_options *toy)
 
 static void keep_file(store_bed *bed, uint32_t count, const uint8_t *key)
 {
-    lynx_keep_options options;
     lynx_keep_result result;
-    char text[LYNX_TEXT_MAX];
-    lynx_keep_options_init(&options);
-    options.engine = bed->engine;
-    options.spec = bed->spec;
-    options.tokens = bed->tokens;
-    options.token_count = count;
-    options.path = path;
-    options.key = key;
-    assert_int_equal(lynx_keep(&options, &result, text), LYNX_OK);
+    store_bed_keep_file(bed, count, path, key, &result);
     assert_int_equal(result.computed_tokens, count);
 }
 

@@ -28,17 +28,8 @@ typedef struct bed {
 
 static void make_file(bed *b, const char *path, const uint8_t *sealed_by)
 {
-    lynx_keep_options options;
     lynx_keep_result result;
-    char text[LYNX_TEXT_MAX];
-    lynx_keep_options_init(&options);
-    options.engine = b->store.engine;
-    options.spec = b->store.spec;
-    options.tokens = b->store.tokens;
-    options.token_count = PROMPT;
-    options.path = path;
-    options.key = sealed_by;
-    assert_int_equal(lynx_keep(&options, &result, text), LYNX_OK);
+    store_bed_keep_file(&b->store, PROMPT, path, sealed_by, &result);
 }
 
 static void begin(bed *b, const uint8_t *sealed_by)

@@ -55,17 +55,8 @@ static void write_whole(image *i, const char *codec, uint32_t page_tokens, const
     static const char path[] = "golden.lynx";
     store_bed bed;
     begin(&bed, codec, page_tokens);
-    lynx_keep_options options;
     lynx_keep_result result;
-    char text[LYNX_TEXT_MAX];
-    lynx_keep_options_init(&options);
-    options.engine = bed.engine;
-    options.spec = bed.spec;
-    options.tokens = bed.tokens;
-    options.token_count = 75;
-    options.path = path;
-    options.key = key;
-    assert_int_equal(lynx_keep(&options, &result, text), LYNX_OK);
+    store_bed_keep_file(&bed, 75, path, key, &result);
     take_file(path, i);
     unlink(path);
     store_bed_end(&bed);

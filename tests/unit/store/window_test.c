@@ -23,17 +23,9 @@ static void windowed(lx_toy_options *toy)
 
 static void keep_file(store_bed *bed, uint32_t count)
 {
-    lynx_keep_options options;
     lynx_keep_result result;
-    char text[LYNX_TEXT_MAX];
-    lynx_keep_options_init(&options);
-    options.engine = bed->engine;
-    options.spec = bed->spec;
-    options.tokens = bed->tokens;
-    options.token_count = count;
-    options.path = path;
     unlink(path);
-    assert_int_equal(lynx_keep(&options, &result, text), LYNX_OK);
+    store_bed_keep_file(bed, count, path, NULL, &result);
 }
 
 /* What the file has of a prompt of 'count' tokens, in the cache of an engine that had nothing;
