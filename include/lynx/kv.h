@@ -5,9 +5,8 @@
  * A cache holds, for each token of a prompt and each layer, a row of keys and a row of
  * values (the two sides). Rows of 'page_tokens' consecutive tokens of one layer and side
  * form a page: page p covers tokens [p * page_tokens, (p + 1) * page_tokens), as far as the
- * cache has them. A page travels
- * as planes: plane 0 is the anchor, which is enough to draft with; the others (residuals)
- * bring it to full precision.
+ * cache has them. A page travels as planes: plane 0 is the anchor, which is enough to draft
+ * with; the others (residuals) bring it to full precision.
  *
  * The page map says which planes of which page are here. It is the only thing that the
  * transfer and the decoding share.
