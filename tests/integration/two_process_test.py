@@ -112,9 +112,9 @@ class TwoProcesses(unittest.TestCase):
         self.check("smollm2-135m-f16.gguf", self.prompts()[-2:], 20, lanes=2)
 
     def test_three_planes(self):
-        """The rest of a cache takes seconds, so that drafts are reviewed on the way."""
+        """The rest of a cache takes many seconds, so that drafts are reviewed on the way."""
         prompts = [(900, options) for options in ([], SAMPLED)]
-        self.assertGreater(self.check("smollm2-135m-f16.gguf", prompts, 4, codec="range-3"), 0)
+        self.assertGreater(self.check("smollm2-135m-f16.gguf", prompts, 2, codec="range-3"), 0)
 
     def test_plaintext(self):
         self.check("smollm2-135m-f16.gguf", self.prompts()[-1:], 20, is_encrypted=False)

@@ -8,11 +8,21 @@
 #include "runtime/page_pass.h"
 #include "support/toy_nodes.h"
 
-static void pause_for(memory_source *s, uint64_t ns)
+static bool is_drafted(const memory_source *s, uint32_t plane, uint32_t before)
+{
+    return s->drafts && plane > 0 &&
+           *s->drafts - before >= (plane > 1 ? s->drafts_min / 4 : s->drafts_min);
+}
+
+static void pause_for(memory_source *s, uint64_t ns, uint32_t plane)
 {
     const struct timespec slice = {0, 1000000};
-    for (uint64_t slept = 0; slept < ns && !s->is_cancelled; slept += 1000000)
+    const uint32_t before = s->drafts ? *s->drafts : 0;
+    for (uint64_t slept = 0; slept < ns && !s->is_cancelled; slept += 1000000) {
+        if (is_drafted(s, plane, before))
+            return;
         nanosleep(&slice, NULL);
+    }
 }
 
 static const lynx_source_prefix *prefix(const lynx_source *source)
@@ -39,10 +49,10 @@ static lynx_status give(memory_source *s, size_t index, lynx_source_plane *plane
 static lynx_status next(lynx_source *source, lynx_source_plane *plane)
 {
     memory_source *s = (memory_source *)(void *)source;
-    pause_for(s, s->pause_ns);
+    pause_for(s, s->pause_ns, 0);
     if (s->given < s->count && s->given > 0 &&
         s->planes[s->given].plane > s->planes[s->given - 1].plane)
-        pause_for(s, s->residual_ns);
+        pause_for(s, s->residual_ns, s->planes[s->given].plane);
     if (s->is_cancelled)
         return LYNX_ERR_CANCELLED;
     if (s->given == s->fail_at)
@@ -140,6 +150,7 @@ void memory_source_rewind(memory_source *s)
     s->held_top = 0;
     s->is_cancelled = false;
     s->pause_ns = s->residual_ns = 0;
+    s->drafts = NULL;
     s->fail_at = s->damage_at = s->twice_at = SIZE_MAX;
     s->failure = LYNX_ERR_SYSTEM;
 }

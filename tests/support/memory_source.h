@@ -21,6 +21,10 @@ typedef struct memory_source {
     /* Set before a run. */
     uint64_t pause_ns;    /* before each plane */
     uint64_t residual_ns; /* before the first page's plane 1, 2, ... */
+    /* The pause before plane 1 ends when this has grown by 'drafts_min' in it, one behind it at
+     * a quarter of them; NULL: neither does. */
+    const atomic_uint *drafts;
+    uint32_t drafts_min;
     size_t fail_at;       /* at this plane; SIZE_MAX: never */
     lynx_status failure;  /* with this; LYNX_ERR_CLOSED: it ends too early */
     size_t damage_at;     /* this plane has other bytes than it should; SIZE_MAX: none */
