@@ -79,17 +79,18 @@ void lx_find_rows(const lx_page_bits *p)
 
 /* ---- the rest -------------------------------------------------------------------------- */
 
-void lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_area *area,
-                  const lx_pair *pair, const lynx_tile *rows)
+lx_rest *lx_rest_of(const lx_page_bits *p, const lx_area *area, const lx_pair *pair,
+                    const lynx_tile *rows)
 {
+    lx_rest *rest = &p->codec->rest;
     const uint32_t first = area->strips * LX_KERNEL_TOKENS;
-    *rest = (lx_rest){.first = first, .tokens = p->view->split.coded - first, .area = *area};
-    rest->bytes_each = p->view->row_bytes - first / 8;
-    for (uint32_t side = 0; side < 2; side++)
-        for (uint32_t row = 0; row < LX_ROWS_MAX; row++)
-            rest->rows[side][row] = rest->bytes[side][row];
     const size_t chunk = (size_t)first / LX_CHUNK_TOKENS * area->grid_step;
+    rest->first = first;
+    rest->tokens = p->view->split.coded - first;
+    rest->bytes_each = p->view->row_bytes - first / 8;
+    rest->area = *area;
     rest->area.strips = 1;
+    rest->area.is_final = false;
     rest->area.a.row = rest->rows[0];
     rest->area.b.row = rest->rows[1];
     rest->area.a.grids += chunk;
@@ -104,6 +105,7 @@ void lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_area *area,
         rest->tile.data = rest->values;
         rest->tile.channel_stride_bytes = sizeof(rest->values[0]);
     }
+    return rest;
 }
 
 /* Bits behind the last token are zero. */

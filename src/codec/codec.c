@@ -74,6 +74,9 @@ lynx_status lynx_codec_create(lynx_codec **codec, const lynx_codec_options *opti
     c->options = *options;
     c->spec = options->spec;
     c->kernels = kernels;
+    for (uint32_t side = 0; side < 2; side++)
+        for (uint32_t row = 0; row < LX_ROWS_MAX; row++)
+            c->rest.rows[side][row] = c->rest.bytes[side][row];
     c->plane_count = lynx_codec_spec_plane_count(&c->spec);
     for (uint32_t plane = 0; plane < c->plane_count; plane++)
         c->code_bits += c->spec.plane_bits[0][plane];

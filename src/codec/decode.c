@@ -40,10 +40,9 @@ static void get_codes(const lx_page_bits *p, uint32_t c, uint8_t *codes)
     p->codec->kernels->unpack(&area, codes);
     if (!lx_has_rest(p))
         return;
-    lx_rest rest;
-    lx_rest_init(&rest, p, &area, &alone, NULL);
-    lx_rest_bits(&rest, &area, true);
-    p->codec->kernels->unpack(&rest.area, codes + rest.first);
+    lx_rest *rest = lx_rest_of(p, &area, &alone, NULL);
+    lx_rest_bits(rest, &area, true);
+    p->codec->kernels->unpack(&rest->area, codes + rest->first);
 }
 
 /* RANGE: bits of a pair to rows. Low bits that are not here are zero in the codes; the grids
@@ -56,12 +55,10 @@ static void get_values(const lx_page_bits *p, const lx_pair *pair, const lynx_ti
     p->codec->kernels->dequantize(&area, pair, rows);
     if (!lx_has_rest(p))
         return;
-    lx_rest rest;
-    lx_rest_init(&rest, p, &area, pair, rows);
-    rest.area.is_final = false;
-    lx_rest_bits(&rest, &area, true);
-    p->codec->kernels->dequantize(&rest.area, &rest.pair, &rest.tile);
-    lx_rest_values(&rest, pair, rows, false);
+    lx_rest *rest = lx_rest_of(p, &area, pair, rows);
+    lx_rest_bits(rest, &area, true);
+    p->codec->kernels->dequantize(&rest->area, &rest->pair, &rest->tile);
+    lx_rest_values(rest, pair, rows, false);
 }
 
 static void decode_range(const lx_page_bits *p, const lynx_tile *rows, const lynx_tile *run)

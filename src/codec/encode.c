@@ -25,10 +25,9 @@ static void put_codes(const lx_page_bits *p, uint32_t c, const uint8_t *codes)
     p->codec->kernels->pack(codes, &area);
     if (!lx_has_rest(p))
         return;
-    lx_rest rest;
-    lx_rest_init(&rest, p, &area, &alone, NULL);
-    p->codec->kernels->pack(codes + rest.first, &rest.area);
-    lx_rest_bits(&rest, &area, false);
+    lx_rest *rest = lx_rest_of(p, &area, &alone, NULL);
+    p->codec->kernels->pack(codes + rest->first, &rest->area);
+    lx_rest_bits(rest, &area, false);
 }
 
 /* Rows of a pair to its bits. */
@@ -38,11 +37,10 @@ static void put_values(const lx_page_bits *p, const lynx_tile *rows, const lx_pa
     p->codec->kernels->quantize(rows, pair, &area);
     if (!lx_has_rest(p))
         return;
-    lx_rest rest;
-    lx_rest_init(&rest, p, &area, pair, rows);
-    lx_rest_values(&rest, pair, rows, true);
-    p->codec->kernels->quantize(&rest.tile, &rest.pair, &rest.area);
-    lx_rest_bits(&rest, &area, false);
+    lx_rest *rest = lx_rest_of(p, &area, pair, rows);
+    lx_rest_values(rest, pair, rows, true);
+    p->codec->kernels->quantize(&rest->tile, &rest->pair, &rest->area);
+    lx_rest_bits(rest, &area, false);
 }
 
 /* Extents of a pair, of all tokens or of each chunk, where grids will be. */

@@ -24,6 +24,18 @@ typedef struct lx_rope_table {
     float *cosines, *sines; /* [pair][row_values] */
 } lx_rope_table;
 
+/* Tokens behind the last whole strip are worked on in copies. */
+typedef struct lx_rest {
+    uint8_t bytes[2][LX_ROWS_MAX][LX_STRIP_BYTES];
+    uint8_t *rows[2][LX_ROWS_MAX]; /* into 'bytes' */
+    float values[2][LX_KERNEL_TOKENS]; /* or halves */
+    lx_area area;
+    lynx_tile tile;
+    lx_pair pair;
+    uint32_t first, tokens;
+    size_t bytes_each; /* of a row that exist */
+} lx_rest;
+
 struct lynx_codec {
     const lynx_allocator *memory;
     lynx_codec_options options;
@@ -47,6 +59,7 @@ struct lynx_codec {
     uint32_t next_rope;
     size_t rope_floats;
     lx_paper_tables paper;
+    lx_rest rest;
 };
 
 /* ---- layout.c: what is allowed, how tokens are divided and how many bytes follow ------- */
@@ -144,21 +157,10 @@ lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const
 /* Find where each row of each channel lies; with 'spread' this reads the metadata. */
 void lx_find_rows(const lx_page_bits *p);
 
-/* Tokens behind the last whole strip are worked on in copies. */
-typedef struct lx_rest {
-    uint8_t bytes[2][LX_ROWS_MAX][LX_STRIP_BYTES];
-    uint8_t *rows[2][LX_ROWS_MAX];
-    float values[2][LX_KERNEL_TOKENS]; /* or halves */
-    lx_area area;
-    lynx_tile tile;
-    lx_pair pair;
-    uint32_t first, tokens;
-    size_t bytes_each; /* of a row that exist */
-} lx_rest;
-
-/* Of a page that has some. 'rows' may be NULL where values are not asked for. */
-void lx_rest_init(lx_rest *rest, const lx_page_bits *p, const lx_area *area,
-                  const lx_pair *pair, const lynx_tile *rows);
+/* That of the codec, for a pair of a page that has one. 'rows' may be NULL where values are not
+ * asked for. */
+lx_rest *lx_rest_of(const lx_page_bits *p, const lx_area *area, const lx_pair *pair,
+                    const lynx_tile *rows);
 /* Bits, or values, between their places and the copies. */
 void lx_rest_bits(lx_rest *rest, const lx_area *area, bool is_reading);
 void lx_rest_values(lx_rest *rest, const lx_pair *pair, const lynx_tile *rows, bool is_reading);

@@ -418,69 +418,65 @@ static uint32_t strips_at(const lx_area *area, uint32_t strip)
 }
 
 /* Registers 0 .. count - 1 of a block: register 0 has row 'last', register 1 the one before it;
- * rows that are not here are zero. */
-static ALWAYS_INLINE void get_rows(const lx_area *area, const lx_channel *channel,
-                                   uint32_t strip, uint32_t last, uint32_t count, __m256i r[8])
+ * rows that are not here are zero, as are strips behind the end. 'bits' rows are here. */
+static ALWAYS_INLINE void get_rows(uint8_t *const *rows, uint32_t bits, uint32_t strip,
+                                   uint32_t strips, uint32_t last, uint32_t count, __m256i r[8])
 {
     static const uint8_t zeros[BLOCK_BYTES];
-    const uint32_t strips = strips_at(area, strip);
+    static const int32_t masks[2 * BLOCK_STRIPS + BLOCK_BYTES / 4] = {-1, -1, -1, -1,
+                                                                      -1, -1, -1, -1};
+    const __m256i mask = _mm256_loadu_si256(
+        (const __m256i *)(const void *)(masks + 2 * (size_t)(BLOCK_STRIPS - strips)));
     for (uint32_t k = 0; k < count; k++) {
         const uint32_t row = last - k; /* beyond all rows where there is none */
-        const uint8_t *at =
-            row < channel->bits ? channel->row[row] + (size_t)strip * LX_STRIP_BYTES : zeros;
-        if (strips == BLOCK_STRIPS) {
-            r[k] = _mm256_loadu_si256((const __m256i *)(const void *)at);
-        } else {
-            uint8_t part[BLOCK_BYTES] = {0};
-            memcpy(part, at, (size_t)strips * LX_STRIP_BYTES);
-            r[k] = _mm256_loadu_si256((const __m256i *)(const void *)part);
-        }
+        const uint8_t *at = row < bits ? rows[row] + (size_t)strip * LX_STRIP_BYTES : zeros;
+        r[k] = strips == BLOCK_STRIPS
+                   ? _mm256_loadu_si256((const __m256i *)(const void *)at)
+                   : _mm256_maskload_epi32((const int *)(const void *)at, mask);
     }
 }
 
-/* The bits that are here (up to four) of the codes of a block, as numbers below 16. */
-static ALWAYS_INLINE void get_fours(const lx_area *area, const lx_channel *channel,
-                                    uint32_t strip, __m256i r[8])
+/* Rows from 'last' on up, four of them, as numbers below 16. */
+static ALWAYS_INLINE void get_fours(uint8_t *const *rows, uint32_t bits, uint32_t strip,
+                                    uint32_t strips, uint32_t last, __m256i r[8])
 {
     const __m256i fours = _mm256_set1_epi8(0x0F);
-    get_rows(area, channel, strip, channel->bits - 1, 4, r);
+    get_rows(rows, bits, strip, strips, last, 4, r);
     turn_bits4(r);
     for (int k = 0; k < 4; k++) {
         r[4 + k] = _mm256_and_si256(_mm256_srli_epi16(r[k], 4), fours);
         r[k] = _mm256_and_si256(r[k], fours);
     }
-    interleave(r);
 }
 
-/* Codes of a block. */
-static ALWAYS_INLINE void unpack_block(const lx_area *area, const lx_channel *channel,
-                                       uint32_t strip, uint32_t code_bits,
-                                       uint8_t codes[BLOCK_TOKENS])
+/* Codes of a block: register j has token 8 i + j at byte i. */
+static ALWAYS_INLINE void get_codes(const lx_channel *channel, uint32_t strip, uint32_t strips,
+                                    uint32_t code_bits, __m256i r[8])
 {
-    const uint32_t bits = channel->bits;
-    __m256i r[8];
-    if (bits <= 4) {
-        const __m128i up = _mm_cvtsi32_si128((int)(code_bits - bits));
-        get_fours(area, channel, strip, r);
-        for (int k = 0; k < 8; k++)
-            r[k] = _mm256_sll_epi16(r[k], up);
-    } else {
-        get_rows(area, channel, strip, code_bits - 1, 8, r);
+    const uint32_t bits = channel->bits < code_bits ? channel->bits : code_bits;
+    if (bits > 4) {
+        get_rows(channel->row, bits, strip, strips, code_bits - 1, 8, r);
         turn_bits8(r);
-        interleave(r);
+        return;
     }
-    for (int k = 0; k < 8; k++) {
-        __m128i *at = (__m128i *)(void *)codes + k;
-        _mm_storeu_si128(at, _mm256_castsi256_si128(r[k]));
-        _mm_storeu_si128(at + 8, _mm256_extracti128_si256(r[k], 1));
-    }
+    const __m128i up = _mm_cvtsi32_si128((int)(code_bits - bits));
+    get_fours(channel->row, bits, strip, strips, bits - 1, r);
+    for (int k = 0; k < 8; k++)
+        r[k] = _mm256_sll_epi16(r[k], up);
 }
 
 static void unpack(const lx_area *area, uint8_t *codes)
 {
     for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
         uint8_t block[BLOCK_TOKENS];
-        unpack_block(area, &area->a, s, area->code_bits, block);
+        __m256i r[8];
+        get_codes(&area->a, s, strips_at(area, s), area->code_bits, r);
+        interleave(r);
+        for (int k = 0; k < 8; k++) {
+            __m128i *at = (__m128i *)(void *)block + k;
+            _mm_storeu_si128(at, _mm256_castsi256_si128(r[k]));
+            _mm_storeu_si128(at + 8, _mm256_extracti128_si256(r[k], 1));
+        }
         memcpy(codes + (size_t)s * LX_KERNEL_TOKENS, block,
                (size_t)strips_at(area, s) * LX_KERNEL_TOKENS);
     }
@@ -672,113 +668,198 @@ static void quantize(const lynx_tile *rows, const lx_pair *pair, const lx_area *
     }
 }
 
-static ALWAYS_INLINE __m256 floats_of(const uint8_t *bytes)
+/* ---- codes to values ------------------------------------------------------------------- */
+
+/* A float of this size counts its last bits in 2^-8: below these upper bits are two bytes, of
+ * steps and of their 256th parts. */
+#define STEPS_BASE 0x1p15f
+
+/* A grid in registers. */
+typedef struct wide_grid {
+    __m256 low, scale, shift, bend;
+} wide_grid;
+
+static ALWAYS_INLINE wide_grid wide_grid_of(const lx_grid *grid)
 {
-    const __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)bytes);
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight));
+    return (wide_grid){_mm256_set1_ps(grid->low), _mm256_set1_ps(grid->scale),
+                       _mm256_set1_ps(grid->shift - STEPS_BASE), _mm256_set1_ps(grid->bend)};
 }
 
-static ALWAYS_INLINE __m256 dequantize_8(__m256 steps, lx_grid grid, bool is_bent)
+/* Of 'x', STEPS_BASE + steps. */
+static ALWAYS_INLINE __m256 dequantize_8(__m256 x, wide_grid grid, bool is_bent)
 {
     if (is_bent) {
-        const __m256 d = _mm256_add_ps(steps, _mm256_set1_ps(grid.shift));
+        /* Exact: a shift is a whole number of 32nd parts. */
+        const __m256 d = _mm256_add_ps(x, grid.shift);
         const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), d);
-        const __m256 more = _mm256_mul_ps(size, _mm256_set1_ps(grid.bend));
-        const __m256 slope = _mm256_add_ps(_mm256_set1_ps(grid.scale), more);
-        return _mm256_add_ps(_mm256_set1_ps(grid.low), _mm256_mul_ps(d, slope));
+        const __m256 slope = _mm256_add_ps(grid.scale, _mm256_mul_ps(size, grid.bend));
+        return _mm256_add_ps(grid.low, _mm256_mul_ps(d, slope));
     }
-    const __m256 scaled = _mm256_mul_ps(steps, _mm256_set1_ps(grid.scale));
-    return _mm256_add_ps(_mm256_set1_ps(grid.low), scaled);
+    const __m256 steps = _mm256_sub_ps(x, _mm256_set1_ps(STEPS_BASE));
+    return _mm256_add_ps(grid.low, _mm256_mul_ps(steps, grid.scale));
 }
 
-/* Codes of a block; of fine codes the first eight bits, and the others. */
+/* Codes of a block: register g has those of tokens 32 g + 8 i + 0 .. 3 at the bytes 4 i of lane
+ * 0, and those of the four tokens behind in lane 1. Of fine codes 'whole' are the first eight
+ * bits, 'parts' the others as upper bits. */
 typedef struct block_codes {
-    uint8_t whole[BLOCK_TOKENS], parts[BLOCK_TOKENS];
+    __m256i whole[8], parts[8];
 } block_codes;
 
-static ALWAYS_INLINE void get_codes(const lx_area *area, const lx_channel *channel,
-                                    uint32_t strip, bool is_fine, block_codes *codes)
+static ALWAYS_INLINE void part_lanes(const __m256i r[8], __m256i codes[8])
 {
-    lx_channel first = *channel;
-    if (is_fine && first.bits > 8)
-        first.bits = 8;
-    unpack_block(area, &first, strip, is_fine ? 8 : area->code_bits, codes->whole);
-    if (is_fine) {
-        const lx_channel fine = fine_rows(channel);
-        unpack_block(area, &fine, strip, 8, codes->parts);
+    __m256i x[8];
+    for (int j = 0; j < 4; j++) {
+        x[j] = _mm256_permute2x128_si256(r[j], r[4 + j], 0x20);
+        x[4 + j] = _mm256_permute2x128_si256(r[j], r[4 + j], 0x31);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        const __m256i a0 = _mm256_unpacklo_epi8(x[i], x[i + 1]);
+        const __m256i a1 = _mm256_unpackhi_epi8(x[i], x[i + 1]);
+        const __m256i b0 = _mm256_unpacklo_epi8(x[i + 2], x[i + 3]);
+        const __m256i b1 = _mm256_unpackhi_epi8(x[i + 2], x[i + 3]);
+        codes[i] = _mm256_unpacklo_epi16(a0, b0);
+        codes[i + 1] = _mm256_unpackhi_epi16(a0, b0);
+        codes[i + 2] = _mm256_unpacklo_epi16(a1, b1);
+        codes[i + 3] = _mm256_unpackhi_epi16(a1, b1);
     }
 }
 
-static ALWAYS_INLINE __m256 steps_at(const block_codes *codes, uint32_t t, bool is_fine)
+static ALWAYS_INLINE void get_block(const lx_area *area, const lx_channel *channel,
+                                    uint32_t strip, uint32_t strips, bool is_fine,
+                                    block_codes *codes)
 {
-    const __m256 whole = floats_of(codes->whole + t);
+    __m256i r[8];
+    get_codes(channel, strip, strips, is_fine ? 8 : area->code_bits, r);
+    part_lanes(r, codes->whole);
     if (!is_fine)
-        return whole;
-    const __m256 parts = _mm256_mul_ps(floats_of(codes->parts + t), _mm256_set1_ps(0x1p-8f));
-    return _mm256_add_ps(whole, parts);
+        return;
+    get_fours(channel->row, channel->bits, strip, strips, LX_FINE_BITS - 1, r);
+    part_lanes(r, codes->parts);
+    for (int g = 0; g < 8; g++)
+        codes->parts[g] = _mm256_slli_epi16(codes->parts[g], 4);
 }
 
-static ALWAYS_INLINE void dequantize_one(const lx_area *area, uint32_t strip, uint8_t *to,
-                                         bool is_fine, bool is_half, bool is_bent)
+/* STEPS_BASE + steps of 32 tokens, in order. */
+static ALWAYS_INLINE void steps_of(const block_codes *codes, uint32_t g, bool is_fine,
+                                   __m256 x[4])
+{
+    const __m256i base = _mm256_set1_epi16(0x4700);
+    const __m256i parts = is_fine ? codes->parts[g] : _mm256_setzero_si256();
+    const __m256i low = _mm256_unpacklo_epi8(parts, codes->whole[g]);
+    const __m256i high = _mm256_unpackhi_epi8(parts, codes->whole[g]);
+    x[0] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(low, base));
+    x[1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(low, base));
+    x[2] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(high, base));
+    x[3] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(high, base));
+}
+
+/* What a function is made for, so that it holds no more than it needs. */
+typedef struct shape {
+    bool is_fine, is_half, is_bent;
+    bool has_chunks; /* grids of their own */
+    bool is_final;   /* whole lines go past the caches */
+} shape;
+
+static ALWAYS_INLINE wide_grid grid_of_chunk(const lx_channel *channel, uint32_t chunk, shape k)
+{
+    return wide_grid_of(channel->grids + (k.has_chunks ? chunk : 0));
+}
+
+static ALWAYS_INLINE void stream_16(__m256i *to, __m256 a, __m256 b)
+{
+    const __m256i low = _mm256_castsi128_si256(_mm256_cvtps_ph(a, ROUND_EVEN));
+    _mm256_stream_si256(to,
+                        _mm256_inserti128_si256(low, _mm256_cvtps_ph(b, ROUND_EVEN), 1));
+}
+
+static ALWAYS_INLINE void dequantize_one(const lx_area *area, uint32_t strip, uint32_t strips,
+                                         uint8_t *to, shape k)
 {
     block_codes codes;
-    get_codes(area, &area->a, strip, is_fine, &codes);
-    const uint32_t chunks = 2 * strips_at(area, strip);
-    for (uint32_t k = 0; k < chunks; k++) {
-        const lx_grid grid = grid_at(area, &area->a, 2 * strip + k);
-        for (uint32_t i = 0; i < LX_CHUNK_TOKENS; i += 8) {
-            const uint32_t t = k * LX_CHUNK_TOKENS + i;
-            put_8(to, is_half, strip * LX_KERNEL_TOKENS + t,
-                  dequantize_8(steps_at(&codes, t, is_fine), grid, is_bent));
-        }
+    get_block(area, &area->a, strip, strips, k.is_fine, &codes);
+    wide_grid grid = grid_of_chunk(&area->a, 0, k);
+    for (uint32_t g = 0; g < 2 * strips; g++) {
+        __m256 x[4];
+        if (k.has_chunks)
+            grid = grid_of_chunk(&area->a, 2 * strip + g, k);
+        const uint32_t t = strip * LX_KERNEL_TOKENS + g * LX_CHUNK_TOKENS;
+        steps_of(&codes, g, k.is_fine, x);
+        for (uint32_t i = 0; i < 4; i++)
+            x[i] = dequantize_8(x[i], grid, k.is_bent);
+        for (uint32_t i = 0; i < 4; i += 2)
+            if (k.is_final) {
+                stream_16((__m256i *)(void *)(to + 2 * (size_t)t) + i / 2, x[i], x[i + 1]);
+            } else {
+                put_8(to, k.is_half, t + 8 * i, x[i]);
+                put_8(to, k.is_half, t + 8 * i + 8, x[i + 1]);
+            }
     }
 }
 
-static ALWAYS_INLINE void dequantize_two(const lx_area *area, const lx_pair pair,
-                                         uint32_t strip, uint8_t *to_a, uint8_t *to_b,
-                                         bool is_fine, bool is_half)
+static ALWAYS_INLINE void dequantize_two(const lx_area *area, const lx_pair *pair,
+                                         uint32_t strip, uint32_t strips, uint8_t *to_a,
+                                         uint8_t *to_b, shape k)
 {
     block_codes a;
     block_codes b;
-    get_codes(area, &area->a, strip, is_fine, &a);
-    get_codes(area, &area->b, strip, is_fine, &b);
-    const uint32_t chunks = 2 * strips_at(area, strip);
-    for (uint32_t k = 0; k < chunks; k++) {
-        const lx_grid grid_a = grid_at(area, &area->a, 2 * strip + k);
-        const lx_grid grid_b = grid_at(area, &area->b, 2 * strip + k);
-        for (uint32_t i = 0; i < LX_CHUNK_TOKENS; i += 8) {
-            const uint32_t here = k * LX_CHUNK_TOKENS + i;
-            const uint32_t t = strip * LX_KERNEL_TOKENS + here;
-            __m256 x = dequantize_8(steps_at(&a, here, is_fine), grid_a, false);
-            __m256 y = dequantize_8(steps_at(&b, here, is_fine), grid_b, false);
-            turn(&x, &y, &pair, t, false);
-            put_8(to_a, is_half, t, x);
-            put_8(to_b, is_half, t, y);
+    get_block(area, &area->a, strip, strips, k.is_fine, &a);
+    get_block(area, &area->b, strip, strips, k.is_fine, &b);
+    wide_grid grid_a = grid_of_chunk(&area->a, 0, k);
+    wide_grid grid_b = grid_of_chunk(&area->b, 0, k);
+    for (uint32_t g = 0; g < 2 * strips; g++) {
+        __m256 x[4];
+        __m256 y[4];
+        if (k.has_chunks) {
+            grid_a = grid_of_chunk(&area->a, 2 * strip + g, k);
+            grid_b = grid_of_chunk(&area->b, 2 * strip + g, k);
+        }
+        steps_of(&a, g, k.is_fine, x);
+        steps_of(&b, g, k.is_fine, y);
+        for (uint32_t i = 0; i < 4; i++) {
+            const uint32_t t = strip * LX_KERNEL_TOKENS + g * LX_CHUNK_TOKENS + 8 * i;
+            __m256 u = dequantize_8(x[i], grid_a, false);
+            __m256 v = dequantize_8(y[i], grid_b, false);
+            turn(&u, &v, pair, t, false);
+            put_8(to_a, k.is_half, t, u);
+            put_8(to_b, k.is_half, t, v);
         }
     }
 }
 
-/* Up to 16 different halves: their bytes are looked up. */
-static ALWAYS_INLINE void dequantize_few(const lx_area *area, uint32_t strip, uint8_t *row)
+static ALWAYS_INLINE void put_16(__m256i *to, __m256i halves, bool is_final)
 {
-    const uint32_t code_bits = area->code_bits;
+    if (is_final)
+        _mm256_stream_si256(to, halves);
+    else
+        _mm256_storeu_si256(to, halves);
+}
+
+/* Up to 16 different halves: their bytes are looked up. */
+static ALWAYS_INLINE void dequantize_few(const lx_area *area, uint32_t strip, uint32_t strips,
+                                         uint8_t *row, bool is_final)
+{
     const lx_channel *channel = &area->a;
-    uint8_t codes[16];
-    for (uint32_t i = 0; i < 16; i++)
-        codes[i] = (uint8_t)(i << (code_bits - channel->bits));
-    const lx_grid grid = channel->grids[0];
+    const wide_grid grid = wide_grid_of(channel->grids);
+    const float step = (float)(1u << (area->code_bits - channel->bits));
+    const __m256 base = _mm256_set1_ps(STEPS_BASE);
+    const __m256 eight = _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256 wide = _mm256_set1_ps(step);
+    const __m256 low_steps = _mm256_add_ps(base, _mm256_mul_ps(eight, wide));
+    const __m256 high_steps = _mm256_add_ps(low_steps, _mm256_set1_ps(8 * step));
     const __m128i first =
-        _mm256_cvtps_ph(dequantize_8(floats_of(codes), grid, area->is_bent), ROUND_EVEN);
+        _mm256_cvtps_ph(dequantize_8(low_steps, grid, area->is_bent), ROUND_EVEN);
     const __m128i last =
-        _mm256_cvtps_ph(dequantize_8(floats_of(codes + 8), grid, area->is_bent), ROUND_EVEN);
+        _mm256_cvtps_ph(dequantize_8(high_steps, grid, area->is_bent), ROUND_EVEN);
     const __m128i bytes = _mm_set1_epi16(0xFF);
     const __m256i low = _mm256_broadcastsi128_si256(
         _mm_packus_epi16(_mm_and_si128(first, bytes), _mm_and_si128(last, bytes)));
     const __m256i high = _mm256_broadcastsi128_si256(
         _mm_packus_epi16(_mm_srli_epi16(first, 8), _mm_srli_epi16(last, 8)));
     __m256i r[8];
-    get_fours(area, channel, strip, r);
-    const uint32_t end = strips_at(area, strip) * LX_KERNEL_TOKENS;
+    get_fours(channel->row, channel->bits, strip, strips, channel->bits - 1, r);
+    interleave(r);
+    const uint32_t end = strips * LX_KERNEL_TOKENS;
     __m256i *to = (__m256i *)(void *)(row + 2 * (size_t)strip * LX_KERNEL_TOKENS);
     for (uint32_t k = 0; k < 8; k++) {
         const __m256i x = _mm256_shuffle_epi8(low, r[k]);
@@ -786,32 +867,48 @@ static ALWAYS_INLINE void dequantize_few(const lx_area *area, uint32_t strip, ui
         const __m256i a = _mm256_unpacklo_epi8(x, y);
         const __m256i b = _mm256_unpackhi_epi8(x, y);
         if (16 * k < end)
-            _mm256_storeu_si256(to + k, _mm256_permute2x128_si256(a, b, 0x20));
+            put_16(to + k, _mm256_permute2x128_si256(a, b, 0x20), is_final);
         if (128 + 16 * k < end)
-            _mm256_storeu_si256(to + 8 + k, _mm256_permute2x128_si256(a, b, 0x31));
+            put_16(to + 8 + k, _mm256_permute2x128_si256(a, b, 0x31), is_final);
     }
+}
+
+static ALWAYS_INLINE void dequantize_strips(const lx_area *area, const lx_pair *pair,
+                                            const lynx_tile *rows, uint32_t strip,
+                                            uint32_t strips, bool is_fine)
+{
+    const bool is_half = rows->element == LYNX_ELEMENT_F16;
+    const bool is_bent = area->is_bent && !pair->cosines;
+    const bool has_chunks = area->grid_step != 0;
+    uint8_t *a = row_at(rows, pair->a);
+    uint8_t *b = row_at(rows, pair->b);
+    const bool is_final = area->is_final && (uintptr_t)a % LINE_BYTES == 0;
+    if (pair->cosines && is_half && !has_chunks)
+        dequantize_two(area, pair, strip, strips, a, b, (shape){is_fine, true, false, false, false});
+    else if (pair->cosines)
+        dequantize_two(area, pair, strip, strips, a, b,
+                       (shape){is_fine, is_half, false, has_chunks, false});
+    else if (is_half && area->a.bits <= 4 && !has_chunks)
+        dequantize_few(area, strip, strips, a, is_final);
+    else if (is_half && is_bent && is_final)
+        dequantize_one(area, strip, strips, a, (shape){is_fine, true, true, false, true});
+    else if (is_half && is_bent)
+        dequantize_one(area, strip, strips, a, (shape){is_fine, true, true, false, false});
+    else if (is_half && !has_chunks)
+        dequantize_one(area, strip, strips, a, (shape){is_fine, true, false, false, false});
+    else
+        dequantize_one(area, strip, strips, a,
+                       (shape){is_fine, is_half, is_bent, has_chunks, false});
 }
 
 static ALWAYS_INLINE void dequantize_blocks(const lx_area *area, const lx_pair *pair,
                                             const lynx_tile *rows, bool is_fine)
 {
-    const bool is_half = rows->element == LYNX_ELEMENT_F16;
-    uint8_t *a = row_at(rows, pair->a);
-    uint8_t *b = row_at(rows, pair->b);
-    for (uint32_t s = 0; s < area->strips; s += BLOCK_STRIPS) {
-        if (pair->cosines && is_half)
-            dequantize_two(area, *pair, s, a, b, is_fine, true);
-        else if (pair->cosines)
-            dequantize_two(area, *pair, s, a, b, is_fine, false);
-        else if (is_half && area->a.bits <= 4 && area->grid_step == 0)
-            dequantize_few(area, s, a);
-        else if (is_half && area->is_bent)
-            dequantize_one(area, s, a, is_fine, true, true);
-        else if (is_half)
-            dequantize_one(area, s, a, is_fine, true, false);
-        else
-            dequantize_one(area, s, a, is_fine, false, area->is_bent);
-    }
+    uint32_t s = 0;
+    for (; s + BLOCK_STRIPS <= area->strips; s += BLOCK_STRIPS)
+        dequantize_strips(area, pair, rows, s, BLOCK_STRIPS, is_fine);
+    if (s < area->strips)
+        dequantize_strips(area, pair, rows, s, area->strips - s, is_fine);
 }
 
 static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile *rows)
