@@ -183,7 +183,7 @@ static lynx_status measure_batches(bench *b)
     for (uint32_t round = 0; round < ROUNDS; round++)
         for (uint32_t columns = 1; columns <= COLUMNS_MAX; columns++) {
             const lynx_time_ns start = lynx_clock_now();
-            lynx_status status = ops->batch(b->engine, tokens, columns);
+            lynx_status status = ops->batch(b->engine, tokens, columns, 0);
             b->batches[columns][round] = (double)(lynx_clock_now() - start) / 1e6;
             if (status == LYNX_OK)
                 status = ops->rewind(b->engine, length);

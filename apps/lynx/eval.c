@@ -124,7 +124,7 @@ static lynx_status follow(evaluation *v, uint32_t prompt_tokens, const lynx_toke
         const uint32_t now = left < BATCH ? left : BATCH;
         v->attention.first = first;
         v->attention.count = is_text ? now : 0;
-        status = ops->batch(v->engine, tokens + first, now);
+        status = ops->batch(v->engine, tokens + first, now, 0);
         for (uint32_t i = 0; i < now && status == LYNX_OK; i++)
             take(v, first + i, ops->logits(v->engine, i), user);
     }

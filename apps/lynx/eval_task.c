@@ -67,7 +67,7 @@ static lynx_status try_option(task_run *r, const eval_item *item, uint32_t optio
     const uint32_t vocabulary = r->cache.model->vocabulary;
     lynx_status status = tokenize_line(r, item, option, &line);
     if (status == LYNX_OK)
-        status = r->engine->ops->batch(r->engine, line.tokens, line.all - 1);
+        status = r->engine->ops->batch(r->engine, line.tokens, line.all - 1, line.question - 1);
     if (status != LYNX_OK)
         return status;
     *likelihood = 0;

@@ -68,7 +68,7 @@ static lynx_status time_pass(measurement *m, uint32_t rows, double *result)
     const uint32_t length = m->engine->ops->length(m->engine);
     for (int i = 0; i < ROUNDS; i++) {
         const double begin = seconds();
-        lynx_status status = m->engine->ops->batch(m->engine, m->tokens + length, rows);
+        lynx_status status = m->engine->ops->batch(m->engine, m->tokens + length, rows, 0);
         times[i] = seconds() - begin;
         if (status == LYNX_OK)
             status = m->engine->ops->rewind(m->engine, length);

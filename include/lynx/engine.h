@@ -189,15 +189,19 @@ typedef struct lynx_engine_ops {
 
     /* Append tokens; row i of the logits belongs to tokens[i]. step appends one token by the
      * path that decodes fastest among those that agree with batch() (strict exactness: padded
-     * with a dummy that is removed again). batch: count in [1, batch_tokens]. */
+     * with a dummy that is removed again). batch: count in [1, batch_tokens]; rows before
+     * 'first_row' are not asked for (the output layer is much of a small model), those from
+     * it on are the same whatever it is; 'count' or more: none is. */
     lynx_status (*step)(lynx_engine *engine, lynx_token token);
-    lynx_status (*batch)(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
+    lynx_status (*batch)(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                         uint32_t first_row);
     /* Append tokens[0] by the path that decodes fastest. Logits and what is put in the cache
      * may differ from step() and batch() in rounding: the caller takes it all back before it
      * computes what must be exact. Where that path computes more tokens at once anyhow, it
      * appends those behind the first, too, and length() tells; 'count' in [1, step_tokens]. */
     lynx_status (*draft_step)(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
-    /* 'vocabulary' floats, valid until the next call that computes. */
+    /* 'vocabulary' floats, valid until the next call that computes; NULL where there are none.
+     */
     const float *(*logits)(lynx_engine *engine, uint32_t row);
 
     /* Choose the token at position 'history_count' from logits row 'row'; 'history' is every

@@ -10,19 +10,19 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Without branches: steps of narrow channels are subnormal, their neighbours' are not. */
 static inline float lx_float_of_half(uint16_t half)
 {
     const uint32_t sign = (uint32_t)(half & 0x8000) << 16;
     const uint32_t magnitude = (uint32_t)(half & 0x7FFF) << 13;
+    const float subnormal = (float)(half & 0x3FF) * 0x1p-24f; /* exact */
     float value;
-    uint32_t bits = magnitude + (112u << 23);
-    if (magnitude >= 31u << 23) /* infinity, NaN (made quiet) */
-        bits = magnitude | 0x7F800000u | ((half & 0x3FF) ? 0x400000u : 0);
-    else if (magnitude < 1u << 23) { /* denormal: exact */
-        value = (float)(half & 0x3FF) * 0x1p-24f;
-        memcpy(&bits, &value, sizeof(bits));
-    }
-    bits |= sign;
+    uint32_t bits;
+    memcpy(&bits, &subnormal, sizeof(bits));
+    bits = magnitude < 1u << 23 ? bits : magnitude + (112u << 23);
+    /* Infinity, NaN (made quiet). */
+    const uint32_t special = magnitude | 0x7F800000u | ((half & 0x3FF) ? 0x400000u : 0);
+    bits = (magnitude >= 31u << 23 ? special : bits) | sign;
     memcpy(&value, &bits, sizeof(value));
     return value;
 }

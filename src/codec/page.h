@@ -27,7 +27,7 @@ typedef struct lx_rope_table {
 /* Tokens behind the last whole strip are worked on in copies. */
 typedef struct lx_rest {
     uint8_t bytes[2][LX_ROWS_MAX][LX_STRIP_BYTES];
-    uint8_t *rows[2][LX_ROWS_MAX]; /* into 'bytes' */
+    uint8_t *rows[2][LX_ROWS_MAX];     /* into 'bytes' */
     float values[2][LX_KERNEL_TOKENS]; /* or halves */
     lx_area area;
     lynx_tile tile;

@@ -53,33 +53,54 @@ static inline double lx_cosine_series(double square)
                                                          square * (1.0 / 20922789888000))))))));
 }
 
+static inline uint64_t lx_bits_of_double(double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+static inline double lx_double_of_bits(uint64_t bits)
+{
+    double value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
 /* True when a few units of a double decide which float is nearer. Where that is subnormal, both
  * ways give the angle itself. */
 static inline bool lx_is_undecided(const double values[LX_KERNEL_TOKENS])
 {
-    enum { DROPPED = (1 << 29) - 1, MIDDLE = 1 << 28, DOUBT = 64 };
-    uint64_t bits[LX_KERNEL_TOKENS];
-    uint32_t undecided = 0;
-    memcpy(bits, values, sizeof(bits));
-    for (uint32_t t = 0; t < LX_KERNEL_TOKENS; t++)
-        undecided |= (((uint32_t)bits[t] & DROPPED) - (MIDDLE - DOUBT)) < 2 * DOUBT;
+    /* The bits that a float drops, their middle, and a power of two of units. */
+    const uint64_t dropped = (1u << 29) - 1, middle = 1u << 28, doubt = 64;
+    uint64_t undecided = 0;
+    for (uint32_t t = 0; t < LX_KERNEL_TOKENS; t++) {
+        const uint64_t over = (lx_bits_of_double(values[t]) - (middle - doubt)) & dropped;
+        undecided |= (over & ~(2 * doubt - 1)) == 0 ? 1u : 0u;
+    }
     return undecided != 0;
 }
 
-/* What 'turn' of lx_kernels is. */
+/* Added to a double below 2^31, it leaves its nearest whole number in the lowest bits. */
+#define LX_WHOLE 0x1.8p52
+
+/* What 'turn' of lx_kernels is. All in lanes of one width, as wide as doubles. */
 static inline bool lx_rope_block(double first, double turn, float *cosines, float *sines)
 {
+    const uint64_t sign = (uint64_t)1 << 63;
     double c[LX_KERNEL_TOKENS], s[LX_KERNEL_TOKENS];
     for (int32_t t = 0; t < LX_KERNEL_TOKENS; t++) {
         const double x = (first + t) * turn;
-        const int32_t k = (int32_t)(x * LX_TWO_OVER_PI + 0.5);
+        const double whole = x * LX_TWO_OVER_PI + LX_WHOLE;
+        const double k = whole - LX_WHOLE;
+        const uint64_t quarter = lx_bits_of_double(whole);
         const double r = ((x - k * LX_PIO2_1) - k * LX_PIO2_2) - k * LX_PIO2_3;
         const double sine = r + r * lx_sine_series(r * r);
         const double cosine = 1.0 + lx_cosine_series(r * r);
-        const double even = k & 1 ? sine : cosine;
-        const double odd = k & 1 ? cosine : sine;
-        c[t] = (k + 1) & 2 ? -even : even;
-        s[t] = k & 2 ? -odd : odd;
+        const double even = quarter & 1 ? sine : cosine;
+        const double odd = quarter & 1 ? cosine : sine;
+        c[t] = lx_double_of_bits(lx_bits_of_double(even) ^ ((quarter + 1) << 62 & sign));
+        s[t] = lx_double_of_bits(lx_bits_of_double(odd) ^ (quarter << 62 & sign));
     }
     for (uint32_t t = 0; t < LX_KERNEL_TOKENS; t++) {
         cosines[t] = (float)c[t];

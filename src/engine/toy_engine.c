@@ -20,7 +20,8 @@ typedef struct toy {
     lynx_layer_shape layers[LAYERS_MAX];
     uint8_t *cache; /* [layer][side][token][channel] */
     size_t cache_bytes;
-    float *logits; /* [BATCH_TOKENS][VOCABULARY] */
+    float *logits;      /* [BATCH_TOKENS][VOCABULARY] */
+    uint32_t first_row; /* of them that was asked for */
     uint32_t length;
     lx_constraint constraint;
     atomic_bool is_cancelled;
@@ -227,6 +228,7 @@ static lynx_status toy_prefill(lynx_engine *engine, const lynx_token *tokens, ui
         LX_REQUIRE(!progress || progress(user, t->length, count), LYNX_ERR_CANCELLED);
     }
     compute_logits(t, tokens[count - 1], t->logits);
+    t->first_row = 0;
     return LYNX_OK;
 }
 
@@ -285,7 +287,8 @@ static lynx_status toy_commit_pages(lynx_engine *engine)
     return LYNX_OK;
 }
 
-static lynx_status toy_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count)
+static lynx_status toy_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                             uint32_t first_row)
 {
     toy *t = toy_of(engine);
     LX_REQUIRE(count >= 1 && count <= BATCH_TOKENS, LYNX_ERR_ARGUMENT);
@@ -296,13 +299,14 @@ static lynx_status toy_batch(lynx_engine *engine, const lynx_token *tokens, uint
         append_token(t, tokens[i], 0);
         compute_logits(t, tokens[i], t->logits + (size_t)i * VOCABULARY);
     }
+    t->first_row = first_row;
     spend(t->options.step_ns + (count - 1) * t->options.row_ns);
     return atomic_load(&t->is_cancelled) ? LYNX_ERR_CANCELLED : LYNX_OK;
 }
 
 static lynx_status toy_step(lynx_engine *engine, lynx_token token)
 {
-    return toy_batch(engine, &token, 1);
+    return toy_batch(engine, &token, 1, 0);
 }
 
 /* What it puts in the cache is off by the smallest step of a value, and so are the logits. */
@@ -317,13 +321,15 @@ static lynx_status toy_draft_step(lynx_engine *engine, const lynx_token *tokens,
         append_token(t, tokens[i], 1);
         compute_logits(t, tokens[i], t->logits + (size_t)i * VOCABULARY);
     }
+    t->first_row = 0;
     spend(t->model.draft_step_ns);
     return atomic_load(&t->is_cancelled) ? LYNX_ERR_CANCELLED : LYNX_OK;
 }
 
 static const float *toy_logits(lynx_engine *engine, uint32_t row)
 {
-    return toy_of(engine)->logits + (size_t)row * VOCABULARY;
+    const toy *t = toy_of(engine);
+    return row < t->first_row ? NULL : t->logits + (size_t)row * VOCABULARY;
 }
 
 static float toy_bias(const lynx_sampling *sampling, lynx_token word)
@@ -340,6 +346,7 @@ static lynx_status toy_sample(lynx_engine *engine, uint32_t row, const lynx_samp
 {
     toy *t = toy_of(engine);
     const float *logits = toy_logits(engine, row);
+    LX_REQUIRE(logits, LYNX_ERR_ARGUMENT);
     float best = -INFINITY;
     lynx_token chosen = -1;
     LX_TRY(lx_constraint_begin(&t->constraint, engine, sampling, history + prompt_count,

@@ -51,18 +51,29 @@ void lx_decode_job_init(lx_decode_job *job, lx_slot *slot, lx_job_kind kind,
                            .count = count};
 }
 
+/* The first column with logits: of a piece the last one. Of a step never one alone, as above.
+ */
+static uint32_t first_output(const lx_decode_job *job)
+{
+    const uint32_t columns = job->base.columns;
+    const uint32_t first = job->first_row - job->first_row % 2;
+    if (job->base.kind == LX_JOB_PIECE)
+        return columns - 1;
+    return columns < 2 ? 0 : first < columns - 2 ? first : columns - 2;
+}
+
 /* The job's tokens, the last of them again as a dummy where the columns are more. */
 static void add_to_batch(lx_llama *e, const lx_decode_job *job)
 {
     struct llama_batch *batch = &e->batch;
-    const bool all_logits = job->base.kind == LX_JOB_STEP;
+    const uint32_t first = first_output(job);
     for (uint32_t i = 0; i < job->base.columns; i++) {
         const int32_t at = batch->n_tokens++;
         batch->token[at] = job->tokens[i < job->count ? i : job->count - 1];
         batch->pos[at] = (llama_pos)(job->slot->length + i);
         batch->n_seq_id[at] = 1;
         batch->seq_id[at][0] = (llama_seq_id)job->slot->index;
-        batch->logits[at] = all_logits || i + 1 == job->base.columns;
+        batch->logits[at] = i >= first;
     }
 }
 
@@ -86,14 +97,15 @@ static lynx_status drop_tail(lx_slot *s)
 static bool keep_rows(lx_llama *e, const lx_decode_job *job, uint32_t first)
 {
     lx_slot *s = job->slot;
-    const bool all_logits = job->base.kind == LX_JOB_STEP;
-    s->first_row = all_logits ? first : first + job->count - 1;
-    s->row_count = all_logits ? job->count : 1;
-    for (uint32_t row = 0; e->slot_count > 1 && row < s->row_count; row++) {
-        const float *from = llama_get_logits_ith(e->context, (int32_t)(s->first_row + row));
+    const bool is_piece = job->base.kind == LX_JOB_PIECE;
+    s->row_zero = is_piece ? first + job->count - 1 : first;
+    s->row_begin = is_piece ? 0 : first_output(job);
+    s->row_end = is_piece ? 1 : job->count;
+    for (uint32_t row = s->row_begin; e->slot_count > 1 && row < s->row_end; row++) {
+        const float *from = llama_get_logits_ith(e->context, (int32_t)(s->row_zero + row));
         if (!from)
             return false;
-        memcpy(s->rows + (size_t)row * e->description.vocabulary, from,
+        memcpy(s->rows + (size_t)(row - s->row_begin) * e->description.vocabulary, from,
                e->description.vocabulary * sizeof(float));
     }
     return true;
@@ -223,7 +235,7 @@ lynx_status lx_slot_make_rows(lx_slot *s, uint32_t count)
         return LYNX_OK;
     lx_free(e->memory, s->rows, s->row_room, row_bytes);
     s->row_room = 0;
-    s->row_count = 0;
+    s->row_begin = s->row_end = 0;
     s->rows = lx_alloc(e->memory, count, row_bytes);
     LX_REQUIRE(s->rows, LYNX_ERR_MEMORY);
     s->row_room = count;
@@ -231,28 +243,35 @@ lynx_status lx_slot_make_rows(lx_slot *s, uint32_t count)
 }
 
 static lynx_status decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
-                          uint32_t count, bool is_draft)
+                          uint32_t count, uint32_t first_row, bool is_draft)
 {
     lx_decode_job job;
     LX_REQUIRE(count >= 1 && count <= s->shared->piece_tokens, LYNX_ERR_ARGUMENT);
     for (uint32_t i = 0; i < count; i++)
         LX_REQUIRE(tokens[i] >= 0 && (uint32_t)tokens[i] < s->shared->description.vocabulary,
                    LYNX_ERR_ARGUMENT);
-    LX_TRY(lx_slot_make_rows(s, kind == LX_JOB_STEP ? count : 1));
     lx_decode_job_init(&job, s, kind, tokens, count);
+    job.first_row = first_row;
     job.is_draft = is_draft;
+    LX_TRY(lx_slot_make_rows(s, job.base.columns - first_output(&job)));
     return run_job(s->shared, &job.base);
 }
 
 lynx_status lx_slot_decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
                            uint32_t count)
 {
-    return decode(s, kind, tokens, count, false);
+    return decode(s, kind, tokens, count, 0, false);
+}
+
+lynx_status lx_slot_decode_step(lx_slot *s, const lynx_token *tokens, uint32_t count,
+                                uint32_t first_row)
+{
+    return decode(s, LX_JOB_STEP, tokens, count, first_row, false);
 }
 
 lynx_status lx_slot_decode_draft(lx_slot *s, const lynx_token *tokens, uint32_t count)
 {
-    return decode(s, LX_JOB_STEP, tokens, count, true);
+    return decode(s, LX_JOB_STEP, tokens, count, 0, true);
 }
 
 /* ---- the model's thread -------------------------------------------------------------- */

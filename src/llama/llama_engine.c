@@ -94,18 +94,19 @@ static lynx_status prefill(lynx_engine *engine, const lynx_token *tokens, uint32
     return LYNX_OK;
 }
 
-lynx_status lx_slot_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count)
+lynx_status lx_slot_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                          uint32_t first_row)
 {
     lx_slot *s = lx_slot_of(engine);
     LX_REQUIRE(count >= 1 && count <= s->shared->description.batch_tokens, LYNX_ERR_ARGUMENT);
     atomic_store(&s->is_cancelled, false);
     LX_TRY(check_room(s, count));
-    return lx_slot_decode(s, LX_JOB_STEP, tokens, count);
+    return lx_slot_decode_step(s, tokens, count, first_row);
 }
 
 lynx_status lx_slot_step(lynx_engine *engine, lynx_token token)
 {
-    return lx_slot_batch(engine, &token, 1);
+    return lx_slot_batch(engine, &token, 1, 0);
 }
 
 lynx_status lx_slot_draft_step(lynx_engine *engine, const lynx_token *tokens, uint32_t count)
@@ -121,10 +122,11 @@ static const float *logits(lynx_engine *engine, uint32_t row)
 {
     const lx_slot *s = lx_slot_of(engine);
     const lx_llama *e = s->shared;
-    if (row >= s->row_count)
+    if (row < s->row_begin || row >= s->row_end)
         return NULL;
-    return e->slot_count == 1 ? llama_get_logits_ith(e->context, (int32_t)(s->first_row + row))
-                              : s->rows + (size_t)row * e->description.vocabulary;
+    return e->slot_count == 1
+               ? llama_get_logits_ith(e->context, (int32_t)(s->row_zero + row))
+               : s->rows + (size_t)(row - s->row_begin) * e->description.vocabulary;
 }
 
 static void cancel(lynx_engine *engine)

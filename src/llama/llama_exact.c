@@ -32,11 +32,11 @@ static float largest_difference(const float *a, const float *b, uint32_t count)
     return most;
 }
 
-/* The first rows of a slot's batch against the steps that were saved. */
+/* Rows of a slot's batch, of its first tokens, against the steps that were saved. */
 static void compare_rows(const lx_llama *e, lx_slot *s, uint32_t count, float *error)
 {
     const uint32_t vocabulary = e->description.vocabulary;
-    for (uint32_t row = 0; row < STEP_TOKENS && row < count; row++) {
+    for (uint32_t row = s->row_begin; row < STEP_TOKENS && row < count; row++) {
         const float *logits = s->base.ops->logits(&s->base, row);
         const float difference =
             largest_difference(logits, e->saved_logits + (size_t)row * vocabulary, vocabulary);
@@ -93,12 +93,14 @@ static void note_batch(lynx_model *model, uint32_t count, uint64_t took)
 
 static lynx_status compare_batches(lx_llama *e, const lynx_token *tokens, float *error)
 {
-    const uint32_t sizes[] = {2, 3, 8, 20, e->description.batch_tokens};
+    /* And with logits of the last two tokens alone, or of all but two. */
+    const uint32_t sizes[] = {2, 3, STEP_TOKENS, 20, e->description.batch_tokens};
+    const uint32_t first_rows[] = {0, 0, STEP_TOKENS, 2, 0};
     lx_slot *s = e->slots[0];
     for (uint32_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
         LX_TRY(lx_slot_rewind(&s->base, LX_PROBE_TOKENS));
         const int64_t start = llama_time_us();
-        LX_TRY(lx_slot_batch(&s->base, tokens, sizes[i]));
+        LX_TRY(lx_slot_batch(&s->base, tokens, sizes[i], first_rows[i]));
         note_batch(&e->description, sizes[i], ns_since(start)); /* the longest stays */
         compare_rows(e, s, sizes[i], error);
     }
@@ -200,7 +202,7 @@ lynx_status lx_llama_probe_exactness(lx_llama *e)
     e->description.exactness = error == 0 ? LYNX_EXACT : LYNX_EXACT_TO_ROUNDING;
     e->description.exactness_error = error;
     lx_llama_note(
-        e, "exactness (%s): step against batches of 2, 3, 8, 20, %u: %s, |difference| %g",
+        e, "exactness (%s): step against batches of 2, 3, 5, 20, %u: %s, |difference| %g",
         e->options.exact == LYNX_EXACT_STRICT ? "strict" : "rounding",
         e->description.batch_tokens, error == 0 ? "exact" : "up to rounding", (double)error);
     lx_llama_note(e, "step: %.2f ms, of a draft %.2f ms", (double)e->description.step_ns / 1e6,

@@ -105,9 +105,9 @@ struct lx_slot {
     bool has_tail; /* the context has more: the slot's next job drops that first */
     atomic_bool is_cancelled;
 
-    /* Rows of the last decode: of one slot they stay in the context, at 'first_row' of its
-     * batch; of several each has a copy. */
-    uint32_t first_row, row_count, row_room;
+    /* Rows of the last decode, from 'row_begin' to before 'row_end': of one slot they stay in
+     * the context, row 0 at 'row_zero' of its batch; of several each has a copy. */
+    uint32_t row_zero, row_begin, row_end, row_room;
     float *rows;
 
     /* Blob access: the whole state; or a skeleton while cells are reserved. */
@@ -146,8 +146,9 @@ typedef struct lx_decode_job {
     lx_job base;
     lx_slot *slot;
     const lynx_token *tokens;
-    uint32_t count; /* of tokens that are kept */
-    bool is_draft;  /* alone in its llama_decode, it is its first token and nothing else */
+    uint32_t count;     /* of tokens that are kept */
+    uint32_t first_row; /* of the logits that are asked for */
+    bool is_draft;      /* alone in its llama_decode, it is its first token and nothing else */
 } lx_decode_job;
 
 void lx_decode_job_init(lx_decode_job *job, lx_slot *slot, lx_job_kind kind,
@@ -163,6 +164,10 @@ lynx_status lx_slot_make_rows(lx_slot *s, uint32_t count);
 /* Decode 'tokens', with those of other slots if there are any. */
 lynx_status lx_slot_decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
                            uint32_t count);
+
+/* The same for a step whose first rows of logits nobody asks for. */
+lynx_status lx_slot_decode_step(lx_slot *s, const lynx_token *tokens, uint32_t count,
+                                uint32_t first_row);
 
 /* The same for drafts: only the first token if no other slot has any, by kernels that round in
  * another way. */
@@ -183,7 +188,8 @@ void lx_batch_stop_thread(lx_llama *e);
 extern const lynx_engine_ops lx_slot_ops;
 
 lynx_status lx_slot_step(lynx_engine *engine, lynx_token token);
-lynx_status lx_slot_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
+lynx_status lx_slot_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                          uint32_t first_row);
 lynx_status lx_slot_draft_step(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
 lynx_status lx_slot_rewind(lynx_engine *engine, uint32_t length);
 lynx_status lx_slot_clear(lx_slot *s);

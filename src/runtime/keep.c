@@ -175,7 +175,8 @@ static lynx_status compute_rest(keep *k, uint32_t stored)
     for (uint32_t done = stored; done < o->token_count;) {
         const uint32_t left = o->token_count - done;
         const uint32_t count = left < k->model->batch_tokens ? left : k->model->batch_tokens;
-        const lynx_status status = o->engine->ops->batch(o->engine, o->tokens + done, count);
+        const lynx_status status =
+            o->engine->ops->batch(o->engine, o->tokens + done, count, count);
         if (status != LYNX_OK)
             return engine_failed(k, status);
         done += count;

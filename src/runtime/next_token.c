@@ -35,7 +35,7 @@ static lynx_status compute(lx_next *n, const lynx_token input[WITH_GUESS], uint3
     if (!n->is_strict)
         LX_TRY(ops->draft_step(n->engine, input, run > 0 ? WITH_GUESS : 1));
     else if (run > 0)
-        LX_TRY(ops->batch(n->engine, input, WITH_GUESS));
+        LX_TRY(ops->batch(n->engine, input, WITH_GUESS, 0));
     else
         LX_TRY(ops->step(n->engine, input[0]));
     lx_guess_worth_time(&n->worth, n->is_strict, lynx_clock_now() - start);

@@ -102,8 +102,8 @@ lynx_status lx_run_keep_more(lx_run *r)
         LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
         const uint32_t at = ops->length(r->engine);
         const uint32_t left = end - at;
-        LX_TRY(ops->batch(r->engine, r->history + at,
-                          left < r->model->batch_tokens ? left : r->model->batch_tokens));
+        const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
+        LX_TRY(ops->batch(r->engine, r->history + at, count, count));
     }
     LX_TRY(lx_page_pass_rest(&r->pass, first, end));
     r->cached_tokens = end;
@@ -115,7 +115,7 @@ lynx_status lx_run_feed(lx_run *r, bool checks)
     for (uint32_t left = lx_run_behind(r); left > 0; left = lx_run_behind(r)) {
         const uint32_t first = r->engine->ops->length(r->engine);
         const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
-        LX_TRY(r->engine->ops->batch(r->engine, r->history + first, count));
+        LX_TRY(r->engine->ops->batch(r->engine, r->history + first, count, checks ? 0 : count));
         if (checks)
             LX_TRY(check_carried(r, first, count));
     }
@@ -200,11 +200,12 @@ static lynx_status check_drafts(lx_run *r, uint32_t rows, bool is_final, uint32_
     for (uint32_t done = 0; done < rows;) {
         const uint32_t left = rows - done;
         const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
-        LX_TRY(r->engine->ops->batch(r->engine, r->history + first + done, count));
-        for (uint32_t row = 0; row < count; row++) {
+        /* What follows before is of the prompt, or valid. */
+        const uint32_t told = !is_final ? carried : prompt > first ? prompt - first - 1 : 0;
+        const uint32_t begin = told > done ? told - done : 0;
+        LX_TRY(r->engine->ops->batch(r->engine, r->history + first + done, count, begin));
+        for (uint32_t row = begin; row < count; row++) {
             const uint32_t index = done + row;
-            if (first + 1 + index < prompt || (!is_final && index < carried))
-                continue; /* what follows is of the prompt, or valid */
             const bool is_told = r->row_logprobs && is_final && index >= carried;
             LX_TRY(lx_run_sample(r, row, first + 1 + index, follower,
                                  is_told ? &r->row_logprobs[index - carried] : NULL));

@@ -96,7 +96,7 @@ static uint32_t by_guesses(lynx_engine *engine, const lynx_token *tokens, uint32
         const lynx_token pair[2] = {tokens[PROMPT + i], is_right ? next : wrong};
         if (i + 2 < positions && i % 3 == 0)
             others += draft(engine, tokens, PROMPT + i, want[i], 1 + i % 2);
-        assert_int_equal(engine->ops->batch(engine, pair, 2), LYNX_OK);
+        assert_int_equal(engine->ops->batch(engine, pair, 2, 0), LYNX_OK);
         digests[i] = row_digest(engine, 0);
         if (is_right) {
             digests[++i] = row_digest(engine, 1);

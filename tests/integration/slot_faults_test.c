@@ -65,7 +65,7 @@ typedef struct held_call {
 static void *call_batch(void *user)
 {
     held_call *call = user;
-    call->status = call->engine->ops->batch(call->engine, call->tokens, call->count);
+    call->status = call->engine->ops->batch(call->engine, call->tokens, call->count, 0);
     return NULL;
 }
 
@@ -140,7 +140,7 @@ static void a_failing_batch_is_the_fault_of_one(void **state)
     }
     assert_non_null(strstr(engines[2]->ops->error_text(engines[2]), "decode"));
     /* The slot goes on where it was. */
-    assert_int_equal(engines[2]->ops->batch(engines[2], calls[2].tokens, 2), LYNX_OK);
+    assert_int_equal(engines[2]->ops->batch(engines[2], calls[2].tokens, 2, 0), LYNX_OK);
     assert_true(test_cache_digest(engines[2], 12) == digests[2]);
     test_engines_destroy(engines, SLOTS, 2);
 }
@@ -211,15 +211,16 @@ static void limits_are_those_of_a_slot(void **state)
         const lynx_engine_ops *ops = engines[i]->ops;
         assert_int_equal(ops->prefill(engines[i], tokens, TEST_CONTEXT - 63, NULL, NULL),
                          LYNX_OK);
-        assert_int_equal(ops->batch(engines[i], tokens, 63), LYNX_ERR_ARGUMENT);
-        assert_int_equal(ops->batch(engines[i], tokens, 62), LYNX_OK);
+        assert_int_equal(ops->batch(engines[i], tokens, 63, 0), LYNX_ERR_ARGUMENT);
+        assert_int_equal(ops->batch(engines[i], tokens, 62, 0), LYNX_OK);
         assert_int_equal(ops->step(engines[i], 1), LYNX_OK); /* its dummy has a cell too */
         assert_int_equal(ops->step(engines[i], 1), LYNX_ERR_LIMIT);
         assert_non_null(strstr(ops->error_text(engines[i]), "full"));
-        assert_int_equal(ops->batch(engines[i], (const lynx_token[]){-1}, 1), LYNX_ERR_LIMIT);
+        assert_int_equal(ops->batch(engines[i], (const lynx_token[]){-1}, 1, 0),
+                         LYNX_ERR_LIMIT);
         assert_int_equal(ops->rewind(engines[i], TEST_CONTEXT - 3), LYNX_OK);
         assert_int_equal(ops->step(engines[i], -1), LYNX_ERR_ARGUMENT);
-        assert_int_equal(ops->batch(engines[i], tokens, 3), LYNX_OK);
+        assert_int_equal(ops->batch(engines[i], tokens, 3, 0), LYNX_OK);
     }
     test_engines_destroy(engines, 2, 0);
 }

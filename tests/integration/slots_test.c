@@ -103,7 +103,8 @@ static void fill_cache(story *s)
     test_pages_move(s->engine, count, TEST_WRITE, &p);
 }
 
-/* The answer again by batches of the given size: the same tokens. */
+/* The answer again by batches of the given size, of which logits are asked for from some row
+ * on: the same tokens. */
 static void verify(story *s, uint32_t size)
 {
     const lynx_engine_ops *ops = s->engine->ops;
@@ -114,8 +115,10 @@ static void verify(story *s, uint32_t size)
     CHECK(ops->rewind(s->engine, at) == LYNX_OK);
     while (at < end) {
         const uint32_t count = size < end - at ? size : end - at;
-        AGAIN(s, ops->batch(s->engine, s->history + at, count));
-        for (uint32_t row = 0; row < count; row++)
+        const uint32_t first = (at + s->seed) % (count + 1);
+        AGAIN(s, ops->batch(s->engine, s->history + at, count, first));
+        CHECK(first < 2 || count < 4 || !ops->logits(s->engine, 0));
+        for (uint32_t row = first; row < count; row++)
             CHECK(choose(s, row, at + row + 1) == s->history[at + row + 1]);
         CHECK(!ops->logits(s->engine, count));
         at += count;

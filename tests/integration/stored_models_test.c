@@ -106,7 +106,7 @@ static void answer(bed *b, uint32_t from, lynx_token tokens[ANSWER])
     for (uint32_t at = from; at < b->count;) {
         const uint32_t left = b->count - at;
         const uint32_t count = left < most ? left : most;
-        assert_int_equal(ops->batch(b->engine, b->tokens + at, count), LYNX_OK);
+        assert_int_equal(ops->batch(b->engine, b->tokens + at, count, 0), LYNX_OK);
         row = count - 1;
         at += count;
     }

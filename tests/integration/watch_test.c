@@ -48,12 +48,12 @@ static void outputs_of_every_layer_are_seen(void **state)
         tokens[i] = (lynx_token)((i * 7 + 3) % vocabulary);
     assert_non_null(before);
     assert_int_equal(ops->prefill(engine, tokens, TOKENS, NULL, NULL), LYNX_OK);
-    assert_int_equal(ops->batch(engine, tokens, 5), LYNX_OK);
+    assert_int_equal(ops->batch(engine, tokens, 5, 0), LYNX_OK);
     memcpy(before, ops->logits(engine, 4), vocabulary * sizeof(*before));
     assert_int_equal(ops->rewind(engine, TOKENS), LYNX_OK);
 
     assert_int_equal(lynx_llama_watch_attention(engine, see, &s), LYNX_OK);
-    assert_int_equal(ops->batch(engine, tokens, 5), LYNX_OK);
+    assert_int_equal(ops->batch(engine, tokens, 5, 0), LYNX_OK);
     assert_memory_equal(before, ops->logits(engine, 4), vocabulary * sizeof(*before));
     for (uint32_t layer = 0; layer < LAYERS; layer++) {
         float sum = 0;

@@ -25,10 +25,10 @@ typedef struct memory_source {
      * a quarter of them; NULL: neither does. */
     const atomic_uint *drafts;
     uint32_t drafts_min;
-    size_t fail_at;       /* at this plane; SIZE_MAX: never */
-    lynx_status failure;  /* with this; LYNX_ERR_CLOSED: it ends too early */
-    size_t damage_at;     /* this plane has other bytes than it should; SIZE_MAX: none */
-    size_t twice_at;      /* this plane comes a second time; SIZE_MAX: none */
+    size_t fail_at;      /* at this plane; SIZE_MAX: never */
+    lynx_status failure; /* with this; LYNX_ERR_CLOSED: it ends too early */
+    size_t damage_at;    /* this plane has other bytes than it should; SIZE_MAX: none */
+    size_t twice_at;     /* this plane comes a second time; SIZE_MAX: none */
 } memory_source;
 
 /* Prefill the first 'token_count' tokens on 'engine' and keep what 'spec' makes of their cache.

@@ -769,8 +769,7 @@ static ALWAYS_INLINE wide_grid grid_of_chunk(const lx_channel *channel, uint32_t
 static ALWAYS_INLINE void stream_16(__m256i *to, __m256 a, __m256 b)
 {
     const __m256i low = _mm256_castsi128_si256(_mm256_cvtps_ph(a, ROUND_EVEN));
-    _mm256_stream_si256(to,
-                        _mm256_inserti128_si256(low, _mm256_cvtps_ph(b, ROUND_EVEN), 1));
+    _mm256_stream_si256(to, _mm256_inserti128_si256(low, _mm256_cvtps_ph(b, ROUND_EVEN), 1));
 }
 
 static ALWAYS_INLINE void dequantize_one(const lx_area *area, uint32_t strip, uint32_t strips,
@@ -884,7 +883,8 @@ static ALWAYS_INLINE void dequantize_strips(const lx_area *area, const lx_pair *
     uint8_t *b = row_at(rows, pair->b);
     const bool is_final = area->is_final && (uintptr_t)a % LINE_BYTES == 0;
     if (pair->cosines && is_half && !has_chunks)
-        dequantize_two(area, pair, strip, strips, a, b, (shape){is_fine, true, false, false, false});
+        dequantize_two(area, pair, strip, strips, a, b,
+                       (shape){is_fine, true, false, false, false});
     else if (pair->cosines)
         dequantize_two(area, pair, strip, strips, a, b,
                        (shape){is_fine, is_half, false, has_chunks, false});

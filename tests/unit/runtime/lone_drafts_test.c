@@ -64,10 +64,11 @@ static lynx_status seen_draft_step(lynx_engine *engine, const lynx_token *tokens
     return status;
 }
 
-static lynx_status seen_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count)
+static lynx_status seen_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                              uint32_t first_row)
 {
     const uint32_t first = true_ops->length(engine);
-    const lynx_status status = true_ops->batch(engine, tokens, count);
+    const lynx_status status = true_ops->batch(engine, tokens, count, first_row);
     for (uint32_t i = first; seen.keeps && i < first + count; i++)
         if (seen.is_lone[i])
             copy_rows(engine, i, true);

@@ -38,10 +38,11 @@ static lynx_status seen_step(lynx_engine *engine, lynx_token token)
     return true_ops->step(engine, token);
 }
 
-static lynx_status seen_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count)
+static lynx_status seen_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                              uint32_t first_row)
 {
     seen.batches++;
-    return true_ops->batch(engine, tokens, count);
+    return true_ops->batch(engine, tokens, count, first_row);
 }
 
 /* A sampler sees nothing but what is valid, each history once. */
