@@ -79,15 +79,23 @@ static lynx_status time_pass(measurement *m, uint32_t rows, double *result)
     return LYNX_OK;
 }
 
-/* times[i] = first + second * xs[i], neither below zero. */
+static double lesser(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+/* times[i] = first + second * xs[i], neither below zero. Where no such line is, something else
+ * ran during one of the times, which only makes it longer: the other one counts. */
 static void fit_line(const uint32_t *xs, const double *times, double *first, double *second)
 {
     *second = xs[1] > xs[0] ? (times[1] - times[0]) / (xs[1] - xs[0]) : 0;
-    *second = *second > 0 ? *second : 0;
     *first = times[0] - *second * xs[0];
-    if (*first <= 0) {
+    if (*second < 0) {
+        *second = 0;
+        *first = times[1];
+    } else if (*first < 0) {
         *first = 0;
-        *second = times[1] / xs[1];
+        *second = lesser(times[0] / xs[0], times[1] / xs[1]);
     }
 }
 
