@@ -41,7 +41,7 @@ function(lynx_test_properties name label)
     ${name} PROPERTIES LABELS ${label} ENVIRONMENT "${TEST_ENVIRONMENT}" TIMEOUT
                        ${TEST_TIMEOUT} SKIP_RETURN_CODE 77)
   if(label MATCHES "^(integration|cli)$")
-    set_tests_properties(${name} PROPERTIES TIMEOUT 1200)
+    set_tests_properties(${name} PROPERTIES TIMEOUT 1800)
   endif()
 endfunction()
 
