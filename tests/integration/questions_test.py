@@ -46,12 +46,17 @@ class Stored(Case):
         kept = run("lynx cache add", document, *self.common, timeout=900)
         self.assertEqual(kept.returncode, 0, kept.stderr)
         told = self.answer(document.name, *how)
-        right = self.answer(document.name, *how, "--plain")
+        # Stored pages of a layer with a window are whole, where that of a prompt begins with the
+        # window: they have codes of their own, and the target is who waits for all of them.
+        is_plain = "gemma3" not in name or size < 2000
+        right = self.answer(document.name, *how, *(["--plain"] if is_plain else
+                                                   ["--method", "wait"]))
         self.assertEqual(told["tokens"], right["tokens"])
         self.assertFalse(told["is_recomputed"])
         # Only the question is computed.
         self.assertLess(told["computed_tokens"], 64)
-        self.assertEqual(right["computed_tokens"], right["prompt_tokens"])
+        if is_plain:
+            self.assertEqual(right["computed_tokens"], right["prompt_tokens"])
 
     def test_a_file_on_a_web_server(self):
         self.common = [*ONE_THREAD, "-m", model(MODELS[0]), "-c", "4096"]
