@@ -257,10 +257,9 @@ static lynx_status decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens
     return run_job(s->shared, &job.base);
 }
 
-lynx_status lx_slot_decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
-                           uint32_t count)
+lynx_status lx_slot_decode_piece(lx_slot *s, const lynx_token *tokens, uint32_t count)
 {
-    return decode(s, kind, tokens, count, 0, false);
+    return decode(s, LX_JOB_PIECE, tokens, count, 0, false);
 }
 
 lynx_status lx_slot_decode_step(lx_slot *s, const lynx_token *tokens, uint32_t count,

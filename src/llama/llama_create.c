@@ -299,7 +299,7 @@ static lynx_status load(lx_llama *e)
     LX_TRY(make_room(e));
     LX_TRY(make_context(e));
     const lynx_token warm_up[2] = {0, 0};
-    LX_TRY(lx_slot_decode(e->slots[0], LX_JOB_PIECE, warm_up, 2));
+    LX_TRY(lx_slot_decode_piece(e->slots[0], warm_up, 2));
     e->is_captured = true;
     LX_TRY(describe_layers(e));
     LX_TRY(lx_llama_probe(e));

@@ -87,7 +87,7 @@ static lynx_status prefill(lynx_engine *engine, const lynx_token *tokens, uint32
     LX_TRY(lx_slot_clear(s));
     while (s->length < count) {
         const uint32_t left = count - s->length;
-        LX_TRY(lx_slot_decode(s, LX_JOB_PIECE, tokens + s->length, left < most ? left : most));
+        LX_TRY(lx_slot_decode_piece(s, tokens + s->length, left < most ? left : most));
         s->is_blob_current = false;
         LX_REQUIRE(!progress || progress(user, s->length, count), LYNX_ERR_CANCELLED);
     }

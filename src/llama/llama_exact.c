@@ -162,7 +162,7 @@ static lynx_status probe_neighbours(lx_llama *e, const lynx_token *tokens)
     LX_TRY(lx_slot_rewind(&e->slots[0]->base, LX_PROBE_TOKENS));
     for (uint32_t i = 1; i < count; i++) {
         LX_TRY(lx_slot_clear(e->slots[i]));
-        LX_TRY(lx_slot_decode(e->slots[i], LX_JOB_PIECE, tokens, LX_PROBE_TOKENS));
+        LX_TRY(lx_slot_decode_piece(e->slots[i], tokens, LX_PROBE_TOKENS));
     }
     LX_TRY(compare_mixed(e, tokens + LX_PROBE_TOKENS, count, &error));
     LX_TRY(compare_long(e, tokens + LX_PROBE_TOKENS, &error));
@@ -195,7 +195,7 @@ lynx_status lx_llama_probe_exactness(lx_llama *e)
     e->saved_logits = lx_alloc(e->memory, (size_t)STEP_TOKENS * vocabulary, sizeof(float));
     LX_REQUIRE(e->saved_logits, LYNX_ERR_MEMORY);
     LX_TRY(lx_slot_clear(e->slots[0]));
-    LX_TRY(lx_slot_decode(e->slots[0], LX_JOB_PIECE, tokens, LX_PROBE_TOKENS));
+    LX_TRY(lx_slot_decode_piece(e->slots[0], tokens, LX_PROBE_TOKENS));
     LX_TRY(save_steps(e, tokens + LX_PROBE_TOKENS));
     LX_TRY(time_draft_steps(e, tokens + LX_PROBE_TOKENS));
     LX_TRY(compare_batches(e, tokens + LX_PROBE_TOKENS, &error));

@@ -161,11 +161,10 @@ void lx_decode_group(lx_llama *e, lx_decode_job *jobs[], uint32_t count);
 /* Room for the logits of 'count' tokens. */
 lynx_status lx_slot_make_rows(lx_slot *s, uint32_t count);
 
-/* Decode 'tokens', with those of other slots if there are any. */
-lynx_status lx_slot_decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
-                           uint32_t count);
+/* Decode 'tokens' of a prefill, with those of other slots if there are any. */
+lynx_status lx_slot_decode_piece(lx_slot *s, const lynx_token *tokens, uint32_t count);
 
-/* The same for a step whose first rows of logits nobody asks for. */
+/* The same for steps, with logits from 'first_row' on. */
 lynx_status lx_slot_decode_step(lx_slot *s, const lynx_token *tokens, uint32_t count,
                                 uint32_t first_row);
 

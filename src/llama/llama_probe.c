@@ -317,7 +317,7 @@ static lynx_status probe_cells(lx_slot *s, lynx_token token)
     for (uint32_t i = 0; i < SAME_TOKENS; i++)
         same[i] = token;
     LX_TRY(lx_slot_clear(s));
-    LX_TRY(lx_slot_decode(s, LX_JOB_PIECE, same, SAME_TOKENS));
+    LX_TRY(lx_slot_decode_piece(s, same, SAME_TOKENS));
     if (s->index == 0)
         LX_TRY(probe_ropes(s));
     return probe_state(s, SAME_TOKENS);

@@ -196,12 +196,12 @@ static lynx_status check_drafts(lx_run *r, uint32_t rows, bool is_final, uint32_
     const uint32_t prompt = r->options->prompt_tokens;
     const uint32_t carried = prompt + r->result->token_count - 1 - first;
     const uint32_t drafted = r->result->drafted;
+    /* What follows the rows before is of the prompt, or valid. */
+    const uint32_t told = !is_final ? carried : prompt > first ? prompt - first - 1 : 0;
     *accepted = 0;
     for (uint32_t done = 0; done < rows;) {
         const uint32_t left = rows - done;
         const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
-        /* What follows before is of the prompt, or valid. */
-        const uint32_t told = !is_final ? carried : prompt > first ? prompt - first - 1 : 0;
         const uint32_t begin = told > done ? told - done : 0;
         LX_TRY(r->engine->ops->batch(r->engine, r->history + first + done, count, begin));
         for (uint32_t row = begin; row < count; row++) {
