@@ -112,9 +112,10 @@ class TwoProcesses(unittest.TestCase):
         self.check("smollm2-135m-f16.gguf", self.prompts()[-2:], 20, lanes=2)
 
     def test_three_planes(self):
-        """The rest of a cache takes many seconds, so that drafts are reviewed on the way."""
-        prompts = [(900, options) for options in ([], SAMPLED)]
-        self.assertGreater(self.check("smollm2-135m-f16.gguf", prompts, 2, codec="range-3"), 0)
+        """Each plane of the rest takes four seconds: on a slow machine, too, all drafts are there
+        before one comes, so that a review of them pays."""
+        prompts = [(400, options) for options in ([], SAMPLED)]
+        self.assertGreater(self.check("smollm2-135m-f16.gguf", prompts, 0.6, codec="range-3"), 0)
 
     def test_plaintext(self):
         self.check("smollm2-135m-f16.gguf", self.prompts()[-1:], 20, is_encrypted=False)
