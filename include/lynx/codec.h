@@ -51,9 +51,11 @@ typedef struct lynx_codec_spec {
      * {{8}, {8}}. */
     uint8_t plane_bits[2][LYNX_PLANES_MAX];
 
-    /* Quarters of a bit, 0 to 3, that the first plane of a side has on top of that, on average,
-     * and the last one lacks (only with 'spread' and more than one plane). */
+    /* Only with 'spread', quarters of a bit on average, 0 to 3, that a side has on top of that:
+     * in its first plane, of two or more, and in all planes together. What the first has and
+     * all have not, the last one lacks. */
     uint8_t quarter_bits[2];
+    uint8_t total_quarter_bits[2];
 
     /* Tokens that share one range of a channel: 0 = the whole page (minimum and step, 12 bits
      * each); 32 = a chunk, two 8-bit numbers relative to the page's range (RANGE). PAPER takes
@@ -87,11 +89,11 @@ typedef struct lynx_codec_spec {
  * "paper" (alpha 1), "int8", "int4", "int4-chunk" (32 tokens; these three with 16-bit
  * metadata), "int8-token", "int4-token", "raw".
  *
- * A name may be followed by settings, as "range:k=4.25+3.75,v=4.5+3.5,head=4" or
- * "paper:alpha=0.5": k and v (bits of each plane; the first may have quarters with spread, and
- * the last makes up for them), head and tail (raw tokens), chunk (0 or 32), undo_rope, spread
- * (which "no" takes quarters from), bend and wide (yes or no), alpha (a decimal number). A
- * setting that stands twice counts as it stands last.
+ * A name may be followed by settings, as "range:k=4.25+3.5,v=4.5+3.75,head=4" or
+ * "paper:alpha=0.5": k and v (bits of each plane; the first and the last may have quarters with
+ * spread), head and tail (raw tokens), chunk (0 or 32), undo_rope, spread (without which bits
+ * are whole ones), bend and wide (yes or no), alpha (a decimal number). A setting that stands
+ * twice counts as it stands last.
  *
  * LYNX_ERR_ARGUMENT for other names and settings and for those that do not fit together;
  * 'spec' is unchanged then.

@@ -11,23 +11,26 @@ static const struct {
 } named[] = {
     {"range",
      {.profile = LYNX_PROFILE_RANGE,
-      .plane_bits = {{4, 4}, {4, 4}},
+      .plane_bits = {{4, 3}, {4, 4}},
       .quarter_bits = {1, 2},
+      .total_quarter_bits = {3, 1},
       .undo_rope = true,
       .spread = true,
       .bend = true,
       .head_raw_tokens = 1}},
     {"range-3",
      {.profile = LYNX_PROFILE_RANGE,
-      .plane_bits = {{4, 2, 2}, {4, 2, 2}},
+      .plane_bits = {{4, 2, 1}, {4, 2, 2}},
       .quarter_bits = {1, 2},
+      .total_quarter_bits = {3, 1},
       .undo_rope = true,
       .spread = true,
       .bend = true,
       .head_raw_tokens = 1}},
     {"range44",
      {.profile = LYNX_PROFILE_RANGE,
-      .plane_bits = {{4, 4}, {4, 4}},
+      .plane_bits = {{4, 3}, {4, 4}},
+      .total_quarter_bits = {3, 1},
       .undo_rope = true,
       .spread = true,
       .bend = true,
@@ -126,8 +129,7 @@ static bool take_decimal(word w, float *decimal)
     return has_digit;
 }
 
-/* "5+3", "4.25+3.75": the bits of each plane of a side. What the first has above whole ones,
- * the last must lack. */
+/* "5+3", "4.25+3.5": the bits of each plane of a side. */
 static bool take_planes(word w, lynx_codec_spec *spec, lynx_side side)
 {
     uint8_t *bits = spec->plane_bits[side];
@@ -145,14 +147,14 @@ static bool take_planes(word w, lynx_codec_spec *spec, lynx_side side)
         const bool is_last = at == w.size;
         if (plane == 0)
             quarters = is_last ? 0 : number % 4;
-        const uint32_t whole = plane == 0 ? number - quarters
-                               : is_last  ? number + quarters
-                                          : number;
-        if (whole == 0 || whole % 4 || (float)number != 4 * decimal)
+        const uint32_t whole = is_last && plane > 0 ? number + quarters : number;
+        const bool is_whole = whole % 4 == 0 || plane == 0 || is_last;
+        if (whole < 4 || !is_whole || (float)number != 4 * decimal)
             return false;
         bits[plane] = (uint8_t)(whole / 4);
         if (is_last) {
             spec->quarter_bits[side] = (uint8_t)quarters;
+            spec->total_quarter_bits[side] = (uint8_t)(whole % 4);
             return true;
         }
         at++; /* the plus sign */
@@ -160,13 +162,18 @@ static bool take_planes(word w, lynx_codec_spec *spec, lynx_side side)
     return false;
 }
 
-/* Without spread all bits are whole. */
+/* Without spread all bits are whole: a sum goes to the nearest. */
 static bool take_spread(word w, lynx_codec_spec *spec)
 {
     if (!take_flag(w, &spec->spread))
         return false;
-    if (!spec->spread)
-        memset(spec->quarter_bits, 0, sizeof(spec->quarter_bits));
+    const uint32_t last = lynx_codec_spec_plane_count(spec) - 1;
+    for (uint32_t side = 0; side < 2 && !spec->spread; side++) {
+        if (spec->total_quarter_bits[side] >= 2)
+            spec->plane_bits[side][last]++;
+        spec->quarter_bits[side] = 0;
+        spec->total_quarter_bits[side] = 0;
+    }
     return true;
 }
 
@@ -249,7 +256,8 @@ static uint32_t quarters_through(const lynx_codec_spec *spec, lynx_side side, ui
     uint32_t sum = 0;
     for (uint32_t i = 0; i <= plane; i++)
         sum += 4u * spec->plane_bits[side][i];
-    return plane + 1 < lynx_codec_spec_plane_count(spec) ? sum + spec->quarter_bits[side] : sum;
+    const bool is_last = plane + 1 == lynx_codec_spec_plane_count(spec);
+    return sum + (is_last ? spec->total_quarter_bits[side] : spec->quarter_bits[side]);
 }
 
 uint32_t lynx_codec_spec_plane_rows(const lynx_codec_spec *spec, lynx_side side, uint32_t plane,
@@ -271,6 +279,18 @@ static uint32_t code_bits(const lynx_codec_spec *spec, uint32_t side, uint32_t p
     return sum;
 }
 
+/* 'bits' is the sum of the side's whole bits. */
+static bool quarters_fit(const lynx_codec_spec *spec, uint32_t side, uint32_t bits,
+                         uint32_t planes)
+{
+    const uint32_t first = spec->quarter_bits[side];
+    const uint32_t total = spec->total_quarter_bits[side];
+    if (first == 0 && total == 0)
+        return true;
+    return spec->spread && first <= QUARTERS_MAX && total <= QUARTERS_MAX &&
+           (first == 0 || planes > 1) && (total == 0 || bits < SPREAD_BITS_MAX);
+}
+
 lynx_status lynx_codec_spec_check(const lynx_codec_spec *spec)
 {
     const uint32_t planes = lynx_codec_spec_plane_count(spec);
@@ -286,10 +306,8 @@ lynx_status lynx_codec_spec_check(const lynx_codec_spec *spec)
     LX_REQUIRE(!spec->spread || (spec->profile == LYNX_PROFILE_RANGE && !spec->chunk_tokens),
                LYNX_ERR_ARGUMENT);
     LX_REQUIRE(!spec->bend || spec->spread, LYNX_ERR_ARGUMENT);
-    for (uint32_t side = 0; side < 2; side++)
-        LX_REQUIRE(spec->quarter_bits[side] == 0 ||
-                       (spec->quarter_bits[side] <= QUARTERS_MAX && spec->spread && planes > 1),
-                   LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(quarters_fit(spec, 0, bits, planes) && quarters_fit(spec, 1, other, planes),
+               LYNX_ERR_ARGUMENT);
     if (spec->profile != LYNX_PROFILE_PAPER)
         LX_REQUIRE(spec->alpha == 0.0f, LYNX_ERR_ARGUMENT);
     switch (spec->profile) {

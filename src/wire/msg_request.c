@@ -2,16 +2,30 @@
 #include "base/check.h"
 #include "wire/messages.h"
 
-/* Bits of a specification's third byte. */
+/* Bits of a specification's third and fourth byte. */
 enum {
     SPEC_WIDE = 1,
     SPEC_SPREAD = 4,
     SPEC_BEND = 8,
-    SPEC_KEY_QUARTERS_AT = 4, /* two bits each */
+    SPEC_UNKNOWN = 2,
+    SPEC_UNDO_ROPE = 1,
+    SPEC_UNKNOWN_FOURTH = 14,
+    SPEC_KEY_QUARTERS_AT = 4, /* in both, two bits each */
     SPEC_VALUE_QUARTERS_AT = 6,
-    SPEC_QUARTERS = 3,
-    SPEC_UNKNOWN = 2
+    SPEC_QUARTERS = 3
 };
+
+static unsigned join_quarters(const uint8_t quarters[2])
+{
+    return (unsigned)quarters[LYNX_SIDE_KEYS] << SPEC_KEY_QUARTERS_AT |
+           (unsigned)quarters[LYNX_SIDE_VALUES] << SPEC_VALUE_QUARTERS_AT;
+}
+
+static void split_quarters(uint8_t byte, uint8_t quarters[2])
+{
+    quarters[LYNX_SIDE_KEYS] = byte >> SPEC_KEY_QUARTERS_AT & SPEC_QUARTERS;
+    quarters[LYNX_SIDE_VALUES] = byte >> SPEC_VALUE_QUARTERS_AT & SPEC_QUARTERS;
+}
 
 void lx_spec_encode(lx_writer *writer, const lynx_codec_spec *spec)
 {
@@ -19,10 +33,9 @@ void lx_spec_encode(lx_writer *writer, const lynx_codec_spec *spec)
     lx_write_u8(writer, spec->chunk_tokens);
     lx_write_u8(writer,
                 (uint8_t)((spec->meta_wide ? SPEC_WIDE : 0) | (spec->spread ? SPEC_SPREAD : 0) |
-                          (spec->bend ? SPEC_BEND : 0) |
-                          spec->quarter_bits[LYNX_SIDE_KEYS] << SPEC_KEY_QUARTERS_AT |
-                          spec->quarter_bits[LYNX_SIDE_VALUES] << SPEC_VALUE_QUARTERS_AT));
-    lx_write_u8(writer, spec->undo_rope);
+                          (spec->bend ? SPEC_BEND : 0) | join_quarters(spec->quarter_bits)));
+    lx_write_u8(writer, (uint8_t)((spec->undo_rope ? SPEC_UNDO_ROPE : 0) |
+                                  join_quarters(spec->total_quarter_bits)));
     lx_write_u16(writer, spec->head_raw_tokens);
     lx_write_u16(writer, spec->tail_raw_tokens);
     lx_write_f32(writer, spec->alpha);
@@ -34,21 +47,22 @@ lynx_status lx_spec_decode(lx_reader *reader, lynx_codec_spec *spec)
     const uint8_t profile = lx_read_u8(reader);
     spec->chunk_tokens = lx_read_u8(reader);
     const uint8_t ranges = lx_read_u8(reader);
-    const uint8_t undo = lx_read_u8(reader);
+    const uint8_t sides = lx_read_u8(reader);
     spec->head_raw_tokens = lx_read_u16(reader);
     spec->tail_raw_tokens = lx_read_u16(reader);
     spec->alpha = lx_read_f32(reader);
     lx_read_bytes(reader, spec->plane_bits, sizeof(spec->plane_bits));
     LX_REQUIRE(!reader->ran_out, LYNX_ERR_PROTOCOL);
-    LX_REQUIRE(profile <= LYNX_PROFILE_TOKEN && !(ranges & SPEC_UNKNOWN) && undo <= 1,
+    LX_REQUIRE(profile <= LYNX_PROFILE_TOKEN && !(ranges & SPEC_UNKNOWN) &&
+                   !(sides & SPEC_UNKNOWN_FOURTH),
                LYNX_ERR_PROTOCOL);
     spec->profile = (lynx_profile)profile;
     spec->meta_wide = (ranges & SPEC_WIDE) != 0;
     spec->spread = (ranges & SPEC_SPREAD) != 0;
     spec->bend = (ranges & SPEC_BEND) != 0;
-    spec->quarter_bits[LYNX_SIDE_KEYS] = ranges >> SPEC_KEY_QUARTERS_AT & SPEC_QUARTERS;
-    spec->quarter_bits[LYNX_SIDE_VALUES] = ranges >> SPEC_VALUE_QUARTERS_AT & SPEC_QUARTERS;
-    spec->undo_rope = undo == 1;
+    split_quarters(ranges, spec->quarter_bits);
+    split_quarters(sides, spec->total_quarter_bits);
+    spec->undo_rope = (sides & SPEC_UNDO_ROPE) != 0;
     return LYNX_OK;
 }
 

@@ -209,8 +209,10 @@ static void find_rows(const lynx_codec_spec *spec, coded *c)
     uint32_t total = 0;
     for (uint32_t p = 0; spec->spread && p < planes; p++) {
         total += CHANNELS * spec->plane_bits[c->side][p];
-        const uint32_t part = CHANNELS * spec->quarter_bits[c->side] / 4;
-        spread_rows(spec, c, total + (p + 1 < planes ? part : 0), c->rows[p + 1]);
+        const uint8_t *quarters =
+            p + 1 < planes ? spec->quarter_bits : spec->total_quarter_bits;
+        spread_rows(spec, c, total + CHANNELS * (uint32_t)quarters[c->side] / 4,
+                    c->rows[p + 1]);
     }
 }
 
@@ -348,6 +350,7 @@ static const char *codec_name_at(size_t index)
                                          "range:k=4+3,v=5+7",
                                          "range:spread=yes,k=4+4,v=4+4",
                                          "range:k=4.25+3.75,v=4.5+3.5",
+                                         "range:k=4.25+3,v=4.25+4.5",
                                          "range:k=3.75+2+2.25,v=4+2+2",
                                          "range:spread=yes,k=1+1+6,v=1+1+6,wide=yes",
                                          "range:spread=yes,k=4+2+2,v=4+2+2",
@@ -403,7 +406,8 @@ static void expect_layout(const lynx_codec_spec *codec, const lynx_side_shape *s
         const size_t first = p ? 0 : front;
         const uint32_t before = rows;
         sum += 4u * spec.plane_bits[side][p];
-        rows = CHANNELS * (sum + (p + 1 < planes ? spec.quarter_bits[side] : 0u)) / 4;
+        const uint8_t *quarters = p + 1 < planes ? spec.quarter_bits : spec.total_quarter_bits;
+        rows = CHANNELS * (sum + quarters[side]) / 4;
         assert_int_equal(c.bytes[p], first + (size_t)(rows - before) * ROW);
         for (size_t row = first; row < c.bytes[p]; row += ROW)
             assert_int_equal(c.room[p][row + ROW - 1] >> CODED % 8, 0);

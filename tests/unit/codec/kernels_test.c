@@ -29,6 +29,7 @@ static const char *const profiles[] = {
     "range:k=8,v=8",
     "range:k=4+3,v=5+7",
     "range:k=4.25+3.75,v=4.5+3.5",
+    "range:k=4.25,v=8.75",
     "range:bend=no",
     "range:bend=no,spread=no",
     "range:bend=no,spread=no,k=3+5,v=6+2,head=0,tail=0",

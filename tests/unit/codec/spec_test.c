@@ -66,6 +66,15 @@ static void fields_must_fit_together(void **state)
     spec = named("range:k=8,v=8");
     spec.quarter_bits[0] = 1; /* of which plane? */
     assert_refused(spec);
+    spec = named("range");
+    spec.total_quarter_bits[0] = 4;
+    assert_refused(spec);
+    spec = named("range:v=5+7");
+    spec.total_quarter_bits[1] = 1; /* above 12 bits */
+    assert_refused(spec);
+    spec = named("int8");
+    spec.total_quarter_bits[1] = 1;
+    assert_refused(spec);
 }
 
 static void profiles_have_rules_of_their_own(void **state)
@@ -131,8 +140,18 @@ static void settings_change_a_name(void **state)
     assert_memory_equal(parts.plane_bits[0], wholes[0], 4);
     assert_memory_equal(parts.plane_bits[1], wholes[1], 4);
     assert_true(parts.quarter_bits[0] == 1 && parts.quarter_bits[1] == 2);
+    assert_true(parts.total_quarter_bits[0] == 0 && parts.total_quarter_bits[1] == 0);
+    const lynx_codec_spec totals = named("range:k=4.25+3.5,v=4.5+3.75");
+    static const uint8_t floors[2][4] = {{4, 3}, {4, 4}};
+    assert_memory_equal(totals.plane_bits[0], floors[0], 4);
+    assert_memory_equal(totals.plane_bits[1], floors[1], 4);
+    assert_true(totals.total_quarter_bits[0] == 3 && totals.total_quarter_bits[1] == 1);
+    const lynx_codec_spec one = named("range:k=4.25,v=8.5");
+    assert_true(one.quarter_bits[0] == 0 && one.total_quarter_bits[0] == 1);
+    assert_int_equal(lynx_codec_spec_plane_rows(&one, LYNX_SIDE_VALUES, 0, 64), 544);
     assert_int_equal(named("range:k=4.25+3.75,k=5+3").quarter_bits[0], 0);
-    assert_int_equal(named("range:bend=no,k=4.25+3.75,spread=no").quarter_bits[0], 0);
+    const lynx_codec_spec whole = named("range:k=4.25+3.75,v=4.25+4,bend=no,spread=no");
+    assert_true(whole.quarter_bits[0] == 0 && whole.total_quarter_bits[1] == 0);
     assert_true(named("int8:spread=yes,bend=yes").bend);
     assert_true(named("int8:wide=no,undo_rope=yes").undo_rope);
     assert_int_equal(named("range:tail=1,tail=2").tail_raw_tokens, 2);
@@ -200,11 +219,12 @@ static void other_settings_are_refused(void **state)
         "range:bend=no,spread=no,k=4+3,v=4+3",
         "range:bend=no,spread=no,k=4+4,v=5+4",
         "range:v=5+8",
-        "range:k=4.25+3", /* seven bits and a quarter */
-        "range:k=4+3.75",
+        "range:v=4.25+7.75+0.25",
+        "range:v=5+7.25",
+        "range:k=4.25+0.5",
+        "range:bend=no,spread=no,k=4+3.75,v=4+4",
         "range:k=4.3+3.7",
         "range:k=4.25+2.25+1.5,v=4+2+2",
-        "range:k=8.25,v=8",
         "range:k=0.25+7.75",
         "range:bend=no,spread=no,k=4.25+3.75,v=4.25+3.75",
         "range:k=9+4",

@@ -80,6 +80,11 @@ static void make_quarters(image *i)
     write_whole(i, "range:k=4.25+3.75,v=4.5+3.5,head=1", 32, NULL);
 }
 
+static void make_totals(image *i)
+{
+    write_whole(i, "range:k=4.25+3.5,v=4.5+3.75,head=1", 32, NULL);
+}
+
 /* The window of 40 begins inside a page of 64. */
 static void make_window(image *i)
 {
@@ -200,6 +205,8 @@ static const golden files[] = {
      "the same, sealed by the key 09 00 ... 00"},
     {"quarters.lynx", make_quarters, NULL, LYNX_OK, 0, false,
      "the same, with quarters of a bit (wire format 2.4)"},
+    {"totals.lynx", make_totals, NULL, LYNX_OK, 0, false,
+     "the same, with quarters of a bit in all (wire format 2.6)"},
     {"window.lynx", make_window, NULL, LYNX_OK, 0, false,
      "75 tokens raw, pages of 64 that are cut where a window begins"},
     {"whole.lynx", NULL, NULL, LYNX_OK, 0, false,

@@ -350,6 +350,16 @@ static void test_values_come_back(void **state)
                         request.spec.quarter_bits[0] == (ranges >> 4 & 3) &&
                         request.spec.quarter_bits[1] == ranges >> 6);
     }
+    bytes[2] = 4;
+    for (uint32_t sides = 0; sides < 256; sides++) {
+        bytes[3] = (uint8_t)sides;
+        assert_int_equal(lx_request_decode((lynx_bytes){bytes, size}, &request),
+                         sides & 14 ? LYNX_ERR_PROTOCOL : LYNX_OK);
+        if (!(sides & 14))
+            assert_true(request.spec.undo_rope == (sides & 1) &&
+                        request.spec.total_quarter_bits[0] == (sides >> 4 & 3) &&
+                        request.spec.total_quarter_bits[1] == sides >> 6);
+    }
     encode_any(2, bytes);
     assert_int_equal(lx_reason_decode((lynx_bytes){bytes, 11}, &reason), LYNX_OK);
     assert_int_equal(reason.status, LYNX_ERR_LIMIT);
