@@ -42,17 +42,27 @@ static void find_weights(const lx_page_bits *p)
         codec->weights[c] = lx_spread_weight(codec->weights[c], squares[c]);
 }
 
-/* The rows of one plane from 'at' on, by the bits without and with it. */
+/* The rows of one plane from 'at' on, by the bits without and with it. Always eight at once and
+ * into what is behind them: a loop of as many as there are is foreseen wrongly for most
+ * channels (a page of 192 channels: 2 us). */
 static void place_rows(const uint8_t *before, const uint8_t *now, uint32_t channels,
-                       uint8_t *at, size_t size, uint8_t *(*row_of)[LX_ROWS_MAX])
+                       uint8_t *at, size_t size, uint8_t *(*row_of)[LX_ROWS_ROOM])
 {
     for (uint32_t c = 0; c < channels; c++) {
-        const uint32_t end = now[c];
-        for (uint32_t row = before[c]; row < end; row++, at += size) {
-            row_of[c][row] = at;
-            __builtin_prefetch(at, 0, 2); /* a page of 96 KiB from memory: 2 us less */
-        }
+        const uint32_t count = now[c] - before[c];
+        uint8_t **rows = row_of[c] + before[c];
+        for (uint32_t done = 0; done < count; done += LX_ROWS_STEP)
+            for (uint32_t i = done; i < done + LX_ROWS_STEP; i++)
+                rows[i] = at + i * size;
+        at += count * size;
     }
+}
+
+/* A page of 96 KiB from memory: 2 us less. */
+static void prefetch_rows(const uint8_t *at, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(at + i, 0, 2);
 }
 
 void lx_find_rows(const lx_page_bits *p)
@@ -67,7 +77,9 @@ void lx_find_rows(const lx_page_bits *p)
     memset(codec->here, 0, channels);
     for (uint32_t plane = 0; plane < p->plane_count; plane++) {
         uint8_t *at = p->planes[plane] + (plane == 0 ? p->view->rows_offset : 0);
-        total += lynx_codec_spec_plane_rows(&codec->spec, side, plane, channels);
+        const uint32_t rows = lynx_codec_spec_plane_rows(&codec->spec, side, plane, channels);
+        prefetch_rows(at, rows * size);
+        total += rows;
         if (!codec->spec.spread)
             memset(codec->next, (int)(total / channels), channels);
         else

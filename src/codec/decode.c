@@ -61,23 +61,14 @@ static void get_values(const lx_page_bits *p, const lx_pair *pair, const lynx_ti
     lx_rest_values(rest, pair, rows, false);
 }
 
-static void decode_range(const lx_page_bits *p, const lynx_tile *rows, const lynx_tile *run)
+static void decode_range(const lx_page_bits *p, const lynx_tile *rows, bool is_final)
 {
-    const bool is_final = rows->data == run->data;
-    const uint32_t channels = p->view->shape->channels;
-    uint32_t done = 0, moved = 0;
-    lx_range_grids(&p->q, channels, p->meta, p->codec->here, p->codec->grids, p->grid_pitch);
+    lx_range_grids(&p->q, p->view->shape->channels, p->meta, p->codec->here, p->codec->grids,
+                   p->grid_pitch);
     lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
     lx_pair pair;
-    while (lx_next_pair(&walk, &pair)) {
+    while (lx_next_pair(&walk, &pair))
         get_values(p, &pair, rows, is_final);
-        const uint32_t group = lx_group_of(&walk, channels, moved);
-        done += pair.cosines ? 2 : 1;
-        if (done == moved + group) {
-            lx_move_rows(p->codec, p->view, rows, run, moved, group);
-            moved += group;
-        }
-    }
 }
 
 /* PAPER: codes of a channel to floats. */
@@ -124,15 +115,13 @@ static void decode_run(const lx_page_bits *p, const lynx_tile *run)
     const lynx_profile profile = p->codec->spec.profile;
     const lynx_tile rows = lx_rows_of(p->codec, run);
     lx_find_rows(p);
-    if (profile == LYNX_PROFILE_RANGE) {
-        decode_range(p, &rows, run);
-    } else {
-        if (profile == LYNX_PROFILE_PAPER)
-            decode_paper(p, &rows);
-        else
-            decode_token(p, &rows);
-        lx_move_rows(p->codec, p->view, &rows, run, 0, p->view->shape->channels);
-    }
+    if (profile == LYNX_PROFILE_RANGE)
+        decode_range(p, &rows, rows.data == run->data);
+    else if (profile == LYNX_PROFILE_PAPER)
+        decode_paper(p, &rows);
+    else
+        decode_token(p, &rows);
+    lx_move_rows(p, &rows, run);
     if (p->codec->kernels->settle)
         p->codec->kernels->settle();
 }

@@ -67,21 +67,14 @@ static bool find_extents(const lx_page_bits *p, const lynx_tile *rows, const lx_
 
 /* RANGE: each step for all channels before the next, so that none waits for its own metadata
  * (and 'spread' needs that of all). */
-static bool encode_range(const lx_page_bits *p, const lynx_tile *rows, const lynx_tile *run)
+static bool encode_range(const lx_page_bits *p, const lynx_tile *rows)
 {
     const lynx_codec *codec = p->codec;
     const uint32_t channels = p->view->shape->channels;
-    uint32_t moved = 0;
     lx_pair pair;
-    for (lx_pair_walk walk = lx_walk_pairs(p->codec, p->view); lx_next_pair(&walk, &pair);) {
-        const uint32_t group = lx_group_of(&walk, channels, moved);
-        if (pair.a == moved) {
-            lx_move_rows(codec, p->view, run, rows, moved, group);
-            moved += group;
-        }
+    for (lx_pair_walk walk = lx_walk_pairs(p->codec, p->view); lx_next_pair(&walk, &pair);)
         if (!find_extents(p, rows, &pair))
             return false;
-    }
     if (!lx_range_meta(&p->q, channels, codec->extents, p->grid_pitch, p->meta))
         return false;
     lx_range_grids(&p->q, channels, p->meta, NULL, codec->grids, p->grid_pitch);
@@ -138,9 +131,9 @@ static bool encode_run(const lx_page_bits *p, const lynx_tile *run)
 {
     const lynx_profile profile = p->codec->spec.profile;
     const lynx_tile rows = lx_rows_of(p->codec, run);
+    lx_move_rows(p, run, &rows);
     if (profile == LYNX_PROFILE_RANGE)
-        return encode_range(p, &rows, run);
-    lx_move_rows(p->codec, p->view, run, &rows, 0, p->view->shape->channels);
+        return encode_range(p, &rows);
     return profile == LYNX_PROFILE_PAPER ? encode_paper(p, &rows) : encode_token(p, &rows);
 }
 

@@ -17,6 +17,9 @@
 
 enum { LX_MODE_CODED = 0, LX_MODE_RAW = 1, LX_MODE_BYTES = 4, LX_ROPE_TABLES = 4 };
 
+/* Addresses of rows are written this many at once, from any row on. */
+enum { LX_ROWS_STEP = 8, LX_ROWS_ROOM = LX_ROWS_MAX + LX_ROWS_STEP - 1 };
+
 /* Cosines and sines of one rotation at the positions of one page. */
 typedef struct lx_rope_table {
     lynx_rope rope;
@@ -54,7 +57,7 @@ struct lynx_codec {
     float *squares;
     uint16_t *weights;
     uint8_t *here, *next;
-    uint8_t *(*row_of)[LX_ROWS_MAX];
+    uint8_t *(*row_of)[LX_ROWS_ROOM];
     lx_rope_table ropes[LX_ROPE_TABLES];
     uint32_t next_rope;
     size_t rope_floats;
@@ -108,9 +111,6 @@ void lx_copy_raw_tokens(const lynx_codec *codec, const lx_page_view *v, const ly
 
 /* Rows of the coded run of 'tile': its own memory, or room that it is moved to or from. */
 lynx_tile lx_rows_of(const lynx_codec *codec, const lynx_tile *tile);
-/* 'count' channels of the coded run from 'first' on. */
-void lx_move_rows(const lynx_codec *codec, const lx_page_view *v, const lynx_tile *from,
-                  const lynx_tile *to, uint32_t first, uint32_t count);
 
 /* ---- turn.c: channels that turn together ----------------------------------------------- */
 
@@ -128,16 +128,6 @@ typedef struct lx_pair_walk {
 lx_pair_walk lx_walk_pairs(lynx_codec *codec, const lx_page_view *v);
 bool lx_next_pair(lx_pair_walk *walk, lx_pair *pair);
 
-/* Channels from 'first' on that are moved between rows and a tile at once: where they come in
- * their order the line of a token, so that memory and processor work at the same time. */
-enum { LX_GROUP_CHANNELS = 32 };
-
-static inline uint32_t lx_group_of(const lx_pair_walk *walk, uint32_t channels, uint32_t first)
-{
-    const uint32_t left = channels - first;
-    return walk->table || left < LX_GROUP_CHANNELS ? left : LX_GROUP_CHANNELS;
-}
-
 /* ---- bits.c: where the bits of codes lie ----------------------------------------------- */
 
 /* The planes of a page that are here, in both directions. */
@@ -150,6 +140,9 @@ typedef struct lx_page_bits {
     uint32_t plane_count;
     size_t grid_pitch; /* grids and extents between two channels */
 } lx_page_bits;
+
+/* Values of the coded run, between a tile and 'lx_rows_of' it. */
+void lx_move_rows(const lx_page_bits *p, const lynx_tile *from, const lynx_tile *to);
 
 lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const planes[],
                         uint32_t plane_count);

@@ -114,15 +114,14 @@ lynx_tile lx_rows_of(const lynx_codec *codec, const lynx_tile *tile)
     return rows;
 }
 
-void lx_move_rows(const lynx_codec *codec, const lx_page_view *v, const lynx_tile *from,
-                  const lynx_tile *to, uint32_t first, uint32_t count)
+void lx_move_rows(const lx_page_bits *p, const lynx_tile *from, const lynx_tile *to)
 {
+    const uint32_t tokens = p->view->split.coded;
+    const uint32_t channels = p->view->shape->channels;
     if (from->data == to->data)
         return;
-    const lynx_tile part = lx_tile_at(from, 0, first);
-    const lynx_tile moved = lx_tile_at(to, 0, first);
     if (from->element == to->element)
-        codec->kernels->transpose(&part, &moved, v->split.coded, count);
+        p->codec->kernels->transpose(from, to, tokens, channels);
     else
-        lx_copy_values(&part, &moved, v->split.coded, count);
+        lx_copy_values(from, to, tokens, channels);
 }
