@@ -57,6 +57,7 @@ typedef struct lynx_model {
     lynx_exactness exactness;
     float exactness_error; /* largest |difference| of a logit that the probe saw */
     bool can_refine;       /* pages may be written between steps, under a live sequence */
+    bool can_await_layers; /* batch_by_layer is there */
     uint64_t step_ns; /* that a step took on a short cache, and that one more token added to a
                          batch; 0: not known */
     uint64_t row_ns;
@@ -146,6 +147,10 @@ typedef struct lynx_chat_turn {
     const char *text;
 } lynx_chat_turn;
 
+/* Returns when layer 'layer' of the cache may be read; other than LYNX_OK ends the batch with
+ * that. Called on the calling thread. May map, unmap and commit pages. */
+typedef lynx_status lynx_layer_wait(void *user, uint32_t layer);
+
 typedef struct lynx_engine_ops {
     void (*destroy)(lynx_engine *engine);
     const lynx_model *(*model)(const lynx_engine *engine);
@@ -195,6 +200,11 @@ typedef struct lynx_engine_ops {
     lynx_status (*step)(lynx_engine *engine, lynx_token token);
     lynx_status (*batch)(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
                          uint32_t first_row);
+    /* The same, behind a cache of which some is still to be written: 'wait' is called for each
+     * layer in its order, once, before what is in the cache of that layer is read. Those are
+     * the logits of a batch behind the whole cache. NULL where can_await_layers is false. */
+    lynx_status (*batch_by_layer)(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                                  uint32_t first_row, lynx_layer_wait *wait, void *user);
     /* Append tokens[0] by the path that decodes fastest. Logits and what is put in the cache
      * may differ from step() and batch() in rounding: the caller takes it all back before it
      * computes what must be exact. Where that path computes more tokens at once anyhow, it

@@ -304,6 +304,15 @@ static lynx_status toy_batch(lynx_engine *engine, const lynx_token *tokens, uint
     return atomic_load(&t->is_cancelled) ? LYNX_ERR_CANCELLED : LYNX_OK;
 }
 
+static lynx_status toy_batch_by_layer(lynx_engine *engine, const lynx_token *tokens,
+                                      uint32_t count, uint32_t first_row, lynx_layer_wait *wait,
+                                      void *user)
+{
+    for (uint32_t layer = 0; layer < toy_of(engine)->options.layer_count; layer++)
+        LX_TRY(wait(user, layer));
+    return toy_batch(engine, tokens, count, first_row);
+}
+
 static lynx_status toy_step(lynx_engine *engine, lynx_token token)
 {
     return toy_batch(engine, &token, 1, 0);
@@ -399,6 +408,7 @@ static const lynx_engine_ops toy_ops = {
     .commit_pages = toy_commit_pages,
     .step = toy_step,
     .batch = toy_batch,
+    .batch_by_layer = toy_batch_by_layer,
     .draft_step = toy_draft_step,
     .logits = toy_logits,
     .sample = toy_sample,
@@ -417,6 +427,7 @@ void lx_toy_options_init(lx_toy_options *options)
         .step_tokens = 2,
         .page_threads = 3,
         .can_refine = true,
+        .can_await_layers = true,
         .element = LYNX_ELEMENT_F16,
     };
 }
@@ -440,6 +451,7 @@ static void describe(toy *t)
         .step_tokens = o->step_tokens,
         .exactness = LYNX_EXACT,
         .can_refine = o->can_refine,
+        .can_await_layers = o->can_await_layers,
         .step_ns = o->step_ns,
         .row_ns = o->row_ns,
         .draft_step_ns = o->draft_step_ns ? o->draft_step_ns : o->step_ns,

@@ -26,7 +26,7 @@ typedef struct lx_toy_options {
     uint32_t step_tokens;    /* as in lynx_model */
     uint32_t page_threads;   /* as in lynx_model */
     bool pads_drafts;        /* a draft step takes along what comes behind its token */
-    bool can_refine;
+    bool can_refine, can_await_layers;
     lynx_element element;
     uint8_t
         weights; /* goes in the fingerprint: two engines that differ here are other models */

@@ -117,12 +117,13 @@ static lynx_status finish_job(lx_llama *e, const lx_decode_job *job, uint32_t fi
     lx_slot *s = job->slot;
     const bool is_kept = keep_rows(e, job, first);
     const bool is_cancelled = atomic_load(&s->is_cancelled);
-    const uint32_t length = s->length + (is_kept && !is_cancelled ? job->count : 0);
+    const bool is_whole = !is_cancelled && e->wait_status == LYNX_OK;
+    const uint32_t length = s->length + (is_kept && is_whole ? job->count : 0);
     s->has_tail = length < s->length + job->base.columns;
     s->length = length;
     LX_TRY(drop_tail(s));
     LX_REQUIRE(is_kept, lx_llama_fail(s->error, LYNX_ERR_ENGINE, "llama.cpp gave no logits"));
-    return is_cancelled ? LYNX_ERR_CANCELLED : LYNX_OK;
+    return is_cancelled ? LYNX_ERR_CANCELLED : e->wait_status;
 }
 
 /* llama_decode of all jobs; 0 when each has its status, else its result and no job has

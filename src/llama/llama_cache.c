@@ -26,8 +26,10 @@ static void capture_tensor(lx_llama *e, struct ggml_tensor *tensor)
     unsigned layer;
     char side;
     if (sscanf(name, "cache_%c_l%u", &side, &layer) == 2 && layer < e->layer_count &&
-        (side == 'k' || side == 'v'))
+        (side == 'k' || side == 'v')) {
         e->tensors[2 * layer + (side == 'v')] = tensor;
+        lx_layers_see_cache(e, layer);
+    }
 }
 
 bool lx_cache_capture(struct ggml_tensor *node, bool ask, void *user)
@@ -37,11 +39,15 @@ bool lx_cache_capture(struct ggml_tensor *node, bool ask, void *user)
         capture_tensor(e, node);
         for (int i = 0; i < GGML_MAX_SRC && node->src[i]; i++)
             capture_tensor(e, node->src[i]);
+        lx_layers_see(e, node);
     }
     const bool is_watched = lx_watch_wants(e, node);
-    if (is_watched && !ask)
+    const bool is_awaited = lx_layers_wants(e, node);
+    if (ask)
+        return is_watched || is_awaited;
+    if (is_watched)
         lx_watch_take(e, node);
-    return !ask || is_watched; /* asked: is it wanted; told: go on */
+    return !is_awaited || lx_layers_await(e, node);
 }
 
 /* ---- tiles --------------------------------------------------------------------------- */

@@ -307,6 +307,8 @@ static lynx_status load(lx_llama *e)
     e->is_blob = e->options.cache_access == LYNX_CACHE_BLOB;
     e->description.can_refine = !e->is_blob;
     e->description.page_threads = page_threads(e);
+    e->description.can_await_layers =
+        e->slot_count == 1 && !e->is_blob && lx_layers_are_in_order(e);
     lx_llama_note(e, "cache access: %s, flash attention %s, llama.cpp %s",
                   e->is_blob ? "blob" : "tensors", e->is_flash ? "on" : "off", llama_version());
     LX_TRY(lx_llama_fingerprint(e));

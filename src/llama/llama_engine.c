@@ -235,6 +235,7 @@ const lynx_engine_ops lx_slot_ops = {
     .commit_pages = lx_cache_commit,
     .step = lx_slot_step,
     .batch = lx_slot_batch,
+    .batch_by_layer = lx_slot_batch_by_layer,
     .draft_step = lx_slot_draft_step,
     .logits = logits,
     .sample = lx_slot_sample,

@@ -85,6 +85,14 @@ typedef struct lx_llama {
     lx_slot *running[LX_SLOTS_MAX]; /* whose tokens are in llama_decode */
     uint32_t running_count;
 
+    /* batch_by_layer: who waits, for layers from 'awaited' on, and what came of it. */
+    lynx_layer_wait *wait;
+    void *wait_user;
+    uint32_t awaited;
+    lynx_status wait_status;
+    uint32_t layer_ends;  /* nodes that end a layer, seen at start-up */
+    bool has_other_order; /* of nodes than batch_by_layer builds on */
+
     /* lynx_llama_watch_attention. */
     lynx_attention_output *watch;
     void *watch_user;
@@ -235,6 +243,23 @@ lynx_status lx_cache_commit(lynx_engine *engine);
 /* Tile of 'count' cells from 'first' of a side, wherever it lies. */
 lynx_status lx_cache_tile(lx_slot *s, uint32_t layer, uint32_t side, uint32_t first,
                           uint32_t count, bool is_write, lynx_tile *tile);
+
+/* ---- llama_layers.c ------------------------------------------------------------------ */
+
+/* At start-up: a node that is computed, and one that touches the cache of 'layer'. */
+void lx_layers_see(lx_llama *e, const struct ggml_tensor *node);
+void lx_layers_see_cache(lx_llama *e, uint32_t layer);
+/* The order is what batch_by_layer builds on. */
+bool lx_layers_are_in_order(const lx_llama *e);
+
+/* Whether somebody waits for what comes behind the node. */
+bool lx_layers_wants(const lx_llama *e, const struct ggml_tensor *node);
+/* Wait for it; false: compute no further. */
+bool lx_layers_await(lx_llama *e, const struct ggml_tensor *node);
+
+lynx_status lx_slot_batch_by_layer(lynx_engine *engine, const lynx_token *tokens,
+                                   uint32_t count, uint32_t first_row, lynx_layer_wait *wait,
+                                   void *user);
 
 /* ---- llama_watch.c ------------------------------------------------------------------- */
 

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * llama_layers.c - a batch whose layers wait for their part of the cache.
+ *
+ * llama.cpp names what a layer gives l_out-<layer>. Where, as the graph of the start-up shows,
+ * all that touches the cache of a layer stands behind the l_out of the layer before it, the
+ * evaluation callback stops there until that cache is written.
+ */
+#include <stdio.h>
+
+#include "base/check.h"
+#include "llama/llama_internal.h"
+
+/* False: the node ends no layer. */
+static bool layer_of(const struct ggml_tensor *node, uint32_t *layer)
+{
+    int end = 0;
+    const char *name = ggml_get_name(node);
+    return sscanf(name, "l_out-%u%n", layer, &end) == 1 && name[end] == '\0';
+}
+
+void lx_layers_see(lx_llama *e, const struct ggml_tensor *node)
+{
+    uint32_t layer;
+    if (!layer_of(node, &layer))
+        return;
+    e->has_other_order = e->has_other_order || layer != e->layer_ends;
+    e->layer_ends++;
+}
+
+void lx_layers_see_cache(lx_llama *e, uint32_t layer)
+{
+    e->has_other_order = e->has_other_order || layer != e->layer_ends;
+}
+
+bool lx_layers_are_in_order(const lx_llama *e)
+{
+    return !e->has_other_order && e->layer_ends == e->layer_count;
+}
+
+bool lx_layers_wants(const lx_llama *e, const struct ggml_tensor *node)
+{
+    uint32_t layer;
+    return e->wait && e->awaited < e->layer_count && layer_of(node, &layer) &&
+           layer + 1 == e->awaited;
+}
+
+bool lx_layers_await(lx_llama *e, const struct ggml_tensor *node)
+{
+    (void)node;
+    e->wait_status = e->wait(e->wait_user, e->awaited++);
+    return e->wait_status == LYNX_OK;
+}
+
+lynx_status lx_slot_batch_by_layer(lynx_engine *engine, const lynx_token *tokens,
+                                   uint32_t count, uint32_t first_row, lynx_layer_wait *wait,
+                                   void *user)
+{
+    lx_llama *e = lx_slot_of(engine)->shared;
+    LX_REQUIRE(e->description.can_await_layers, LYNX_ERR_UNSUPPORTED);
+    LX_TRY(wait(user, 0));
+    e->wait = wait;
+    e->wait_user = user;
+    e->awaited = 1;
+    const lynx_status status = lx_slot_batch(engine, tokens, count, first_row);
+    e->wait = NULL;
+    e->wait_status = LYNX_OK;
+    return status;
+}
