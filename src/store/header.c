@@ -16,6 +16,7 @@ enum {
     SECTION_PLANES = 4,
     SECTION_DOCUMENT = 5,
     SECTION_CUT = 6,
+    SECTION_LAYERS = 7,
     MODEL_FIXED_BYTES = 64,
     TOKENS_FIXED_BYTES = 8 + 2 * LX_NAME_BYTES,
     PLANES_FIXED_BYTES = 8,
@@ -103,26 +104,36 @@ static lynx_status set_model_name(lx_header *h, const void *name, size_t size)
     return LYNX_OK;
 }
 
-/* Pages of the segment in the order of the file: those of layers without a window first. With
- * 'pages' NULL they are counted alone. */
+/* Both sides, where the page is needed. With 'pages' NULL they are counted alone. */
+static void put_page(const lx_header *h, uint32_t page, uint32_t layer, lynx_page_id *pages,
+                     uint32_t *count)
+{
+    for (uint32_t side = 0; side < 2; side++) {
+        const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
+        if (!lynx_page_is_needed(&h->model.shape, id, h->end_token))
+            continue;
+        if (pages)
+            pages[*count] = id;
+        ++*count;
+    }
+}
+
+/* Pages of the segment in the order of the file; without section 7 by page, those of layers
+ * without a window first. */
 static uint32_t put_pages(const lx_header *h, lynx_page_id *pages)
 {
     const lynx_shape *shape = &h->model.shape;
     const uint32_t first = h->first_token / shape->page_tokens;
     const uint32_t end = lynx_shape_page_count(shape, h->end_token);
     uint32_t count = 0;
-    for (uint32_t windowed = 0; windowed < 2; windowed++)
+    for (uint32_t layer = 0; h->is_by_layer && layer < shape->layer_count; layer++)
+        for (uint32_t page = first; page < end; page++)
+            put_page(h, page, layer, pages, &count);
+    for (uint32_t windowed = 0; !h->is_by_layer && windowed < 2; windowed++)
         for (uint32_t page = first; page < end; page++)
             for (uint32_t layer = 0; layer < shape->layer_count; layer++)
-                for (uint32_t side = 0; side < 2; side++) {
-                    const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
-                    if ((shape->layers[layer].window_tokens != 0) != (windowed == 1) ||
-                        !lynx_page_is_needed(shape, id, h->end_token))
-                        continue;
-                    if (pages)
-                        pages[count] = id;
-                    count++;
-                }
+                if ((shape->layers[layer].window_tokens != 0) == (windowed == 1))
+                    put_page(h, page, layer, pages, &count);
     return count;
 }
 
@@ -186,7 +197,10 @@ lynx_status lx_header_init(lx_header *header, lx_object_kind kind,
                            uint32_t first_token, uint32_t end_token,
                            const lynx_allocator *memory)
 {
-    lx_header h = {.memory = memory, .first_token = first_token, .end_token = end_token};
+    lx_header h = {.memory = memory,
+                   .first_token = first_token,
+                   .end_token = end_token,
+                   .is_by_layer = kind == LX_OBJECT_SEGMENT};
     const lynx_status status = copy_content(&h, kind, model, tokens);
     if (status != LYNX_OK)
         lx_header_fini(&h);
@@ -226,6 +240,7 @@ size_t lx_header_bytes(const lx_header *h, lx_object_kind kind)
 {
     return 4 * SECTION_HEAD_BYTES + padded(model_bytes(h)) + padded(LX_SPEC_BYTES) +
            padded(tokens_bytes(h)) + (h->is_cut ? SECTION_HEAD_BYTES : 0) +
+           (h->is_by_layer ? SECTION_HEAD_BYTES : 0) +
            padded(kind == LX_OBJECT_SEGMENT ? planes_bytes(h) : document_bytes(h));
 }
 
@@ -306,6 +321,8 @@ void lx_header_encode(const lx_header *h, lx_object_kind kind, lx_writer *writer
     encode_tokens(h, writer);
     if (h->is_cut)
         begin_section(writer, SECTION_CUT, 0);
+    if (h->is_by_layer)
+        begin_section(writer, SECTION_LAYERS, 0);
     if (kind == LX_OBJECT_SEGMENT)
         encode_planes(h, writer);
     else
@@ -479,14 +496,14 @@ static lynx_status read_section(lx_reader *reader, uint32_t *type, uint32_t *fla
     return LYNX_OK;
 }
 
-/* Between tokens and planes. */
-static lynx_status decode_cut(lx_header *h, lx_object_kind kind, uint32_t next, uint32_t flags,
-                              lynx_bytes content)
+/* A section without content, once, between tokens and planes. */
+static lynx_status decode_mark(lx_object_kind kind, uint32_t next, uint32_t flags,
+                               lynx_bytes content, bool *mark)
 {
     LX_REQUIRE(kind == LX_OBJECT_SEGMENT && next == 3 && flags == 0 && content.size == 0 &&
-                   !h->is_cut,
+                   !*mark,
                LYNX_ERR_PROTOCOL);
-    h->is_cut = true;
+    *mark = true;
     return LYNX_OK;
 }
 
@@ -506,8 +523,9 @@ static lynx_status decode_block(lx_header *h, lx_object_kind kind, lynx_bytes bl
             continue;
         }
         LX_REQUIRE(type > SECTION_DOCUMENT, LYNX_ERR_PROTOCOL);
-        if (type == SECTION_CUT) {
-            LX_TRY(decode_cut(h, kind, next, flags, content));
+        if (type == SECTION_CUT || type == SECTION_LAYERS) {
+            LX_TRY(decode_mark(kind, next, flags, content,
+                               type == SECTION_CUT ? &h->is_cut : &h->is_by_layer));
             continue;
         }
         LX_REQUIRE(flags & MAY_SKIP, LYNX_ERR_UNSUPPORTED);

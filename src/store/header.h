@@ -51,7 +51,8 @@ typedef struct lx_header {
     lynx_token *tokens;                                 /* end - first */
 
     /* Of a segment: pages in the order of the file, and entry [plane * page_count + page]. */
-    bool is_cut; /* pages begin where windows begin; false: whole (version of 2026-11-25) */
+    bool is_cut;      /* pages begin where windows begin; false: whole */
+    bool is_by_layer; /* else by page, as in the version of 2026-11-25 */
     uint32_t plane_count;
     uint32_t page_count;
     lynx_page_id *pages;

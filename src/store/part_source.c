@@ -15,7 +15,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 
-enum { CHUNK_BYTES = 1 << 20 };
+enum { CHUNK_BYTES = 1 << 18 };
 
 typedef struct item {
     uint32_t part;

@@ -183,7 +183,7 @@ static void test_unknown_sections(void **state)
     keep_file(&bed, TOKENS, NULL);
     read_image(&good);
     for (uint32_t kind = 0; kind < 4; kind++) {
-        static const uint32_t types[] = {7, 7, 5, 900}, flags[] = {1, 0, 1, 3};
+        static const uint32_t types[] = {77, 77, 5, 900}, flags[] = {1, 0, 1, 3};
         static const lynx_status wants[] = {LYNX_OK, LYNX_ERR_UNSUPPORTED, LYNX_ERR_PROTOCOL,
                                             LYNX_ERR_PROTOCOL};
         const size_t at = section(&good, 2) - 16, size = 24;

@@ -211,6 +211,8 @@ static const golden files[] = {
      "75 tokens raw, pages of 64 that are cut where a window begins"},
     {"whole.lynx", NULL, NULL, LYNX_OK, 0, false,
      "the same with whole pages, as written before section 6 of 2026-11-29"},
+    {"by-page.lynx", NULL, NULL, LYNX_OK, 0, false,
+     "good.lynx by page, as written before section 7 of 2026-11-29"},
     {"may-skip.lynx", make_may_skip, NULL, LYNX_OK, 0, false,
      "a section that nobody knows and that says it may be skipped"},
     {"torn.lynx", make_torn, NULL, LYNX_OK, 1, false,
