@@ -62,6 +62,23 @@ static lynx_status receive_planes(lx_run *r, uint32_t plane)
     }
 }
 
+/* The question behind a stored prefix is computed while the anchor comes, from when its first
+ * layer is here on; unless the whole cache comes before drafts would pay. */
+static lynx_status ask_early(lx_run *r)
+{
+    for (;;) {
+        lx_run_poll(r);
+        lx_run_weigh(r);
+        if (r->awaits_rest)
+            return LYNX_OK;
+        LX_TRY(lx_run_apply_pages(r));
+        if (lx_run_has_layer(r, 0, 0))
+            return lx_run_feed(r);
+        LX_REQUIRE(!r->is_over, r->over_status);
+        LX_TRY(lx_run_wait(r));
+    }
+}
+
 /* Since the request was made; other requests of the session count, too. */
 static uint64_t bytes_received(lx_run *r)
 {
@@ -100,7 +117,7 @@ static lynx_status take_over(lx_run *r)
     for (uint32_t now = lx_run_behind(r); now > 1 && now < behind; now = lx_run_behind(r)) {
         LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
         behind = now;
-        LX_TRY(lx_run_feed(r, true));
+        LX_TRY(lx_run_catch_up(r));
         lx_run_poll(r);
     }
     end_request(r);
@@ -108,7 +125,7 @@ static lynx_status take_over(lx_run *r)
         return LYNX_OK;
     lx_run_emit(r,
                 (lynx_moment){.type = LYNX_MOMENT_HANDOVER, .count = r->result->token_count});
-    LX_TRY(lx_run_feed(r, true));
+    LX_TRY(lx_run_catch_up(r));
     return lx_run_decode(r);
 }
 
@@ -138,10 +155,22 @@ static lynx_status review_if_it_pays(lx_run *r, uint32_t limit)
                                                                       : LYNX_OK;
 }
 
+/* There is nothing else to do until the last plane is here, and nothing needs all of it first.
+ */
+static bool may_verify_early(const lx_run *r)
+{
+    const lynx_run_options *o = r->options;
+    const uint32_t last = r->pass.plane_count - 1;
+    return lx_run_can_await(r, last) && best_plane(r) + 1 == last && !o->skip_verify &&
+           !o->digest_cache && o->kept_tokens <= r->cached_tokens;
+}
+
 static lynx_status speculate(lx_run *r)
 {
     lynx_run_result *result = r->result;
     const uint32_t last = r->pass.plane_count - 1;
+    if (lx_run_can_await(r, 0))
+        LX_TRY(ask_early(r));
     LX_TRY(receive_planes(r, 0));
     if (lx_run_is_answered(r))
         return LYNX_OK;
@@ -153,7 +182,7 @@ static lynx_status speculate(lx_run *r)
     const uint32_t limit = lx_run_draft_limit(r);
     r->reviewed_plane = best_plane(r);
     if (!lx_run_has_plane(r, last) || r->options->skip_verify)
-        LX_TRY(lx_run_feed(r, false));
+        LX_TRY(lx_run_feed(r));
     while (!lx_run_has_plane(r, last)) {
         LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
         LX_TRY(review_if_it_pays(r, limit));
@@ -161,6 +190,8 @@ static lynx_status speculate(lx_run *r)
         if (result->drafted < limit && !(result->drafted && lx_run_is_end(r, newest))) {
             LX_TRY(lx_run_draft(r, limit));
             lx_run_poll(r);
+        } else if (may_verify_early(r)) {
+            break;
         } else {
             LX_REQUIRE(!r->is_over, r->over_status);
             LX_TRY(lx_run_wait(r));
@@ -192,7 +223,7 @@ static lynx_status wait_then_decode(lx_run *r, uint32_t plane)
     if (plane + 1 == r->pass.plane_count)
         LX_TRY(lx_run_keep_more(r));
     LX_TRY(lx_run_digest(r));
-    LX_TRY(lx_run_feed(r, false));
+    LX_TRY(lx_run_feed(r));
     return lx_run_decode(r);
 }
 
@@ -402,6 +433,7 @@ static lynx_status load(lx_run *r)
     LX_TRY(r->engine->ops->reserve(r->engine, r->cached_tokens));
     switch (r->options->method) {
     case LYNX_METHOD_SPECULATE:
+        LX_TRY(lx_run_expect_layers(r));
         return speculate(r);
     case LYNX_METHOD_WAIT:
         return wait_then_decode(r, r->pass.plane_count - 1);
@@ -517,6 +549,7 @@ static void run_fini(lx_run *r)
     lx_page_pass_fini(&r->held_pass);
     lx_page_pass_fini(&r->pass);
     lx_free(r->memory, r->pending, r->pending_room, sizeof(*r->pending));
+    lx_run_forget_layers(r);
     lx_free(r->memory, r->history, r->history_room, sizeof(*r->history));
     lx_next_fini(&r->next);
     lx_free(r->memory, r->draft_times, (size_t)r->options->draft_count_max + 1,

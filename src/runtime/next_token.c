@@ -42,6 +42,12 @@ static lynx_status compute(lx_next *n, const lynx_token input[WITH_GUESS], uint3
     return LYNX_OK;
 }
 
+void lx_next_note(lx_next *n, uint32_t count, uint32_t row)
+{
+    n->ahead = count;
+    n->ahead_row = row;
+}
+
 /* The guess behind 'count' tokens was made by a run of 'run', and may have been computed. */
 static lynx_status judge_guess(lx_next *n, uint32_t count, uint32_t run, bool is_right)
 {
@@ -53,7 +59,7 @@ static lynx_status judge_guess(lx_next *n, uint32_t count, uint32_t run, bool is
     if (!is_right)
         return ops->rewind(n->engine, count);
     n->guessed_right++;
-    n->ahead = count + 1;
+    lx_next_note(n, count + 1, 1);
     return LYNX_OK;
 }
 
@@ -63,8 +69,8 @@ static lynx_status choose(lx_next *n, const lynx_token *history, uint32_t count,
     const bool is_ahead = n->ahead == count;
     lynx_token input[WITH_GUESS] = {history[count - 1]};
     uint32_t run = 0; /* by which there is a guess */
+    n->row = is_ahead ? n->ahead_row : 0;
     n->ahead = 0;
-    n->row = is_ahead;
     if (!is_ahead) {
         if (n->is_guessing && most > 1)
             run = lx_guess(&n->guesses, history, count, &input[1]);

@@ -24,8 +24,9 @@ typedef struct lx_next {
     bool is_guessing;
     lx_guesses guesses;
     lx_guess_worth worth;
-    uint32_t ahead; /* the cache has all of so many tokens, and row 1 what is behind them: a
-                       guess was right. 0: it lacks the last, as usual */
+    uint32_t ahead; /* the cache has all of so many tokens, and row 'ahead_row' what is behind
+                       them. 0: it lacks the last, as usual */
+    uint32_t ahead_row;
     uint32_t row;   /* of logits, from which the last token was chosen */
     bool is_strict; /* the last step was: its rows may stay */
     uint32_t steps, guessed, guessed_right;
@@ -49,6 +50,10 @@ lynx_status lx_next_choose(lx_next *next, const lynx_token *history, uint32_t co
  * that has to be exact. */
 lynx_status lx_next_draft(lx_next *next, const lynx_token *history, uint32_t count,
                           uint32_t most, lynx_token *token);
+
+/* Row 'row' of a batch of the caller tells what is behind the first 'count' tokens, all of
+ * which are in the cache. */
+void lx_next_note(lx_next *next, uint32_t count, uint32_t row);
 
 /* The history may be another behind 'length' tokens, and the cache is filled anew from there.
  */

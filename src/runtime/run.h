@@ -4,6 +4,7 @@
  *
  *     run_pages.c     what arrives, from a remote or a source: planes into the engine's cache
  *     run_held.c      what comes from a source while a remote sends the rest
+ *     run_layers.c    what is computed behind a stored cache while it comes
  *     run_await.c     whether there is time to draft while the rest of a stored cache comes
  *     run_tokens.c    what is computed: drafts, the verification pass, plain decoding
  *     run_alone.c     the local methods, and going on when the remotes or the source are lost
@@ -73,7 +74,10 @@ typedef struct lx_run {
     lynx_time_ns arrived_at;  /* the newest plane */
     lynx_time_ns anchor_time; /* when the anchor was complete */
     uint64_t bytes_at_anchor; /* of residual planes that were here then */
-    lynx_page_id *pending;    /* a plane of these pages arrived and is not in the cache yet */
+    uint32_t *due; /* [layer][plane] pages that lack it; NULL: layers are not waited for */
+    size_t due_count;
+    uint32_t awaited_plane; /* by the batch that is computed */
+    lynx_page_id *pending;  /* a plane of these pages arrived and is not in the cache yet */
     size_t pending_count, pending_room;
 } lx_run;
 
@@ -114,6 +118,25 @@ lynx_status lx_run_apply_pages(lx_run *run);
 
 /* Fill the digest of the prompt's cache, if it is asked for. */
 lynx_status lx_run_digest(lx_run *run);
+
+/* ---- run_layers.c -------------------------------------------------------------------- */
+
+/* Of a source that was opened: from now on layers may be waited for, if the engine can. */
+lynx_status lx_run_expect_layers(lx_run *run);
+/* None comes any more. */
+void lx_run_forget_layers(lx_run *run);
+/* A plane of a page came. */
+void lx_run_note_layer(lx_run *run, lynx_page_id page, uint32_t plane);
+
+/* Planes 0 .. 'plane' are not all here, and a batch can wait for those of each layer. */
+bool lx_run_can_await(const lx_run *run, uint32_t plane);
+/* Planes 0 .. 'plane' of the layer are here. */
+bool lx_run_has_layer(const lx_run *run, uint32_t layer, uint32_t plane);
+
+/* A batch of 'count' tokens of the history from 'first' on, on planes 0 .. 'plane': where those
+ * are not here and layers can be waited for, it waits for each. */
+lynx_status lx_run_batch(lx_run *run, uint32_t first, uint32_t count, uint32_t first_row,
+                         uint32_t plane);
 
 /* ---- run_held.c ---------------------------------------------------------------------- */
 
@@ -175,8 +198,12 @@ lynx_status lx_run_decode(lx_run *run);
 /* Known tokens of prompt and answer, but for the last, that the cache does not have yet. */
 uint32_t lx_run_behind(const lx_run *run);
 
-/* Put them there. 'checks': count those that this node would have chosen otherwise. */
-lynx_status lx_run_feed(lx_run *run, bool checks);
+/* Put them there, and count those that this node would have chosen otherwise. */
+lynx_status lx_run_catch_up(lx_run *run);
+
+/* Put them there, on the anchor, and the last one with them where there are any: the batch
+ * gives the logits behind it, too, and saves a step. */
+lynx_status lx_run_feed(lx_run *run);
 
 /* All planes of a source's pages are in the cache, and nothing behind them: compute what is to
  * be kept with them and let it go through the codec. */

@@ -34,7 +34,7 @@ static lynx_status run_as_stored(lx_run *r)
     LX_TRY(prefill(r));
     LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
     LX_TRY(lx_run_digest(r));
-    LX_TRY(lx_run_feed(r, false));
+    LX_TRY(lx_run_feed(r));
     r->result->prefill_ns = lynx_clock_now() - r->zero;
     return lx_run_decode(r);
 }
@@ -83,7 +83,7 @@ static lynx_status recompute(lx_run *r)
     if (lx_run_is_answered(r))
         return LYNX_OK;
     if (o->method == LYNX_METHOD_TOKENS) {
-        LX_TRY(lx_run_feed(r, false));
+        LX_TRY(lx_run_feed(r));
         return lx_run_decode(r);
     }
     LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
@@ -102,7 +102,7 @@ static lynx_status keep_anchor(lx_run *r)
     if (lx_run_is_answered(r))
         return LYNX_OK;
     LX_TRY(lx_next_rewind(&r->next, r->cached_tokens));
-    LX_TRY(lx_run_feed(r, false));
+    LX_TRY(lx_run_feed(r));
     return lx_run_decode(r);
 }
 
@@ -115,6 +115,7 @@ static bool can_keep(const lx_run *r)
 
 lynx_status lx_run_go_on_alone(lx_run *r)
 {
+    lx_run_forget_layers(r);
     if (can_keep(r)) {
         const lynx_status status = keep_anchor(r);
         if (!r->has_bad_page)

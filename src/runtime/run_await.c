@@ -40,6 +40,13 @@ static double bytes_behind(const lx_run *r)
     return total * (all - lx_run_plane_weight(r, 0)) / all;
 }
 
+/* Tokens that go through the model before the first draft, in time that drafts could have: not
+ * the question that is computed while the anchor comes. */
+static uint32_t rows_before(const lx_run *r)
+{
+    return lx_run_can_await(r, 0) ? 1 : lx_run_behind(r) + 1;
+}
+
 /* The rate counts from the request on: bytes come in pieces, so that it would be too high from
  * the first of them on. */
 static bool is_soon(const lx_run *r)
@@ -49,7 +56,7 @@ static bool is_soon(const lx_run *r)
         return false;
     const double elapsed = (double)(lynx_clock_now() - r->zero);
     const lynx_pace pace = known_pace(r);
-    return !lynx_pace_draft_pays(&pace, r->options->prompt_tokens - r->cached_tokens,
+    return !lynx_pace_draft_pays(&pace, rows_before(r),
                                  (uint64_t)(bytes_behind(r) * elapsed / came));
 }
 

@@ -74,8 +74,10 @@ void lx_run_note_plane(lx_run *r, const lx_arrival *arrival, uint32_t first, uin
                                  .plane = arrival->plane,
                                  .bytes = arrival->bytes});
 
-    for (uint32_t plane = first; plane < end; plane++)
+    for (uint32_t plane = first; plane < end; plane++) {
         r->planes_seen[plane]++;
+        lx_run_note_layer(r, arrival->page, plane);
+    }
     if (first == 0 && end > 0 && lx_run_has_plane(r, 0)) {
         r->anchor_time = r->arrived_at;
         r->bytes_at_anchor = residual_bytes(r);

@@ -110,19 +110,33 @@ lynx_status lx_run_keep_more(lx_run *r)
     return LYNX_OK;
 }
 
-lynx_status lx_run_feed(lx_run *r, bool checks)
+lynx_status lx_run_catch_up(lx_run *r)
 {
     for (uint32_t left = lx_run_behind(r); left > 0; left = lx_run_behind(r)) {
         const uint32_t first = r->engine->ops->length(r->engine);
         const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
-        LX_TRY(r->engine->ops->batch(r->engine, r->history + first, count, checks ? 0 : count));
-        if (checks)
-            LX_TRY(check_carried(r, first, count));
+        LX_TRY(r->engine->ops->batch(r->engine, r->history + first, count, 0));
+        LX_TRY(check_carried(r, first, count));
     }
     return LYNX_OK;
 }
 
-/* Of an exact step, unless a guess has given the token before. */
+lynx_status lx_run_feed(lx_run *r)
+{
+    const uint32_t behind = lx_run_behind(r);
+    for (uint32_t left = behind > 0 ? behind + 1 : 0; left > 0;) {
+        const uint32_t first = r->engine->ops->length(r->engine);
+        const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
+        const uint32_t rows = count < left ? count : count - 1; /* that nobody asks for */
+        LX_TRY(lx_run_batch(r, first, count, rows, 0));
+        left -= count;
+        if (left == 0)
+            lx_next_note(&r->next, first + count, rows);
+    }
+    return LYNX_OK;
+}
+
+/* Of an exact step, unless its logits are here already. */
 static lynx_status choose_next(lx_run *r, uint32_t count, lynx_token *token)
 {
     const bool is_ahead = r->next.ahead != 0;
@@ -170,6 +184,7 @@ lynx_status lx_run_draft(lx_run *r, uint32_t limit)
 {
     const lynx_run_result *result = r->result;
     const uint32_t before = result->drafted;
+    const bool is_ahead = r->next.ahead != 0; /* it takes no step */
     const lynx_time_ns start = lynx_clock_now();
     lynx_token token;
     do {
@@ -180,6 +195,8 @@ lynx_status lx_run_draft(lx_run *r, uint32_t limit)
         put_draft(r, token, lynx_clock_now());
     } while (r->next.ahead && !lx_run_is_end(r, token));
     const uint64_t took = lynx_clock_now() - start;
+    if (is_ahead)
+        return LYNX_OK;
     lynx_pace_draft(r->pace, result->drafted - before, took);
     if (r->next.is_strict)
         lynx_pace_step(r->pace, took);
@@ -203,7 +220,8 @@ static lynx_status check_drafts(lx_run *r, uint32_t rows, bool is_final, uint32_
         const uint32_t left = rows - done;
         const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
         const uint32_t begin = told > done ? told - done : 0;
-        LX_TRY(r->engine->ops->batch(r->engine, r->history + first + done, count, begin));
+        LX_TRY(lx_run_batch(r, first + done, count, begin,
+                            is_final ? r->pass.plane_count - 1 : 0));
         for (uint32_t row = begin; row < count; row++) {
             const uint32_t index = done + row;
             const bool is_told = r->row_logprobs && is_final && index >= carried;
@@ -232,6 +250,7 @@ lynx_status lx_run_verify(lx_run *r)
     const bool ends = has_answer && lx_run_is_end(r, r->history[valid - 1 + drafted]);
     const bool has_bonus = !ends && lx_run_answer_left(r) > drafted;
 
+    const bool is_early = !lx_run_has_plane(r, r->pass.plane_count - 1);
     const lynx_time_ns start = lynx_clock_now();
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .time = start, .total = drafted});
     LX_TRY(lx_next_rewind(&r->next, r->cached_tokens));
@@ -244,10 +263,12 @@ lynx_status lx_run_verify(lx_run *r)
     const lynx_time_ns pass_start = lynx_clock_now();
     LX_TRY(check_drafts(r, rows, true, &accepted, &follower));
     const lynx_time_ns end = lynx_clock_now();
-    lynx_pace_pass(r->pace, rows, end - pass_start);
+    lx_run_note_own_token(r);
+    if (!is_early)
+        lynx_pace_pass(r->pace, rows, end - pass_start);
     if (drafted)
         lynx_pace_verdict(r->pace, drafted, accepted);
-    result->verify_ns = end - start;
+    result->verify_ns = end - (is_early ? r->zero + result->complete_ns : start);
     result->accepted = accepted;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFIED,
                                  .time = end,

@@ -25,6 +25,19 @@ static void pause_for(memory_source *s, uint64_t ns, uint32_t plane)
     }
 }
 
+static void wait_for_layer(memory_source *s, const lynx_source_plane *plane)
+{
+    const struct timespec slice = {0, 200000};
+    const uint32_t least = plane->page.layer + 256 * plane->plane;
+    for (uint32_t i = 0; s->awaited && *s->awaited < least && !s->is_cancelled; i++) {
+        if (i == 50000) {
+            s->late++;
+            return;
+        }
+        nanosleep(&slice, NULL);
+    }
+}
+
 static const lynx_source_prefix *prefix(const lynx_source *source)
 {
     return &((const memory_source *)(const void *)source)->about;
@@ -53,6 +66,8 @@ static lynx_status next(lynx_source *source, lynx_source_plane *plane)
     if (s->given < s->count && s->given > 0 &&
         s->planes[s->given].plane > s->planes[s->given - 1].plane)
         pause_for(s, s->residual_ns, s->planes[s->given].plane);
+    if (s->given < s->count)
+        wait_for_layer(s, &s->planes[s->given]);
     if (s->is_cancelled)
         return LYNX_ERR_CANCELLED;
     if (s->given == s->fail_at)
@@ -109,8 +124,9 @@ static size_t keep_pages(memory_source *s, lx_page_pass *pass, const lynx_shape 
                          size_t pages)
 {
     size_t index = 0;
-    for (uint32_t page = 0; page < lynx_shape_page_count(shape, s->about.token_count); page++)
-        for (uint32_t layer = 0; layer < shape->layer_count; layer++)
+    for (uint32_t layer = 0; layer < shape->layer_count; layer++)
+        for (uint32_t page = 0; page < lynx_shape_page_count(shape, s->about.token_count);
+             page++)
             for (uint32_t side = 0; side < 2; side++) {
                 const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
                 if (!lynx_page_is_needed(shape, id, s->about.token_count))
@@ -151,6 +167,8 @@ void memory_source_rewind(memory_source *s)
     s->is_cancelled = false;
     s->pause_ns = s->residual_ns = 0;
     s->drafts = NULL;
+    s->awaited = NULL;
+    s->late = 0;
     s->fail_at = s->damage_at = s->twice_at = SIZE_MAX;
     s->failure = LYNX_ERR_SYSTEM;
 }

@@ -25,6 +25,10 @@ typedef struct memory_source {
      * a quarter of them; NULL: neither does. */
     const atomic_uint *drafts;
     uint32_t drafts_min;
+    /* Plane p of layer l comes when this is l or more, or 256 more for each plane before p, but
+     * within ten seconds; NULL: at once. */
+    const atomic_uint *awaited;
+    uint32_t late;       /* planes that did not wait to see it */
     size_t fail_at;      /* at this plane; SIZE_MAX: never */
     lynx_status failure; /* with this; LYNX_ERR_CLOSED: it ends too early */
     size_t damage_at;    /* this plane has other bytes than it should; SIZE_MAX: none */
