@@ -178,7 +178,7 @@ def stored():
     environment = {**os.environ, "LYNX_RCLONE": f"{servers}/bin/rclone"}
     for grid in (["--tokens", "1000", "--servers", "nginx"],
                  ["--tokens", "1000", "--servers", "s3", "--links", "20,100"],
-                 ["--tokens", "4000", "--servers", "nginx", "--links", "100"]):
+                 ["--tokens", "6000", "--servers", "nginx", "--links", "100"]):
         subprocess.run([ROOT / "bench/stored.py", LYNX.parent, table, MODELS / SMOLLM2,
                         MODELS / GEMMA, *grid], env=environment, check=True)
     with open(table, newline="") as file:

@@ -301,7 +301,7 @@ set border 3
 set xtics nomirror
 set ytics nomirror
 """
-COLOURS = {"f16": "#888888", "int8": "#2b6cb0", "int4": "#90cdf4", "lynx": "#c05621",
+COLOURS = {"f16_streamed": "#888888", "int8": "#2b6cb0", "int4": "#90cdf4", "lynx": "#c05621",
            "recompute": "#2f855a", "carry_on": "#6b46c1"}
 
 
@@ -336,15 +336,18 @@ def plot_codecs():
     for (model,), group in grouped([r for r in rows_of("eval")
                                     if r["planes"] == "1" and r["set"] == "apart"],
                                    "model").items():
-        data = "".join(f"{row['bits_at_8000']} {row['kl']} {row['codec']}\n" for row in group
-                       if float(row["kl"]) > 0)
+        points = sorted((float(row["kl"]), row["bits_at_8000"], row["codec"]) for row in group
+                        if float(row["kl"]) > 0)
+        data = "".join(f"$c{i} << END\n{bits} {kl}\nEND\n"
+                       for i, (kl, bits, _) in enumerate(points))
+        dots = [f"$c{i} with points pt {5 + 2 * (i % 5)} lc {i + 1} title '{codec}' noenhanced"
+                for i, (_, _, codec) in enumerate(points)]
         name = re.sub(r"[^a-z0-9]+", "-", model.lower())
         plot(f"kl-{name}", f"set title '{model}: what a decoder loses on each codec'\n"
              "set logscale y\nset yrange [0.00005:*]\nset xlabel 'bits a value on the wire'\n"
-             "set ylabel 'mean KL to the F16 cache'\nset offsets 0.1,0.8,0,0\nunset key\n"
-             f"$data << END\n{data}END\n"
-             "plot $data using 1:2 with points pt 7 lc rgb '#c05621', "
-             "$data using 1:2:3 with labels left offset 0.7,0.3 noenhanced\n")
+             "set ylabel 'mean KL to the F16 cache'\nset xrange [3.5:9]\n"
+             "set key inside right top\n"
+             + data + "plot " + ", \\\n ".join(dots) + "\n")
 
 
 # ---- the documents -------------------------------------------------------------------------
