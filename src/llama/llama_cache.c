@@ -47,7 +47,7 @@ bool lx_cache_capture(struct ggml_tensor *node, bool ask, void *user)
         return is_watched || is_awaited;
     if (is_watched)
         lx_watch_take(e, node);
-    return !is_awaited || lx_layers_await(e, node);
+    return !is_awaited || lx_layers_await(e);
 }
 
 /* ---- tiles --------------------------------------------------------------------------- */

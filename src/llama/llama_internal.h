@@ -255,7 +255,7 @@ bool lx_layers_are_in_order(const lx_llama *e);
 /* Whether somebody waits for what comes behind the node. */
 bool lx_layers_wants(const lx_llama *e, const struct ggml_tensor *node);
 /* Wait for it; false: compute no further. */
-bool lx_layers_await(lx_llama *e, const struct ggml_tensor *node);
+bool lx_layers_await(lx_llama *e);
 
 lynx_status lx_slot_batch_by_layer(lynx_engine *engine, const lynx_token *tokens,
                                    uint32_t count, uint32_t first_row, lynx_layer_wait *wait,

@@ -45,9 +45,8 @@ bool lx_layers_wants(const lx_llama *e, const struct ggml_tensor *node)
            layer + 1 == e->awaited;
 }
 
-bool lx_layers_await(lx_llama *e, const struct ggml_tensor *node)
+bool lx_layers_await(lx_llama *e)
 {
-    (void)node;
     e->wait_status = e->wait(e->wait_user, e->awaited++);
     return e->wait_status == LYNX_OK;
 }
