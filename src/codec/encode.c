@@ -65,16 +65,42 @@ static bool find_extents(const lx_page_bits *p, const lynx_tile *rows, const lx_
     return true;
 }
 
-/* RANGE: each step for all channels before the next, so that none waits for its own metadata
- * (and 'spread' needs that of all). */
-static bool encode_range(const lx_page_bits *p, const lynx_tile *rows)
+/* From the lines of tokens all channels are measured at once, where none turns. */
+static bool has_line_extents(const lx_page_bits *p, const lynx_tile *rows, const lynx_tile *run)
+{
+    return p->codec->kernels->line_extents && rows->data != run->data &&
+           run->element == LYNX_ELEMENT_F16 && run->channel_stride_bytes == 2 &&
+           p->codec->spec.chunk_tokens == 0 && !lx_walk_pairs(p->codec, p->view).table;
+}
+
+/* The coded run to rows, and extents of all channels. */
+static bool move_and_measure(const lx_page_bits *p, const lynx_tile *rows, const lynx_tile *run)
 {
     const lynx_codec *codec = p->codec;
-    const uint32_t channels = p->view->shape->channels;
+    if (has_line_extents(p, rows, run)) {
+        if (!codec->kernels->line_extents(run, p->view->split.coded, p->view->shape->channels,
+                                          codec->extents, p->grid_pitch))
+            return false;
+        lx_move_rows(p, run, rows);
+        return true;
+    }
+    lx_move_rows(p, run, rows);
     lx_pair pair;
     for (lx_pair_walk walk = lx_walk_pairs(p->codec, p->view); lx_next_pair(&walk, &pair);)
         if (!find_extents(p, rows, &pair))
             return false;
+    return true;
+}
+
+/* RANGE: each step for all channels before the next, so that none waits for its own metadata
+ * (and 'spread' needs that of all). */
+static bool encode_range(const lx_page_bits *p, const lynx_tile *rows, const lynx_tile *run)
+{
+    const lynx_codec *codec = p->codec;
+    const uint32_t channels = p->view->shape->channels;
+    lx_pair pair;
+    if (!move_and_measure(p, rows, run))
+        return false;
     if (!lx_range_meta(&p->q, channels, codec->extents, p->grid_pitch, p->meta))
         return false;
     lx_range_grids(&p->q, channels, p->meta, NULL, codec->grids, p->grid_pitch);
@@ -131,9 +157,9 @@ static bool encode_run(const lx_page_bits *p, const lynx_tile *run)
 {
     const lynx_profile profile = p->codec->spec.profile;
     const lynx_tile rows = lx_rows_of(p->codec, run);
-    lx_move_rows(p, run, &rows);
     if (profile == LYNX_PROFILE_RANGE)
-        return encode_range(p, &rows);
+        return encode_range(p, &rows, run);
+    lx_move_rows(p, run, &rows);
     return profile == LYNX_PROFILE_PAPER ? encode_paper(p, &rows) : encode_token(p, &rows);
 }
 

@@ -100,6 +100,11 @@ typedef struct lx_kernels {
     bool (*extents)(const lynx_tile *rows, const lx_pair *pair, uint32_t count, lx_extent *a,
                     lx_extent *b);
 
+    /* The same of each channel as it is, from a token-major tile of halves, to every 'pitch'th
+     * of 'extents'; NULL where there is none. */
+    bool (*line_extents)(const lynx_tile *lines, uint32_t tokens, uint32_t channels,
+                         lx_extent *extents, size_t pitch);
+
     /* The strips of a pair, turned back: steps = (value - low) * scale, times LX_FINE_PARTS for
      * fine codes, rounded to nearest even, clamped to 0 .. 2^code_bits - 1; the top bits of
      * that, as many as there are rows. On a bent grid u = (value - low) * scale, e =

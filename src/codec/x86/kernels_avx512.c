@@ -404,6 +404,90 @@ static bool extent_of_halves(const uint8_t *row, uint32_t count, lx_extent *exte
     return most < 0x7C00 && farthest < 0xFC00;
 }
 
+/* Numbers of halves in each of 32 channels, as in 'span'. */
+typedef struct half_span {
+    __m512i most, farthest, nearest;
+} half_span;
+
+enum { SCAN_COLUMNS = 4 }; /* of 32 channels each; that many have room in registers */
+
+/* 'columns' of them, the last with the channels of 'mask' alone. */
+static ALWAYS_INLINE void scan_lines(const uint8_t *at, size_t stride, uint32_t tokens,
+                                     uint32_t columns, __mmask32 mask,
+                                     half_span spans[SCAN_COLUMNS])
+{
+    half_span s[SCAN_COLUMNS];
+    for (uint32_t i = 0; i < columns; i++)
+        s[i] = (half_span){_mm512_set1_epi16(INT16_MIN), _mm512_setzero_si512(),
+                           _mm512_set1_epi16(-1)};
+    for (uint32_t t = 0; t < tokens; t++, at += stride)
+        for (uint32_t i = 0; i < columns; i++) {
+            const uint8_t *column = at + 64 * (size_t)i;
+            __builtin_prefetch(column + 16 * stride, 0, 2);
+            const __m512i x = i + 1 < columns ? _mm512_loadu_si512(column)
+                                              : _mm512_maskz_loadu_epi16(mask, column);
+            s[i].most = _mm512_max_epi16(s[i].most, x);
+            s[i].farthest = _mm512_max_epu16(s[i].farthest, x);
+            s[i].nearest = _mm512_min_epu16(s[i].nearest, x);
+        }
+    for (uint32_t i = 0; i < columns; i++)
+        spans[i] = s[i];
+}
+
+static ALWAYS_INLINE void put_floats(__m512i halves, float floats[32])
+{
+    const __m512 zero = _mm512_setzero_ps(); /* no zero has a sign */
+    _mm512_storeu_ps(floats,
+                     _mm512_add_ps(_mm512_cvtph_ps(_mm512_castsi512_si256(halves)), zero));
+    _mm512_storeu_ps(floats + 16,
+                     _mm512_add_ps(_mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1)),
+                                   zero));
+}
+
+/* Of the first 'count' channels of a column; false when one is not finite. */
+static ALWAYS_INLINE bool put_extents(const half_span *s, uint32_t count, lx_extent *extents,
+                                      size_t pitch)
+{
+    const __mmask32 mask = first_channels(count);
+    const __mmask32 has_below = _mm512_movepi16_mask(s->farthest);
+    const __mmask32 has_none_above = _mm512_movepi16_mask(s->most);
+    float least[32];
+    float most[32];
+    put_floats(_mm512_mask_mov_epi16(s->nearest, has_below, s->farthest), least);
+    put_floats(_mm512_mask_mov_epi16(s->most, has_none_above, s->nearest), most);
+    for (uint32_t i = 0; i < count; i++)
+        extents[i * pitch] = (lx_extent){least[i], most[i]};
+    const __mmask32 is_far =
+        _mm512_cmpge_epi16_mask(s->most, _mm512_set1_epi16(0x7C00)) |
+        _mm512_cmpge_epu16_mask(s->farthest, _mm512_set1_epi16((short)0xFC00));
+    return (is_far & mask) == 0;
+}
+
+static bool line_extents(const lynx_tile *lines, uint32_t tokens, uint32_t channels,
+                         lx_extent *all, size_t pitch)
+{
+    bool is_finite = true;
+    for (uint32_t c = 0; c < channels; c += SCAN_COLUMNS * PATCH_CHANNELS) {
+        half_span spans[SCAN_COLUMNS];
+        const uint32_t left = least(channels - c, SCAN_COLUMNS * PATCH_CHANNELS);
+        const uint32_t columns = (left + PATCH_CHANNELS - 1) / PATCH_CHANNELS;
+        const __mmask32 mask = first_channels(left - (columns - 1) * PATCH_CHANNELS);
+        const uint8_t *at = (const uint8_t *)lines->data + 2 * (size_t)c;
+        const size_t stride = lines->token_stride_bytes;
+        if (columns == 4) /* unrolled */
+            scan_lines(at, stride, tokens, 4, mask, spans);
+        else if (columns == 2)
+            scan_lines(at, stride, tokens, 2, mask, spans);
+        else
+            scan_lines(at, stride, tokens, columns, mask, spans);
+        for (uint32_t i = 0; i < columns; i++)
+            is_finite = put_extents(&spans[i], least(left - i * PATCH_CHANNELS, PATCH_CHANNELS),
+                                    all + (c + i * PATCH_CHANNELS) * pitch, pitch) &&
+                        is_finite;
+    }
+    return is_finite;
+}
+
 static bool extents(const lynx_tile *rows, const lx_pair *pair, uint32_t count, lx_extent *a,
                     lx_extent *b)
 {
@@ -908,6 +992,7 @@ const lx_kernels lx_kernels_avx512 = {
     .load = load,
     .store = store,
     .extents = extents,
+    .line_extents = line_extents,
     .quantize = quantize,
     .dequantize = dequantize,
     .settle = settle,
