@@ -62,8 +62,9 @@ static lynx_status receive_planes(lx_run *r, uint32_t plane)
     }
 }
 
-/* The question behind a stored prefix is computed while the anchor comes, from when its first
- * layer is here on; unless the whole cache comes before drafts would pay. */
+/* The question behind a stored prefix, or the first token, is computed while the anchor comes,
+ * from when its first layer is here on; unless the whole cache comes before drafts would pay.
+ */
 static lynx_status ask_early(lx_run *r)
 {
     for (;;) {
@@ -72,7 +73,9 @@ static lynx_status ask_early(lx_run *r)
         if (r->awaits_rest)
             return LYNX_OK;
         LX_TRY(lx_run_apply_pages(r));
-        if (lx_run_has_layer(r, 0, 0))
+        if (r->has_first && lx_run_is_answered(r))
+            return LYNX_OK;
+        if (lx_run_has_start(r) && lx_run_has_layer(r, 0, 0))
             return lx_run_feed(r);
         LX_REQUIRE(!r->is_over, r->over_status);
         LX_TRY(lx_run_wait(r));
@@ -375,6 +378,7 @@ static lynx_status begin_remote(lx_run *r, lynx_remote *remote)
     lx_next_forget(&r->next, r->cached_tokens);
     if (r->options->method == LYNX_METHOD_TOKENS)
         return LYNX_OK;
+    LX_TRY(lx_run_expect_layers(r));
     LX_TRY(r->engine->ops->reserve(r->engine, r->options->prompt_tokens));
     return r->held_tokens ? lx_run_open_held(r) : LYNX_OK;
 }
@@ -430,10 +434,10 @@ static lynx_status load(lx_run *r)
     /* Planes are read while the engine makes room. */
     LX_TRY(lx_stock_open(&r->stock, r->options->source, r->model, NULL, NULL, r->memory));
     r->pages_needed = lx_stock_pages(r->stock);
+    LX_TRY(lx_run_expect_layers(r));
     LX_TRY(r->engine->ops->reserve(r->engine, r->cached_tokens));
     switch (r->options->method) {
     case LYNX_METHOD_SPECULATE:
-        LX_TRY(lx_run_expect_layers(r));
         return speculate(r);
     case LYNX_METHOD_WAIT:
         return wait_then_decode(r, r->pass.plane_count - 1);

@@ -202,26 +202,33 @@ static lynx_status queue_page(node *n, lynx_page_id id)
     return LYNX_OK;
 }
 
-/* Encode and queue the pages that the first 'done' tokens fill. */
+/* Columns of pages that the first 'done' tokens fill. */
+static uint32_t full_columns(const node *n, uint32_t done)
+{
+    return done == n->request.token_count ? lynx_shape_page_count(&n->model->shape, done)
+                                          : done / n->model->shape.page_tokens;
+}
+
+/* Encode and queue those that are new, by layer: the decode node computes its first layers
+ * while the last ones come. */
 static lynx_status send_pages(node *n, uint32_t done)
 {
     const lynx_shape *shape = &n->model->shape;
     const uint32_t total = n->request.token_count;
+    const uint32_t end = full_columns(n, done);
     const lynx_time_ns start = lynx_clock_now();
-    for (; n->next_page < lynx_shape_page_count(shape, total); n->next_page++) {
-        const lynx_page_span span =
-            lynx_page_span_of(shape, (lynx_page_id){n->next_page, 0, 0}, total);
-        if (span.first_token + span.token_count > done)
-            break;
-        for (uint32_t layer = 0; layer < shape->layer_count; layer++)
+    if (end <= n->next_page) /* the peer may hold more */
+        return LYNX_OK;
+    for (uint32_t layer = 0; layer < shape->layer_count; layer++)
+        for (uint32_t page = n->next_page; page < end; page++)
             for (uint32_t side = 0; side < 2; side++) {
-                const lynx_page_id id = {n->next_page, (uint16_t)layer, (uint8_t)side};
+                const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
                 if (!lynx_page_is_needed(shape, id, total))
                     continue;
                 LX_TRY(lx_page_encode(&n->pass, id, total));
                 LX_TRY(queue_page(n, id));
             }
-    }
+    n->next_page = end;
     n->encode_ns += lynx_clock_now() - start;
     return LYNX_OK;
 }

@@ -4,7 +4,7 @@
  *
  *     run_pages.c     what arrives, from a remote or a source: planes into the engine's cache
  *     run_held.c      what comes from a source while a remote sends the rest
- *     run_layers.c    what is computed behind a stored cache while it comes
+ *     run_layers.c    what is computed behind a cache while it comes
  *     run_await.c     whether there is time to draft while the rest of a stored cache comes
  *     run_tokens.c    what is computed: drafts, the verification pass, plain decoding
  *     run_alone.c     the local methods, and going on when the remotes or the source are lost
@@ -77,6 +77,7 @@ typedef struct lx_run {
     uint32_t *due; /* [layer][plane] pages that lack it; NULL: layers are not waited for */
     size_t due_count;
     uint32_t awaited_plane; /* by the batch that is computed */
+    uint64_t awaited_ns;    /* time of batches that went by waiting */
     lynx_page_id *pending;  /* a plane of these pages arrived and is not in the cache yet */
     size_t pending_count, pending_room;
 } lx_run;
@@ -121,7 +122,8 @@ lynx_status lx_run_digest(lx_run *run);
 
 /* ---- run_layers.c -------------------------------------------------------------------- */
 
-/* Of a source that was opened: from now on layers may be waited for, if the engine can. */
+/* Of a source or remote from which nothing has come: from now on layers may be waited for, if
+ * the engine can and there will be drafts. */
 lynx_status lx_run_expect_layers(lx_run *run);
 /* None comes any more. */
 void lx_run_forget_layers(lx_run *run);
@@ -201,8 +203,8 @@ uint32_t lx_run_behind(const lx_run *run);
 /* Put them there, and count those that this node would have chosen otherwise. */
 lynx_status lx_run_catch_up(lx_run *run);
 
-/* Put them there, on the anchor, and the last one with them where there are any: the batch
- * gives the logits behind it, too, and saves a step. */
+/* Put them there, on the anchor, and the last one with them where there are any, or where the
+ * anchor still comes: the batch gives the logits behind it, too, and saves a step. */
 lynx_status lx_run_feed(lx_run *run);
 
 /* All planes of a source's pages are in the cache, and nothing behind them: compute what is to

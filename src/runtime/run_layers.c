@@ -2,8 +2,8 @@
 /*
  * run_layers.c - computing behind a cache while it comes, layer by layer; see run.h.
  *
- * A stored cache comes in the order of its layers, and so is a batch computed: the first layers
- * of the question behind it run while the last ones of the cache are on their way.
+ * A cache comes in the order of its layers, and so is a batch computed: the first layers of
+ * what is behind it run while the last ones of the cache are on their way.
  */
 #include "base/alloc.h"
 #include "base/check.h"
@@ -14,11 +14,18 @@ static uint32_t *due_of(const lx_run *r, uint32_t layer)
     return r->due + (size_t)layer * r->pass.plane_count;
 }
 
+void lx_run_forget_layers(lx_run *r)
+{
+    lx_free(r->memory, r->due, r->due_count, sizeof(*r->due));
+    r->due = NULL;
+}
+
 lynx_status lx_run_expect_layers(lx_run *r)
 {
     const lynx_shape *shape = &r->model->shape;
     const uint32_t pages = lynx_shape_page_count(shape, r->cached_tokens);
-    if (!r->model->can_await_layers)
+    lx_run_forget_layers(r);
+    if (!r->model->can_await_layers || r->options->method != LYNX_METHOD_SPECULATE)
         return LYNX_OK;
     r->due_count = (size_t)shape->layer_count * r->pass.plane_count;
     r->due = lx_alloc_zeroed(r->memory, r->due_count, sizeof(*r->due));
@@ -32,12 +39,6 @@ lynx_status lx_run_expect_layers(lx_run *r)
                     for (uint32_t plane = 0; plane < r->pass.plane_count; plane++)
                         due_of(r, layer)[plane]++;
     return LYNX_OK;
-}
-
-void lx_run_forget_layers(lx_run *r)
-{
-    lx_free(r->memory, r->due, r->due_count, sizeof(*r->due));
-    r->due = NULL;
 }
 
 void lx_run_note_layer(lx_run *r, lynx_page_id page, uint32_t plane)
@@ -57,14 +58,17 @@ bool lx_run_has_layer(const lx_run *r, uint32_t layer, uint32_t plane)
 static lynx_status await_layer(void *user, uint32_t layer)
 {
     lx_run *r = user;
+    const lynx_time_ns start = lynx_clock_now();
     for (;;) {
         lx_run_poll(r);
         LX_TRY(lx_run_apply_pages(r));
         if (lx_run_has_layer(r, layer, r->awaited_plane))
-            return LYNX_OK;
+            break;
         LX_REQUIRE(!r->is_over, r->over_status);
         LX_TRY(lx_run_wait(r));
     }
+    r->awaited_ns += lynx_clock_now() - start;
+    return LYNX_OK;
 }
 
 bool lx_run_can_await(const lx_run *r, uint32_t plane)

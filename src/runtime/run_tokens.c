@@ -124,7 +124,8 @@ lynx_status lx_run_catch_up(lx_run *r)
 lynx_status lx_run_feed(lx_run *r)
 {
     const uint32_t behind = lx_run_behind(r);
-    for (uint32_t left = behind > 0 ? behind + 1 : 0; left > 0;) {
+    const bool takes_last = behind > 0 || lx_run_can_await(r, 0);
+    for (uint32_t left = takes_last ? behind + 1 : 0; left > 0;) {
         const uint32_t first = r->engine->ops->length(r->engine);
         const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
         const uint32_t rows = count < left ? count : count - 1; /* that nobody asks for */
@@ -251,6 +252,7 @@ lynx_status lx_run_verify(lx_run *r)
     const bool has_bonus = !ends && lx_run_answer_left(r) > drafted;
 
     const bool is_early = !lx_run_has_plane(r, r->pass.plane_count - 1);
+    const uint64_t awaited = r->awaited_ns;
     const lynx_time_ns start = lynx_clock_now();
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .time = start, .total = drafted});
     LX_TRY(lx_next_rewind(&r->next, r->cached_tokens));
@@ -264,8 +266,7 @@ lynx_status lx_run_verify(lx_run *r)
     LX_TRY(check_drafts(r, rows, true, &accepted, &follower));
     const lynx_time_ns end = lynx_clock_now();
     lx_run_note_own_token(r);
-    if (!is_early)
-        lynx_pace_pass(r->pace, rows, end - pass_start);
+    lynx_pace_pass(r->pace, rows, end - pass_start - (r->awaited_ns - awaited));
     if (drafted)
         lynx_pace_verdict(r->pace, drafted, accepted);
     result->verify_ns = end - (is_early ? r->zero + result->complete_ns : start);

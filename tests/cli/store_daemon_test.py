@@ -193,16 +193,21 @@ class Stored(Case):
             size = path.stat().st_size
             for at in (size - 1, size // 4, 100):  # a residual, an anchor, the header
                 with self.subTest(path=path.name[:12], at=at):
-                    content = bytearray(path.read_bytes())
+                    whole = path.read_bytes()
+                    content = bytearray(whole)
                     content[at] ^= 1
                     path.write_bytes(content)
                     got, told = self.ask(node, TEXT + FIRST)
-                    self.assertEqual(got, first)
+                    # Without its header a segment is not there: what it held is computed behind
+                    # the stored pages before it, and may give another answer.
+                    if at != 100:
+                        self.assertEqual(got, first)
                     self.await_written(node)
                     # It was made good meanwhile.
-                    got, told = self.ask(node, TEXT + FIRST)
-                    self.assertEqual(got, first)
+                    again, told = self.ask(node, TEXT + FIRST)
+                    self.assertEqual(again, got)
                     self.assert_rest_is_computed(told, kept)
+                    path.write_bytes(whole)
         self.assertGreater(node.metrics()['lynx_store_failures_total{what="load"}'], 0)
         self.assertEqual(node.metrics()["lynx_recomputed_total"], 0)
         self.assertIn("does not match its digest", node.log())

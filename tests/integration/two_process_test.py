@@ -65,15 +65,16 @@ class TwoProcesses(unittest.TestCase):
         secret.write_text(f"test:{'5a' * 32}\n")
         self.secret = ["--psk", secret]
 
-    def check(self, name, prompts, rate, is_encrypted=True, lanes=1, codec="range"):
+    def check(self, name, prompts, rate, is_encrypted=True, lanes=1, codec="range",
+              digest=("--cache-digest",)):
         path = model(name)
         secret = self.secret if is_encrypted else []
         drafted = accepted = reviews = 0
         with start_node(path, "--link-mbps", rate / lanes, *secret) as node:
             for size, options in prompts:
                 text = TEXT[:size]
-                common = ["-m", path, "-p", text, "--raw-prompt", "-n", 64, "--cache-digest",
-                          "--json", "--codec", codec, *options]
+                common = ["-m", path, "-p", text, "--raw-prompt", "-n", 64, *digest, "--json",
+                          "--codec", codec, *options]
                 got = lynx_run("--prefill", node.address, "--lanes", lanes, *secret, *common)
                 self.assertEqual(got.returncode, 0, got.stderr)
                 want = lynx_run("--plain", *common)
@@ -110,6 +111,11 @@ class TwoProcesses(unittest.TestCase):
 
     def test_two_lanes(self):
         self.check("smollm2-135m-f16.gguf", self.prompts()[-2:], 20, lanes=2)
+
+    def test_layers_are_verified_as_they_come(self):
+        """Without a digest of the cache, which would need all of it first."""
+        for name in ("smollm2-135m-f16.gguf", "gemma3-270m-f16.gguf"):
+            self.check(name, self.prompts()[-2:], 5, digest=())
 
     def test_three_planes(self):
         """Each plane of the rest takes four seconds: on a slow machine, too, all drafts are there
