@@ -89,6 +89,7 @@ static void make_engine(bench *b, const char *model, int threads)
 static void make_context(bench *b, const char *model, int threads)
 {
     struct llama_model_params model_params = llama_model_default_params();
+    model_params.use_extra_bufts = false; /* as the engine; and AMX is not usable everywhere */
     struct llama_context_params params = llama_context_default_params();
     params.n_ctx = b->count + 64;
     params.n_batch = params.n_ubatch = 512;
