@@ -153,6 +153,49 @@ static void losses_between_layers_are_made_good(void **state)
         }
 }
 
+/* Over a link that is slow, or so fast that nothing is drafted, or with no drafts wanted: the
+ * first token is computed on an anchor so coarse that it would tell another one. */
+static void what_a_remote_sends_is_computed_layer_by_layer(void **state)
+{
+    static const uint64_t rates[] = {1500000, 60000000, 0};
+    (void)state;
+    for (uint32_t round = 0; round < 24; round++) {
+        toy_prefill prefill;
+        toy_decode decode;
+        lynx_token prompt[TOY_PROMPT_MAX];
+        lynx_run_options options;
+        toy_answer plain, got;
+        toy_prefill_init(&prefill);
+        prefill.rate = rates[round % 3];
+        toy_prefill_start(&prefill);
+        toy_decode_init(&decode, prefill.address);
+        toy_decode_open(&decode);
+        toy_ops = decode.engine->ops;
+        counting = *toy_ops;
+        counting.batch_by_layer = batch_by_layer;
+        decode.engine->ops = &counting;
+        batches = 0;
+        const uint32_t count = 150 + 7 * round;
+        toy_prompt(prompt, count, round);
+        lynx_run_options_init(&options);
+        options.prompt = prompt;
+        options.prompt_tokens = count;
+        options.ignore_end = true;
+        options.is_stored = round % 2;
+        options.draft_count_max = round % 4 == 3 ? 0 : 6;
+        assert_int_equal(lynx_codec_spec_named(&options.spec, "range:k=1+7,v=1+7"), LYNX_OK);
+        toy_want(&plain, decode.engine, &options);
+        toy_run(&got, decode.engine, &decode.handle, 1, &options);
+        assert_string_equal(got.text, "");
+        assert_int_equal(got.status, LYNX_OK);
+        assert_true(toy_answers_are_equal(&got, &plain));
+        if (round % 3 == 0)
+            assert_int_equal(batches, options.draft_count_max > 0 ? 2 : 1);
+        toy_decode_finish(&decode);
+        toy_prefill_finish(&prefill);
+    }
+}
+
 static volatile sig_atomic_t stop;
 
 static void stop_then(void *user, const lynx_moment *moment)
@@ -182,6 +225,7 @@ int main(void)
         cmocka_unit_test(question_and_drafts_are_computed_layer_by_layer),
         cmocka_unit_test(a_digest_is_of_the_whole_cache),
         cmocka_unit_test(losses_between_layers_are_made_good),
+        cmocka_unit_test(what_a_remote_sends_is_computed_layer_by_layer),
         cmocka_unit_test(a_run_stops_between_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
