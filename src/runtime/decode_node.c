@@ -158,19 +158,13 @@ static lynx_status review_if_it_pays(lx_run *r, uint32_t limit)
                                                                       : LYNX_OK;
 }
 
-/* The pass has something to compute: drafts, or a first token. */
-static bool has_pass(const lx_run *r)
-{
-    return r->result->drafted > 0 || r->result->token_count != 1;
-}
-
 /* There is nothing else to do until the last plane is here, and nothing needs all of it first.
  */
 static bool may_verify_early(const lx_run *r)
 {
     const lynx_run_options *o = r->options;
     const uint32_t last = r->pass.plane_count - 1;
-    return has_pass(r) && lx_run_can_await(r, last) && best_plane(r) + 1 == last &&
+    return lx_run_has_pass(r) && lx_run_can_await(r, last) && best_plane(r) + 1 == last &&
            !o->skip_verify && !o->digest_cache && o->kept_tokens <= r->cached_tokens;
 }
 
@@ -212,7 +206,7 @@ static lynx_status speculate(lx_run *r)
         lx_run_accept_unverified(r);
         return lx_run_is_answered(r) ? LYNX_OK : lx_run_decode(r);
     }
-    if (has_pass(r)) {
+    if (lx_run_has_pass(r)) {
         LX_TRY(lx_run_verify(r));
     } else { /* what was computed on the anchor goes */
         LX_TRY(lx_next_rewind(&r->next, r->cached_tokens));

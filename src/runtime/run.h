@@ -215,8 +215,12 @@ lynx_status lx_run_keep_more(lx_run *run);
  * in all. */
 lynx_status lx_run_draft(lx_run *run, uint32_t limit);
 
+/* The pass has something to compute: drafts, or a first token. */
+bool lx_run_has_pass(const lx_run *run);
+
 /* One pass over the known tokens behind the pages and the drafts behind them, on what is in the
- * cache (and what is pending), all planes of it: what agrees is valid. */
+ * cache (and what is pending, or comes while it is computed), all planes of it: what agrees is
+ * valid. */
 lynx_status lx_run_verify(lx_run *run);
 
 /* The same before all planes are here: what disagrees is withdrawn, and the pass's own token

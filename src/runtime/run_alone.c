@@ -87,8 +87,7 @@ static lynx_status recompute(lx_run *r)
         return lx_run_decode(r);
     }
     LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
-    LX_TRY(r->result->drafted || r->result->token_count != 1 ? lx_run_verify(r)
-                                                             : lx_run_digest(r));
+    LX_TRY(lx_run_has_pass(r) ? lx_run_verify(r) : lx_run_digest(r));
     return lx_run_decode(r);
 }
 

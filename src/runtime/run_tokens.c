@@ -242,6 +242,11 @@ static lynx_status check_drafts(lx_run *r, uint32_t rows, bool is_final, uint32_
     return LYNX_OK;
 }
 
+bool lx_run_has_pass(const lx_run *r)
+{
+    return r->result->drafted > 0 || r->result->token_count != 1;
+}
+
 lynx_status lx_run_verify(lx_run *r)
 {
     lynx_run_result *result = r->result;

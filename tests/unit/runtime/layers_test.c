@@ -35,12 +35,20 @@ static lynx_status batch_by_layer(lynx_engine *engine, const lynx_token *tokens,
     return toy_ops->batch_by_layer(engine, tokens, count, first_row, count_layer, &w);
 }
 
+static void count_batches(lynx_engine *engine)
+{
+    toy_ops = engine->ops;
+    counting = *toy_ops;
+    counting.batch_by_layer = batch_by_layer;
+    engine->ops = &counting;
+    awaited = batches = 0;
+}
+
 typedef struct bed {
     lynx_engine *engine;
     memory_source source;
     lynx_token prompt[TOY_PROMPT_MAX];
     lynx_run_options options;
-    lynx_pace pace;
     toy_answer plain, got;
 } bed;
 
@@ -52,10 +60,7 @@ static void begin(bed *b, uint32_t cached, uint32_t rest, uint32_t round)
     toy.can_refine = round & 1;
     toy.window_tokens = round & 2 ? 40 : 0;
     assert_int_equal(lx_toy_create(&b->engine, &toy, NULL), LYNX_OK);
-    toy_ops = b->engine->ops;
-    counting = *toy_ops;
-    counting.batch_by_layer = batch_by_layer;
-    b->engine->ops = &counting;
+    count_batches(b->engine);
     toy_prompt(b->prompt, cached + rest, cached + round);
     lynx_run_options_init(&b->options);
     b->options.prompt = b->prompt;
@@ -73,7 +78,6 @@ static void begin(bed *b, uint32_t cached, uint32_t rest, uint32_t round)
     memory_source_make(&b->source, b->engine, b->prompt, cached, &b->options.spec);
     b->options.source = &b->source.base;
     b->source.awaited = &awaited;
-    awaited = batches = 0;
 }
 
 static void end(bed *b)
@@ -170,11 +174,7 @@ static void what_a_remote_sends_is_computed_layer_by_layer(void **state)
         toy_prefill_start(&prefill);
         toy_decode_init(&decode, prefill.address);
         toy_decode_open(&decode);
-        toy_ops = decode.engine->ops;
-        counting = *toy_ops;
-        counting.batch_by_layer = batch_by_layer;
-        decode.engine->ops = &counting;
-        batches = 0;
+        count_batches(decode.engine);
         const uint32_t count = 150 + 7 * round;
         toy_prompt(prompt, count, round);
         lynx_run_options_init(&options);
