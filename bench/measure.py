@@ -65,10 +65,10 @@ def codec():
         return rows + [row for row in csv.DictReader(file) if row["table"] not in run_here]
 
 
-# First planes: ours, without bend, without spread, too, the paper's with its best alpha, per
-# token; and others.
-CHIEF = ("range,range:k=4+4,v=5+3,head=8,paper:alpha=0.05,range:bend=no,spread=no,k=5+3,v=4+4,"
-         "head=4,range44,int8-token,int4-token")
+# First planes: ours, without recent tokens, without bend, without spread, too, the paper's with
+# its best alpha, per token; and others.
+CHIEF = ("range,range:recent=0,range:k=4+4,v=5+3,head=8,paper:alpha=0.05,"
+         "range:bend=no,spread=no,k=5+3,v=4+4,head=4,range44,int8-token,int4-token")
 OTHERS = "paper,q8_0,q4_0,cachegen,int8,int4"
 # Texts: how many prompts of each, whose first planes, who is measured whole.
 TEXTS = {"tuning": (1, f"{CHIEF},{OTHERS}", "range,range44,paper:alpha=0.05"),

@@ -30,7 +30,7 @@ static void ask(test_pair *pair, uint32_t choice)
     if (request.token_count > 32 && choice % 3 == 2 &&
         !(request.flags & LYNX_REQUEST_CARRY_ON)) {
         request.held_tokens = 32;
-        request.held_spec = request.spec;
+        request.held_spec = lynx_codec_spec_storable(request.spec);
     }
     if (pair->request_count < 6)
         (void)!test_pair_ask(pair, 0, &request, &index);

@@ -52,7 +52,7 @@ static void ask(lynx_receiver *receiver, uint8_t choice, uint64_t ids[2])
     if (lynx_codec_spec_named(&request.spec, "range") != LYNX_OK)
         abort();
     request.held_tokens = choice >> 5 == 4 || choice >> 5 == 6 ? 64 : 0;
-    request.held_spec = request.spec;
+    request.held_spec = lynx_codec_spec_storable(request.spec);
     for (uint32_t i = 0; i < 2; i++) {
         if (lynx_receiver_request(receiver, &request, &ids[i]) != LYNX_OK)
             abort();

@@ -74,6 +74,7 @@ static int take_codec(add *a, const char *name)
         return cli_usage(command, CLI_NO_CODEC, name);
     if (a->keep.spec.tail_raw_tokens > 0)
         return cli_usage(command, "a stored cache has no raw tokens at its end: say tail=0");
+    a->keep.spec = lynx_codec_spec_storable(a->keep.spec);
     return CLI_OK;
 }
 

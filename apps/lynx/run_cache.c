@@ -107,8 +107,7 @@ int run_cache_use(run_cache *c, lynx_run_options *run, bool has_remote)
     if (c->name) {
         run->spec = c->spec;
     } else { /* what is stored ends nowhere */
-        c->spec = run->spec;
-        c->spec.tail_raw_tokens = 0;
+        c->spec = lynx_codec_spec_storable(run->spec);
     }
     if (run->method == LYNX_METHOD_LOCAL_FULL) { /* --plain: nothing is loaded */
         run->cached_tokens = c->token_count;

@@ -79,6 +79,11 @@ typedef struct lynx_codec_spec {
     uint16_t head_raw_tokens;
     uint16_t tail_raw_tokens;
 
+    /* Last tokens of the prompt all of whose planes travel with the first one: answers lean on
+     * them most. The bytes of all planes together and what they decode to are as without. A
+     * multiple of 8 up to 248 (RANGE without chunks); a cache that is stored has none. */
+    uint8_t recent_tokens;
+
     /* PAPER's companding parameter, in (0, 255]; 0 otherwise. */
     float alpha;
 } lynx_codec_spec;
@@ -91,9 +96,9 @@ typedef struct lynx_codec_spec {
  *
  * A name may be followed by settings, as "range:k=4.25+3.5,v=4.5+3.75,head=4" or
  * "paper:alpha=0.5": k and v (bits of each plane; the first and the last may have quarters with
- * spread), head and tail (raw tokens), chunk (0 or 32), undo_rope, spread (without which bits
- * are whole ones), bend and wide (yes or no), alpha (a decimal number). A setting that stands
- * twice counts as it stands last.
+ * spread), head and tail (raw tokens), recent (tokens), chunk (0 or 32), undo_rope, spread
+ * (without which bits are whole ones), bend and wide (yes or no), alpha (a decimal number). A
+ * setting that stands twice counts as it stands last.
  *
  * LYNX_ERR_ARGUMENT for other names and settings and for those that do not fit together;
  * 'spec' is unchanged then.
@@ -106,6 +111,11 @@ LYNX_API const char *lynx_codec_spec_name_at(size_t index);
 
 /* LYNX_OK, or LYNX_ERR_ARGUMENT when the fields do not fit together. */
 LYNX_API LYNX_MUST_CHECK lynx_status lynx_codec_spec_check(const lynx_codec_spec *spec);
+
+/* Whether no byte of a page depends on where the prompt ends, as stored pages want it: none of
+ * its last tokens are raw or recent. And a spec made so. */
+LYNX_API bool lynx_codec_spec_is_storable(const lynx_codec_spec *spec);
+LYNX_API lynx_codec_spec lynx_codec_spec_storable(lynx_codec_spec spec);
 
 /* Planes of a page: 1 to LYNX_PLANES_MAX. */
 LYNX_API uint32_t lynx_codec_spec_plane_count(const lynx_codec_spec *spec);

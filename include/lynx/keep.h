@@ -19,7 +19,7 @@ extern "C" {
 typedef struct lynx_keep_options {
     size_t struct_size;
     lynx_engine *engine;
-    lynx_codec_spec spec; /* no raw tokens at the end. Default "range" */
+    lynx_codec_spec spec; /* storable (lynx/codec.h). Default "range", made so */
     const char *kernels;  /* of the codec; NULL = the fastest */
     const lynx_token *tokens;
     uint32_t token_count;

@@ -8,7 +8,7 @@
  * that are named by model, codec and tokens, and of documents: texts under a name that people
  * chose.
  *
- * The codec of stored pages has no raw tokens at the end (LYNX_ERR_ARGUMENT otherwise), so a
+ * The codec of stored pages is storable (lynx/codec.h; LYNX_ERR_ARGUMENT otherwise), so a
  * page does not depend on what follows it.
  *
  * Reading gives a lynx_source (lynx/source.h) for the longest prefix of a prompt that is here.

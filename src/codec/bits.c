@@ -5,21 +5,38 @@
 #include "codec/page.h"
 #include "codec/spread.h"
 
-lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const planes[],
-                        uint32_t plane_count)
+static uint32_t plane_rows(const lynx_codec *codec, const lx_page_view *v, uint32_t plane)
 {
-    uint32_t bits = 0;
-    for (uint32_t plane = 0; plane < plane_count; plane++)
-        bits += codec->spec.plane_bits[v->side][plane];
-    return (lx_page_bits){
+    return lynx_codec_spec_plane_rows(&codec->spec, v->side, plane, v->shape->channels);
+}
+
+lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const planes[],
+                        uint32_t plane_count, lx_part part)
+{
+    const uint32_t earlier = lx_part_tokens(v, LX_PART_EARLIER);
+    const bool is_recent = part == LX_PART_RECENT;
+    lx_page_bits p = {
         .codec = codec,
         .view = v,
-        .q = lx_page_quantiser(codec, v, codec->code_bits - bits),
-        .planes = planes,
         .meta = planes[0] + v->meta_offset,
-        .plane_count = plane_count,
+        .plane_count = is_recent ? codec->plane_count : plane_count,
+        .first = is_recent ? earlier : 0,
+        .tokens = lx_part_tokens(v, part),
         .grid_pitch = codec->row_values / LX_CHUNK_TOKENS,
     };
+    p.row_bytes = lx_row_bytes(p.tokens);
+    uint32_t bits = 0;
+    uint8_t *at = planes[0] + v->rows_offset;
+    if (is_recent)
+        at += plane_rows(codec, v, 0) * lx_row_bytes(earlier);
+    for (uint32_t plane = 0; plane < p.plane_count; plane++) {
+        p.rows[plane] = is_recent || plane == 0 ? at : planes[plane];
+        if (is_recent)
+            at += plane_rows(codec, v, plane) * p.row_bytes;
+        bits += codec->spec.plane_bits[v->side][plane];
+    }
+    p.q = lx_page_quantiser(codec, v, p.tokens, codec->code_bits - bits);
+    return p;
 }
 
 static void find_weights(const lx_page_bits *p)
@@ -31,7 +48,7 @@ static void find_weights(const lx_page_bits *p)
     memset(squares, 0, channels * sizeof(*squares));
     if (p->view->side == LYNX_SIDE_KEYS) {
         lx_range_squares(&p->q, channels, p->meta, squares);
-        lx_pair_walk walk = lx_walk_pairs(codec, p->view);
+        lx_pair_walk walk = lx_walk_pairs(codec, p->view, 0);
         lx_pair pair;
         while (lx_next_pair(&walk, &pair) && pair.cosines) {
             squares[pair.a] += squares[pair.b];
@@ -69,22 +86,20 @@ void lx_find_rows(const lx_page_bits *p)
 {
     lynx_codec *codec = p->codec;
     const uint32_t channels = p->view->shape->channels;
-    const size_t size = p->view->row_bytes;
-    const lynx_side side = p->view->side;
+    const size_t size = p->row_bytes;
     uint32_t total = 0;
     if (codec->spec.spread)
         find_weights(p);
     memset(codec->here, 0, channels);
     for (uint32_t plane = 0; plane < p->plane_count; plane++) {
-        uint8_t *at = p->planes[plane] + (plane == 0 ? p->view->rows_offset : 0);
-        const uint32_t rows = lynx_codec_spec_plane_rows(&codec->spec, side, plane, channels);
-        prefetch_rows(at, rows * size);
+        const uint32_t rows = plane_rows(codec, p->view, plane);
+        prefetch_rows(p->rows[plane], rows * size);
         total += rows;
         if (!codec->spec.spread)
             memset(codec->next, (int)(total / channels), channels);
         else
             lx_spread_bits(codec->weights, channels, total, codec->code_bits, codec->next);
-        place_rows(codec->here, codec->next, channels, at, size, codec->row_of);
+        place_rows(codec->here, codec->next, channels, p->rows[plane], size, codec->row_of);
         memcpy(codec->here, codec->next, channels);
     }
 }
@@ -98,8 +113,8 @@ lx_rest *lx_rest_of(const lx_page_bits *p, const lx_area *area, const lx_pair *p
     const uint32_t first = area->strips * LX_KERNEL_TOKENS;
     const size_t chunk = (size_t)first / LX_CHUNK_TOKENS * area->grid_step;
     rest->first = first;
-    rest->tokens = p->view->split.coded - first;
-    rest->bytes_each = p->view->row_bytes - first / 8;
+    rest->tokens = p->tokens - first;
+    rest->bytes_each = p->row_bytes - first / 8;
     rest->area = *area;
     rest->area.strips = 1;
     rest->area.is_final = false;

@@ -17,7 +17,8 @@ static const struct {
       .undo_rope = true,
       .spread = true,
       .bend = true,
-      .head_raw_tokens = 1}},
+      .head_raw_tokens = 1,
+      .recent_tokens = 16}},
     {"range-3",
      {.profile = LYNX_PROFILE_RANGE,
       .plane_bits = {{4, 2, 1}, {4, 2, 2}},
@@ -26,7 +27,8 @@ static const struct {
       .undo_rope = true,
       .spread = true,
       .bend = true,
-      .head_raw_tokens = 1}},
+      .head_raw_tokens = 1,
+      .recent_tokens = 16}},
     {"range44",
      {.profile = LYNX_PROFILE_RANGE,
       .plane_bits = {{4, 3}, {4, 4}},
@@ -34,7 +36,8 @@ static const struct {
       .undo_rope = true,
       .spread = true,
       .bend = true,
-      .head_raw_tokens = 1}},
+      .head_raw_tokens = 1,
+      .recent_tokens = 16}},
     {"range-chunk",
      {.profile = LYNX_PROFILE_RANGE,
       .plane_bits = {{4, 4}, {4, 4}},
@@ -60,6 +63,8 @@ static const struct {
 enum {
     NAMED_COUNT = sizeof(named) / sizeof(*named),
     RAW_TOKENS_MAX = 4096,
+    RECENT_MAX = 248,
+    RECENT_STEP = 8,
     SPREAD_BITS_MAX = 12,
     QUARTERS_MAX = 3
 };
@@ -188,6 +193,11 @@ static bool take_setting(lynx_codec_spec *spec, word key, word value)
         return take_tokens(value, &spec->head_raw_tokens);
     if (is_word(key, "tail"))
         return take_tokens(value, &spec->tail_raw_tokens);
+    if (is_word(key, "recent")) {
+        const bool is_taken = take_number(value, RECENT_MAX, &number);
+        spec->recent_tokens = (uint8_t)number;
+        return is_taken;
+    }
     if (is_word(key, "undo_rope"))
         return take_flag(value, &spec->undo_rope);
     if (is_word(key, "spread"))
@@ -201,6 +211,8 @@ static bool take_setting(lynx_codec_spec *spec, word key, word value)
     if (!is_word(key, "chunk") || !take_number(value, 255, &number))
         return false;
     spec->chunk_tokens = (uint8_t)number;
+    if (number)
+        spec->recent_tokens = 0;
     return true;
 }
 
@@ -240,6 +252,18 @@ lynx_status lynx_codec_spec_named(lynx_codec_spec *spec, const char *name)
 const char *lynx_codec_spec_name_at(size_t index)
 {
     return index < NAMED_COUNT ? named[index].name : NULL;
+}
+
+bool lynx_codec_spec_is_storable(const lynx_codec_spec *spec)
+{
+    return spec->tail_raw_tokens == 0 && spec->recent_tokens == 0;
+}
+
+lynx_codec_spec lynx_codec_spec_storable(lynx_codec_spec spec)
+{
+    spec.tail_raw_tokens = 0;
+    spec.recent_tokens = 0;
+    return spec;
 }
 
 uint32_t lynx_codec_spec_plane_count(const lynx_codec_spec *spec)
@@ -302,6 +326,11 @@ lynx_status lynx_codec_spec_check(const lynx_codec_spec *spec)
                    spec->tail_raw_tokens <= RAW_TOKENS_MAX,
                LYNX_ERR_ARGUMENT);
     LX_REQUIRE(spec->chunk_tokens == 0 || spec->chunk_tokens == 32, LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(spec->recent_tokens == 0 ||
+                   (spec->recent_tokens <= RECENT_MAX &&
+                    spec->recent_tokens % RECENT_STEP == 0 &&
+                    spec->profile == LYNX_PROFILE_RANGE && spec->chunk_tokens == 0),
+               LYNX_ERR_ARGUMENT);
     LX_REQUIRE(!spec->meta_wide || spec->profile == LYNX_PROFILE_RANGE, LYNX_ERR_ARGUMENT);
     LX_REQUIRE(!spec->spread || (spec->profile == LYNX_PROFILE_RANGE && !spec->chunk_tokens),
                LYNX_ERR_ARGUMENT);

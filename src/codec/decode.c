@@ -23,7 +23,7 @@ static lynx_status check_planes(const lynx_codec *codec, const lx_page_view *v,
     }
     if (is_raw)
         return LYNX_OK;
-    const lx_quantiser q = lx_page_quantiser(codec, v, 0);
+    const lx_quantiser q = lx_page_quantiser(codec, v, v->split.coded, 0);
     const uint8_t *meta = planes[0].data + v->meta_offset;
     const uint32_t heads = v->shape->channels / v->shape->head_channels;
     for (uint32_t head = 0; v->head_meta && head < heads; head++)
@@ -65,7 +65,7 @@ static void decode_range(const lx_page_bits *p, const lynx_tile *rows, bool is_f
 {
     lx_range_grids(&p->q, p->view->shape->channels, p->meta, p->codec->here, p->codec->grids,
                    p->grid_pitch);
-    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
+    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view, p->first);
     lx_pair pair;
     while (lx_next_pair(&walk, &pair))
         get_values(p, &pair, rows, is_final);
@@ -81,7 +81,7 @@ static void decode_channel(const lx_page_bits *p, uint32_t c, float *values)
 static void decode_paper(const lx_page_bits *p, const lynx_tile *rows)
 {
     const lynx_codec *codec = p->codec;
-    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
+    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view, p->first);
     lx_pair pair;
     while (lx_next_pair(&walk, &pair)) {
         float *a = lx_block_row(codec, 0);
@@ -103,14 +103,14 @@ static void decode_token(const lx_page_bits *p, const lynx_tile *rows)
         lx_token_decode_head(&p->q, p->meta + c / step * p->view->head_meta,
                              lx_codes_row(codec, c), codec->row_values, step,
                              lx_block_row(codec, c));
-    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
+    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view, p->first);
     lx_pair pair;
     while (lx_next_pair(&walk, &pair))
         codec->kernels->store(lx_block_row(codec, pair.a), lx_block_row(codec, pair.b), &pair,
                               p->q.tokens, rows);
 }
 
-static void decode_run(const lx_page_bits *p, const lynx_tile *run)
+static void decode_part(const lx_page_bits *p, const lynx_tile *run)
 {
     const lynx_profile profile = p->codec->spec.profile;
     const lynx_tile rows = lx_rows_of(p->codec, run);
@@ -121,7 +121,7 @@ static void decode_run(const lx_page_bits *p, const lynx_tile *run)
         decode_paper(p, &rows);
     else
         decode_token(p, &rows);
-    lx_move_rows(p, &rows, run);
+    lx_move_rows(p, &rows, run, p->tokens);
     if (p->codec->kernels->settle)
         p->codec->kernels->settle();
 }
@@ -144,8 +144,12 @@ lynx_status lynx_codec_decode(lynx_codec *codec, const lynx_side_shape *shape, l
     uint8_t *here[LYNX_PLANES_MAX]; /* only read */
     for (uint32_t plane = 0; plane < plane_count; plane++)
         here[plane] = (uint8_t *)(uintptr_t)planes[plane].data;
-    const lx_page_bits bits = lx_bits_of(codec, &v, here, plane_count);
-    const lynx_tile run = lx_tile_at(target, v.split.head, 0);
-    decode_run(&bits, &run);
+    for (lx_part part = 0; part < LX_PARTS; part++) {
+        if (lx_part_tokens(&v, part) == 0)
+            continue;
+        const lx_page_bits bits = lx_bits_of(codec, &v, here, plane_count, part);
+        const lynx_tile run = lx_tile_at(target, v.split.head + bits.first, 0);
+        decode_part(&bits, &run);
+    }
     return LYNX_OK;
 }

@@ -43,7 +43,8 @@ static void put_values(const lx_page_bits *p, const lynx_tile *rows, const lx_pa
     lx_rest_bits(rest, &area, false);
 }
 
-/* Extents of a pair, of all tokens or of each chunk, where grids will be. */
+/* Extents of a pair, of all tokens or of each chunk, where grids will be. Those of the whole
+ * run, as everything that is shared by its parts. */
 static bool find_extents(const lx_page_bits *p, const lynx_tile *rows, const lx_pair *pair)
 {
     const lynx_codec *codec = p->codec;
@@ -70,7 +71,7 @@ static bool has_line_extents(const lx_page_bits *p, const lynx_tile *rows, const
 {
     return p->codec->kernels->line_extents && rows->data != run->data &&
            run->element == LYNX_ELEMENT_F16 && run->channel_stride_bytes == 2 &&
-           p->codec->spec.chunk_tokens == 0 && !lx_walk_pairs(p->codec, p->view).table;
+           p->codec->spec.chunk_tokens == 0 && !lx_walk_pairs(p->codec, p->view, 0).table;
 }
 
 /* The coded run to rows, and extents of all channels. */
@@ -81,39 +82,50 @@ static bool move_and_measure(const lx_page_bits *p, const lynx_tile *rows, const
         if (!codec->kernels->line_extents(run, p->view->split.coded, p->view->shape->channels,
                                           codec->extents, p->grid_pitch))
             return false;
-        lx_move_rows(p, run, rows);
+        lx_move_rows(p, run, rows, p->view->split.coded);
         return true;
     }
-    lx_move_rows(p, run, rows);
+    lx_move_rows(p, run, rows, p->view->split.coded);
     lx_pair pair;
-    for (lx_pair_walk walk = lx_walk_pairs(p->codec, p->view); lx_next_pair(&walk, &pair);)
+    for (lx_pair_walk walk = lx_walk_pairs(p->codec, p->view, 0); lx_next_pair(&walk, &pair);)
         if (!find_extents(p, rows, &pair))
             return false;
     return true;
 }
 
+static void put_part(const lx_page_bits *p, const lynx_tile *rows)
+{
+    const lynx_tile own = lx_tile_at(rows, p->first, 0);
+    lx_pair pair;
+    lx_find_rows(p);
+    for (lx_pair_walk walk = lx_walk_pairs(p->codec, p->view, p->first);
+         lx_next_pair(&walk, &pair);)
+        put_values(p, &own, &pair);
+}
+
 /* RANGE: each step for all channels before the next, so that none waits for its own metadata
  * (and 'spread' needs that of all). */
-static bool encode_range(const lx_page_bits *p, const lynx_tile *rows, const lynx_tile *run)
+static bool encode_range(const lx_page_bits *p, const lx_page_bits *recent,
+                         const lynx_tile *rows, const lynx_tile *run)
 {
     const lynx_codec *codec = p->codec;
     const uint32_t channels = p->view->shape->channels;
-    lx_pair pair;
     if (!move_and_measure(p, rows, run))
         return false;
     if (!lx_range_meta(&p->q, channels, codec->extents, p->grid_pitch, p->meta))
         return false;
     lx_range_grids(&p->q, channels, p->meta, NULL, codec->grids, p->grid_pitch);
-    lx_find_rows(p);
-    for (lx_pair_walk walk = lx_walk_pairs(p->codec, p->view); lx_next_pair(&walk, &pair);)
-        put_values(p, rows, &pair);
+    if (p->tokens)
+        put_part(p, rows);
+    if (recent->tokens)
+        put_part(recent, rows);
     return true;
 }
 
 static bool encode_paper(const lx_page_bits *p, const lynx_tile *rows)
 {
     const lynx_codec *codec = p->codec;
-    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
+    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view, p->first);
     lx_pair pair;
     lx_find_rows(p);
     while (lx_next_pair(&walk, &pair)) {
@@ -137,7 +149,7 @@ static bool encode_token(const lx_page_bits *p, const lynx_tile *rows)
 {
     const lynx_codec *codec = p->codec;
     const uint32_t step = p->view->shape->head_channels;
-    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view);
+    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view, p->first);
     lx_pair pair;
     lx_find_rows(p);
     while (lx_next_pair(&walk, &pair))
@@ -153,13 +165,13 @@ static bool encode_token(const lx_page_bits *p, const lynx_tile *rows)
     return true;
 }
 
-static bool encode_run(const lx_page_bits *p, const lynx_tile *run)
+static bool encode_run(const lx_page_bits *p, const lx_page_bits *recent, const lynx_tile *run)
 {
     const lynx_profile profile = p->codec->spec.profile;
     const lynx_tile rows = lx_rows_of(p->codec, run);
     if (profile == LYNX_PROFILE_RANGE)
-        return encode_range(p, &rows, run);
-    lx_move_rows(p, run, &rows);
+        return encode_range(p, recent, &rows, run);
+    lx_move_rows(p, run, &rows, p->tokens);
     return profile == LYNX_PROFILE_PAPER ? encode_paper(p, &rows) : encode_token(p, &rows);
 }
 
@@ -171,11 +183,14 @@ lynx_status lynx_codec_encode(lynx_codec *codec, const lynx_side_shape *shape, l
     const lx_page_view v = lx_page_view_of(codec, shape, side, span);
     bool is_coded = lx_page_is_worth_coding(codec, &v);
     if (is_coded) {
-        const lx_page_bits bits = lx_bits_of(codec, &v, planes, codec->plane_count);
+        const lx_page_bits bits =
+            lx_bits_of(codec, &v, planes, codec->plane_count, LX_PART_EARLIER);
+        const lx_page_bits recent =
+            lx_bits_of(codec, &v, planes, codec->plane_count, LX_PART_RECENT);
         const lynx_tile run = lx_tile_at(source, v.split.head, 0);
         memset(planes[0], 0, LX_MODE_BYTES);
         lx_copy_raw_tokens(codec, &v, source, planes[0], true);
-        is_coded = encode_run(&bits, &run);
+        is_coded = encode_run(&bits, &recent, &run);
         for (uint32_t plane = 0; plane < codec->plane_count; plane++)
             plane_bytes[plane] = lx_page_coded_bytes(codec, &v, plane);
     }

@@ -20,7 +20,22 @@ static lx_split split_of(const lynx_codec *codec, const lynx_page_span *span)
     if (s.tail > span->token_count - s.head)
         s.tail = span->token_count - s.head;
     s.coded = span->token_count - s.head - s.tail;
+    const uint32_t recent = codec->spec.recent_tokens;
+    const uint32_t coded_end = end - s.tail;
+    const uint32_t begin = span->prompt_tokens > recent ? span->prompt_tokens - recent : 0;
+    if (coded_end > begin)
+        s.recent = coded_end - begin < s.coded ? coded_end - begin : s.coded;
     return s;
+}
+
+uint32_t lx_part_tokens(const lx_page_view *v, lx_part part)
+{
+    return part == LX_PART_RECENT ? v->split.recent : v->split.coded - v->split.recent;
+}
+
+size_t lx_row_bytes(uint32_t tokens)
+{
+    return (tokens + 7) / 8;
 }
 
 lx_page_view lx_page_view_of(const lynx_codec *codec, const lynx_side_shape *shape,
@@ -31,7 +46,6 @@ lx_page_view lx_page_view_of(const lynx_codec *codec, const lynx_side_shape *sha
                       .span = span,
                       .split = split_of(codec, span)};
     v.element_bytes = lynx_element_bytes(codec->options.element);
-    v.row_bytes = (v.split.coded + 7) / 8;
     v.meta_offset = LX_MODE_BYTES +
                     (size_t)(v.split.head + v.split.tail) * shape->channels * v.element_bytes;
     if (v.split.coded) {
@@ -50,9 +64,16 @@ size_t lx_page_raw_bytes(const lx_page_view *v)
 
 size_t lx_page_coded_bytes(const lynx_codec *codec, const lx_page_view *v, uint32_t plane)
 {
+    const size_t row = lx_row_bytes(lx_part_tokens(v, LX_PART_EARLIER));
     const size_t rows =
         lynx_codec_spec_plane_rows(&codec->spec, v->side, plane, v->shape->channels);
-    return (plane == 0 ? v->rows_offset : 0) + rows * v->row_bytes;
+    if (plane > 0)
+        return rows * row;
+    size_t recent_rows = 0;
+    for (uint32_t i = 0; i < codec->plane_count; i++)
+        recent_rows += lynx_codec_spec_plane_rows(&codec->spec, v->side, i, v->shape->channels);
+    return v->rows_offset + rows * row +
+           recent_rows * lx_row_bytes(lx_part_tokens(v, LX_PART_RECENT));
 }
 
 bool lx_page_is_worth_coding(const lynx_codec *codec, const lx_page_view *v)
@@ -107,7 +128,7 @@ lynx_status lx_page_check(const lynx_codec *codec, const lynx_side_shape *shape,
     return LYNX_OK;
 }
 
-lx_quantiser lx_page_quantiser(const lynx_codec *codec, const lx_page_view *v,
+lx_quantiser lx_page_quantiser(const lynx_codec *codec, const lx_page_view *v, uint32_t tokens,
                                uint32_t missing_bits)
 {
     return (lx_quantiser){
@@ -116,7 +137,7 @@ lx_quantiser lx_page_quantiser(const lynx_codec *codec, const lx_page_view *v,
         .code_bits = codec->code_bits,
         .missing_bits = missing_bits,
         .is_bent = codec->spec.bend && v->side == LYNX_SIDE_VALUES,
-        .tokens = v->split.coded,
-        .padded = (v->split.coded + LX_KERNEL_TOKENS - 1) / LX_KERNEL_TOKENS * LX_KERNEL_TOKENS,
+        .tokens = tokens,
+        .padded = (tokens + LX_KERNEL_TOKENS - 1) / LX_KERNEL_TOKENS * LX_KERNEL_TOKENS,
     };
 }

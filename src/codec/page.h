@@ -4,11 +4,14 @@
  * docs/format-codec.md.
  *
  *   plane 0:  | mode, 3 zero bytes | raw tokens | metadata | bit rows of the top bits |
+ *             | of recent tokens: bit rows of all bits |
  *   plane i:  | bit rows of the next bits |
  *
- * A page is head raw tokens, a coded run, tail raw tokens. The coded run is worked on as rows,
- * a channel-major tile, channel by channel or pair by pair of turned channels. A channel-major
- * tile is its own rows; others are transposed, in halves that stay in the second-level cache.
+ * A page is head raw tokens, a coded run, tail raw tokens. The last tokens of the run may be
+ * recent ones; they and those before them are its two parts, which share metadata. The coded
+ * run is worked on as rows, a channel-major tile, channel by channel or pair by pair of turned
+ * channels. A channel-major tile is its own rows; others are transposed, in halves that stay in
+ * the second-level cache.
  */
 #ifndef LX_CODEC_PAGE_H
 #define LX_CODEC_PAGE_H
@@ -67,10 +70,13 @@ struct lynx_codec {
 
 /* ---- layout.c: what is allowed, how tokens are divided and how many bytes follow ------- */
 
-/* How the tokens of a page are divided. */
+/* How the tokens of a page are divided; 'recent' are the last ones of 'coded'. */
 typedef struct lx_split {
-    uint32_t head, coded, tail;
+    uint32_t head, coded, tail, recent;
 } lx_split;
+
+/* Coded tokens whose bit rows lie together. */
+typedef enum lx_part { LX_PART_EARLIER, LX_PART_RECENT, LX_PARTS } lx_part;
 
 /* Everything about one page that its planes' layout depends on. */
 typedef struct lx_page_view {
@@ -79,11 +85,14 @@ typedef struct lx_page_view {
     const lynx_page_span *span;
     lx_split split;
     size_t element_bytes; /* on the wire */
-    size_t row_bytes;
-    size_t meta_offset; /* in plane 0 */
+    size_t meta_offset;   /* in plane 0 */
     size_t channel_meta, head_meta;
     size_t rows_offset; /* in plane 0 */
 } lx_page_view;
+
+/* Tokens of a part, and the bytes of a bit row of so many. */
+uint32_t lx_part_tokens(const lx_page_view *v, lx_part part);
+size_t lx_row_bytes(uint32_t tokens);
 
 lynx_status lx_page_check(const lynx_codec *codec, const lynx_side_shape *shape, lynx_side side,
                           const lynx_page_span *span, const lynx_tile *tile);
@@ -92,7 +101,8 @@ lx_page_view lx_page_view_of(const lynx_codec *codec, const lynx_side_shape *sha
 size_t lx_page_raw_bytes(const lx_page_view *v);
 size_t lx_page_coded_bytes(const lynx_codec *codec, const lx_page_view *v, uint32_t plane);
 bool lx_page_is_worth_coding(const lynx_codec *codec, const lx_page_view *v);
-lx_quantiser lx_page_quantiser(const lynx_codec *codec, const lx_page_view *v,
+/* For the whole run, or for a part of so many tokens. */
+lx_quantiser lx_page_quantiser(const lynx_codec *codec, const lx_page_view *v, uint32_t tokens,
                                uint32_t missing_bits);
 
 /* ---- tile.c: values of tiles ----------------------------------------------------------- */
@@ -120,32 +130,37 @@ lynx_tile lx_rows_of(const lynx_codec *codec, const lynx_tile *tile);
 typedef struct lx_pair_walk {
     const lx_rope_table *table;
     size_t table_pitch;
+    uint32_t first_token;                  /* of the coded run */
     uint32_t heads, head_channels, turned; /* 'turned' channels of a head */
     uint32_t head, channel;                /* next */
     lx_pair next;
 } lx_pair_walk;
 
-lx_pair_walk lx_walk_pairs(lynx_codec *codec, const lx_page_view *v);
+/* With the angles from token 'first' of the coded run on. */
+lx_pair_walk lx_walk_pairs(lynx_codec *codec, const lx_page_view *v, uint32_t first);
 bool lx_next_pair(lx_pair_walk *walk, lx_pair *pair);
 
 /* ---- bits.c: where the bits of codes lie ----------------------------------------------- */
 
-/* The planes of a page that are here, in both directions. */
+/* The planes of a part of a page that are here, in both directions. */
 typedef struct lx_page_bits {
     lynx_codec *codec;
     const lx_page_view *view;
     lx_quantiser q;
-    uint8_t *const *planes; /* decoding only reads */
-    uint8_t *meta;          /* in plane 0 */
+    uint8_t *rows[LYNX_PLANES_MAX]; /* of each plane; decoding only reads */
+    uint8_t *meta;                  /* in plane 0 */
     uint32_t plane_count;
+    uint32_t first, tokens; /* in the coded run */
+    size_t row_bytes;
     size_t grid_pitch; /* grids and extents between two channels */
 } lx_page_bits;
 
-/* Values of the coded run, between a tile and 'lx_rows_of' it. */
-void lx_move_rows(const lx_page_bits *p, const lynx_tile *from, const lynx_tile *to);
+/* 'tokens' tokens of the coded run or a part, between a tile and 'lx_rows_of' it. */
+void lx_move_rows(const lx_page_bits *p, const lynx_tile *from, const lynx_tile *to,
+                  uint32_t tokens);
 
 lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const planes[],
-                        uint32_t plane_count);
+                        uint32_t plane_count, lx_part part);
 
 /* Find where each row of each channel lies; with 'spread' this reads the metadata. */
 void lx_find_rows(const lx_page_bits *p);
@@ -170,7 +185,7 @@ static inline uint8_t *lx_codes_row(const lynx_codec *codec, uint32_t row)
 
 static inline bool lx_has_rest(const lx_page_bits *p)
 {
-    return p->view->split.coded % LX_KERNEL_TOKENS != 0;
+    return p->tokens % LX_KERNEL_TOKENS != 0;
 }
 
 static inline lx_grid *lx_grids_of(const lx_page_bits *p, uint32_t channel)
@@ -190,7 +205,7 @@ static inline lx_area lx_area_of(const lx_page_bits *p, const lx_pair *pair)
     return (lx_area){
         .a = lx_channel_of(p, pair->a),
         .b = lx_channel_of(p, pair->b),
-        .strips = p->view->split.coded / LX_KERNEL_TOKENS,
+        .strips = p->tokens / LX_KERNEL_TOKENS,
         .code_bits = p->codec->code_bits,
         .grid_step = p->codec->spec.chunk_tokens ? 1 : 0,
         .is_bent = p->q.is_bent,

@@ -114,9 +114,9 @@ lynx_tile lx_rows_of(const lynx_codec *codec, const lynx_tile *tile)
     return rows;
 }
 
-void lx_move_rows(const lx_page_bits *p, const lynx_tile *from, const lynx_tile *to)
+void lx_move_rows(const lx_page_bits *p, const lynx_tile *from, const lynx_tile *to,
+                  uint32_t tokens)
 {
-    const uint32_t tokens = p->view->split.coded;
     const uint32_t channels = p->view->shape->channels;
     if (from->data == to->data)
         return;

@@ -47,15 +47,17 @@ static void begin_pair(lx_pair_walk *walk)
         return;
     const uint32_t i = walk->channel / 2;
     lx_rope_channels(&walk->table->rope, i, &walk->next.a, &walk->next.b);
-    walk->next.cosines = walk->table->cosines + i * walk->table_pitch;
-    walk->next.sines = walk->table->sines + i * walk->table_pitch;
+    const size_t at = i * walk->table_pitch + walk->first_token;
+    walk->next.cosines = walk->table->cosines + at;
+    walk->next.sines = walk->table->sines + at;
 }
 
-lx_pair_walk lx_walk_pairs(lynx_codec *codec, const lx_page_view *v)
+lx_pair_walk lx_walk_pairs(lynx_codec *codec, const lx_page_view *v, uint32_t first)
 {
     const lx_rope_table *table = turn_of(codec, v);
     lx_pair_walk walk = {.table = table,
                          .table_pitch = codec->row_values,
+                         .first_token = first,
                          .heads = 1,
                          .head_channels = v->shape->channels};
     if (table) {

@@ -26,6 +26,7 @@ void lynx_keep_options_init(lynx_keep_options *options)
 {
     *options = (lynx_keep_options){.struct_size = sizeof(*options)};
     (void)!lynx_codec_spec_named(&options->spec, "range"); /* the name is there */
+    options->spec = lynx_codec_spec_storable(options->spec);
 }
 
 static lynx_status fail(const keep *k, lynx_status status, const char *text)
@@ -255,7 +256,7 @@ static lynx_status check(const keep *k)
     if (o->struct_size != sizeof(*o) || (o->store != NULL) == (o->path != NULL) ||
         o->token_count == 0)
         return fail(k, LYNX_ERR_ARGUMENT, NULL);
-    if (lynx_codec_spec_check(&o->spec) != LYNX_OK || o->spec.tail_raw_tokens != 0)
+    if (lynx_codec_spec_check(&o->spec) != LYNX_OK || !lynx_codec_spec_is_storable(&o->spec))
         return fail(k, LYNX_ERR_ARGUMENT,
                     "this codec keeps tokens at the end of the prompt raw, so its pages depend "
                     "on what follows: say tail=0");

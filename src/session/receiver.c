@@ -329,7 +329,7 @@ static bool held_is_valid(const lynx_receiver *receiver, const lynx_request *req
            (held % receiver->identity.shape.page_tokens == 0 && held < request->token_count &&
             !(request->flags & (LYNX_REQUEST_NO_PAGES | LYNX_REQUEST_CARRY_ON)) &&
             lynx_codec_spec_check(&request->held_spec) == LYNX_OK &&
-            request->held_spec.tail_raw_tokens == 0);
+            lynx_codec_spec_is_storable(&request->held_spec));
 }
 
 static lynx_status request_init(lynx_receiver *receiver, lx_receiver_request *slot,

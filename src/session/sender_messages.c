@@ -88,7 +88,7 @@ static lynx_status on_held(lynx_sender *sender, lx_sender_lane *lane, uint64_t i
     LX_REQUIRE(held.token_count > 0 &&
                    held.token_count % sender->identity.shape.page_tokens == 0 &&
                    lynx_codec_spec_check(&held.spec) == LYNX_OK &&
-                   held.spec.tail_raw_tokens == 0,
+                   lynx_codec_spec_is_storable(&held.spec),
                LYNX_ERR_PROTOCOL);
     lane->held = held;
     lane->next_id = id;

@@ -385,7 +385,7 @@ static lynx_status decode_codec(lx_header *h, lx_reader *reader)
 {
     LX_TRY(lx_spec_decode(reader, &h->model.spec));
     LX_REQUIRE(lynx_codec_spec_check(&h->model.spec) == LYNX_OK &&
-                   h->model.spec.tail_raw_tokens == 0,
+                   lynx_codec_spec_is_storable(&h->model.spec),
                LYNX_ERR_PROTOCOL);
     return LYNX_OK;
 }

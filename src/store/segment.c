@@ -54,7 +54,7 @@ static lynx_status check_options(const lynx_segment_options *o)
     LX_REQUIRE(o->struct_size == sizeof(*o) && o->model && o->tokens, LYNX_ERR_ARGUMENT);
     LX_TRY(lynx_shape_check(&o->model->shape));
     LX_TRY(lynx_codec_spec_check(&o->spec));
-    LX_REQUIRE(o->spec.tail_raw_tokens == 0, LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(lynx_codec_spec_is_storable(&o->spec), LYNX_ERR_ARGUMENT);
     LX_REQUIRE(o->first_token < o->end_token && o->end_token <= LYNX_PROMPT_TOKENS_MAX &&
                    o->first_token % o->model->shape.page_tokens == 0,
                LYNX_ERR_ARGUMENT);

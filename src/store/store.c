@@ -299,8 +299,8 @@ static lynx_status check_prompt(const lynx_codec_spec *spec, const lynx_token *t
                                 uint32_t count)
 {
     LX_TRY(lynx_codec_spec_check(spec));
-    LX_REQUIRE(spec->tail_raw_tokens == 0 && count >= 1 && count <= LYNX_PROMPT_TOKENS_MAX &&
-                   tokens,
+    LX_REQUIRE(lynx_codec_spec_is_storable(spec) && count >= 1 &&
+                   count <= LYNX_PROMPT_TOKENS_MAX && tokens,
                LYNX_ERR_ARGUMENT);
     return LYNX_OK;
 }

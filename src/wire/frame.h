@@ -24,7 +24,7 @@
 enum {
     LX_FRAME_BYTES = 40,
     LX_WIRE_VERSION = 2,
-    LX_WIRE_VERSION_MINOR = 6,
+    LX_WIRE_VERSION_MINOR = 7,
     LX_MINOR_OF_WINDOWS = 5,                 /* from it on pages begin where windows begin */
     LX_FRAME_SKIPPABLE = 1,                  /* flag: who does not know the type skips it */
     LX_PAYLOAD_BYTES_MAX = (64 << 20) + 4096 /* a REQUEST of 2^24 tokens and its fixed part */

@@ -2,8 +2,10 @@
 #include "base/check.h"
 #include "wire/messages.h"
 
-/* Bits of a specification's third and fourth byte. */
+/* Bits of a specification's second, third and fourth byte. */
 enum {
+    SPEC_RECENT = 31, /* in steps of 8 tokens; above it chunk tokens */
+    SPEC_RECENT_STEP = 8,
     SPEC_WIDE = 1,
     SPEC_SPREAD = 4,
     SPEC_BEND = 8,
@@ -30,7 +32,7 @@ static void split_quarters(uint8_t byte, uint8_t quarters[2])
 void lx_spec_encode(lx_writer *writer, const lynx_codec_spec *spec)
 {
     lx_write_u8(writer, (uint8_t)spec->profile);
-    lx_write_u8(writer, spec->chunk_tokens);
+    lx_write_u8(writer, (uint8_t)(spec->chunk_tokens | spec->recent_tokens / SPEC_RECENT_STEP));
     lx_write_u8(writer,
                 (uint8_t)((spec->meta_wide ? SPEC_WIDE : 0) | (spec->spread ? SPEC_SPREAD : 0) |
                           (spec->bend ? SPEC_BEND : 0) | join_quarters(spec->quarter_bits)));
@@ -45,7 +47,7 @@ void lx_spec_encode(lx_writer *writer, const lynx_codec_spec *spec)
 lynx_status lx_spec_decode(lx_reader *reader, lynx_codec_spec *spec)
 {
     const uint8_t profile = lx_read_u8(reader);
-    spec->chunk_tokens = lx_read_u8(reader);
+    const uint8_t tokens = lx_read_u8(reader);
     const uint8_t ranges = lx_read_u8(reader);
     const uint8_t sides = lx_read_u8(reader);
     spec->head_raw_tokens = lx_read_u16(reader);
@@ -57,6 +59,8 @@ lynx_status lx_spec_decode(lx_reader *reader, lynx_codec_spec *spec)
                    !(sides & SPEC_UNKNOWN_FOURTH),
                LYNX_ERR_PROTOCOL);
     spec->profile = (lynx_profile)profile;
+    spec->recent_tokens = (uint8_t)((tokens & SPEC_RECENT) * SPEC_RECENT_STEP);
+    spec->chunk_tokens = (uint8_t)(tokens & ~SPEC_RECENT);
     spec->meta_wide = (ranges & SPEC_WIDE) != 0;
     spec->spread = (ranges & SPEC_SPREAD) != 0;
     spec->bend = (ranges & SPEC_BEND) != 0;

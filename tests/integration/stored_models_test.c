@@ -84,7 +84,7 @@ static void begin(bed *b)
     assert_int_equal(lynx_place_folder(&options.place, b->folder, NULL), LYNX_OK);
     assert_int_equal(lynx_store_create(&b->store, &options), LYNX_OK);
     assert_int_equal(lynx_codec_spec_named(&b->spec, "range"), LYNX_OK);
-    b->spec.tail_raw_tokens = 0;
+    b->spec = lynx_codec_spec_storable(b->spec);
 }
 
 static void end(bed *b)

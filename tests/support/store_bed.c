@@ -39,6 +39,7 @@ void store_bed_begin(store_bed *bed, const lx_toy_options *toy, const char *code
     strcpy(bed->folder, "store-XXXXXX");
     assert_non_null(mkdtemp(bed->folder));
     assert_int_equal(lynx_codec_spec_named(&bed->spec, codec), LYNX_OK);
+    bed->spec = lynx_codec_spec_storable(bed->spec);
     for (uint32_t i = 0; i < STORE_BED_TOKENS; i++)
         bed->tokens[i] = (lynx_token)(1 + (i * 7 + i / 13) % 60);
     store_bed_engine(bed, toy);

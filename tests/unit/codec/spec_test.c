@@ -160,6 +160,15 @@ static void settings_change_a_name(void **state)
     assert_int_equal(tail.tail_raw_tokens, 7);
     assert_int_equal(tail.head_raw_tokens, named("range").head_raw_tokens);
     assert_int_equal(tail.plane_bits[0][0], named("range").plane_bits[0][0]);
+    assert_int_equal(range.recent_tokens, 0); /* a chunk has none */
+    assert_int_equal(named("range").recent_tokens, 16);
+    assert_int_equal(named("int8:recent=248").recent_tokens, 248);
+    assert_false(lynx_codec_spec_is_storable(&tail));
+    const lynx_codec_spec recent = named("range:recent=8");
+    assert_false(lynx_codec_spec_is_storable(&recent));
+    const lynx_codec_spec stored = lynx_codec_spec_storable(named("range:tail=7"));
+    assert_true(stored.recent_tokens == 0 && stored.tail_raw_tokens == 0 && stored.spread &&
+                lynx_codec_spec_is_storable(&stored));
     assert_true(named("paper:alpha=0.5").alpha == 0.5f);
     assert_true(named("paper:alpha=4").alpha == 4.0f);
     assert_true(named("paper:alpha=.0625").alpha == 0.0625f);
@@ -212,6 +221,13 @@ static void other_settings_are_refused(void **state)
         "range:k=8",                     /* one plane of keys, two of values */
         "range:chunk=16",
         "range:chunk=288",
+        "range:recent=7",
+        "range:recent=256",
+        "range:recent=-8",
+        "range:chunk=32,spread=no,bend=no,k=4+4,v=4+4,recent=16",
+        "paper:recent=16",
+        "raw:recent=8",
+        "int8-token:recent=8",
         "range:undo_rope=maybe",
         "range:undo_rope=1",
         "range:spread=yes,chunk=32",

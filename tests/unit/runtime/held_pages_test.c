@@ -51,7 +51,7 @@ static lynx_codec_spec named(const char *codec)
 static void begin(bed *b, const lx_toy_options *toy, const char *codec,
                   const char *stored_codec, uint32_t stored, uint32_t rest)
 {
-    const lynx_codec_spec spec = named(stored_codec);
+    const lynx_codec_spec spec = lynx_codec_spec_storable(named(stored_codec));
     memset(b, 0, sizeof(*b));
     toy_prefill_init(&b->prefill);
     b->prefill.toy = *toy;
@@ -245,7 +245,7 @@ static void other_pages_are_noticed(void **state)
     bed b;
     lx_toy_options toy;
     lynx_token other[TOY_PROMPT_MAX];
-    const lynx_codec_spec spec = named("range");
+    const lynx_codec_spec spec = lynx_codec_spec_storable(named("range"));
     (void)state;
     lx_toy_options_init(&toy);
     begin(&b, &toy, "range", "range", 200, 20);

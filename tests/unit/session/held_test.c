@@ -271,10 +271,10 @@ static lynx_status feed_request(test_pair *pair, uint64_t id, uint32_t tokens, u
 static void a_sender_refuses_what_cannot_be_held(void **state)
 {
     (void)state;
-    for (uint32_t i = 0; i < 7; i++) {
+    for (uint32_t i = 0; i < 8; i++) {
         test_pair pair;
         lx_held_message held = {.token_count = HELD};
-        assert_int_equal(lynx_codec_spec_named(&held.spec, "range"), LYNX_OK);
+        assert_int_equal(lynx_codec_spec_named(&held.spec, "range:recent=0"), LYNX_OK);
         if (i == 0)
             held.token_count = 0;
         else if (i == 1)
@@ -282,13 +282,15 @@ static void a_sender_refuses_what_cannot_be_held(void **state)
         else if (i == 2)
             held.spec.tail_raw_tokens = 64;
         else if (i == 3)
-            held.spec.chunk_tokens = 7;
+            held.spec.chunk_tokens = 64;
+        else if (i == 4)
+            held.spec.recent_tokens = 8;
         greet(&pair);
-        assert_int_equal(feed_held(&pair, i == 4 ? 0 : 1, &held),
-                         i < 5 ? LYNX_ERR_PROTOCOL : LYNX_OK);
-        if (i == 5)
+        assert_int_equal(feed_held(&pair, i == 5 ? 0 : 1, &held),
+                         i < 6 ? LYNX_ERR_PROTOCOL : LYNX_OK);
+        if (i == 6)
             assert_int_equal(feed_request(&pair, 1, HELD, 0), LYNX_ERR_PROTOCOL);
-        else if (i == 6)
+        else if (i == 7)
             assert_int_equal(feed_request(&pair, 1, HELD + 1, 0), LYNX_OK);
         test_pair_destroy(&pair);
     }
@@ -297,7 +299,7 @@ static void a_sender_refuses_what_cannot_be_held(void **state)
                                          LYNX_REQUEST_HOLD};
         test_pair pair;
         lx_held_message held = {.token_count = HELD};
-        assert_int_equal(lynx_codec_spec_named(&held.spec, "range"), LYNX_OK);
+        assert_int_equal(lynx_codec_spec_named(&held.spec, "range:recent=0"), LYNX_OK);
         greet(&pair);
         assert_int_equal(feed_held(&pair, 1, &held), LYNX_OK);
         assert_int_equal(feed_request(&pair, 1, TOKENS, flags[i]),
@@ -322,7 +324,7 @@ static void a_sender_refuses_what_does_not_belong_together(void **state)
     for (uint32_t i = 0; i < 6; i++) {
         test_pair pair;
         lx_held_message held = {.token_count = HELD};
-        assert_int_equal(lynx_codec_spec_named(&held.spec, "range"), LYNX_OK);
+        assert_int_equal(lynx_codec_spec_named(&held.spec, "range:recent=0"), LYNX_OK);
         greet(&pair);
         if (i == 5) {
             assert_int_equal(feed_options(&pair, 2), LYNX_OK);

@@ -443,7 +443,7 @@ static void test_requests_out_of_range(void **state)
         else if (i == 2)
             message.spec.plane_bits[1][0] = 0;
         else if (i == 3)
-            message.spec.chunk_tokens = 7;
+            message.spec.chunk_tokens = 64;
         else if (i == 4)
             message.sampling.temperature = -1;
         else if (i == 5)

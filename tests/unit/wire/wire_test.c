@@ -339,6 +339,17 @@ static void test_values_come_back(void **state)
     assert_true(request.spec.meta_wide && request.spec.spread && request.spec.bend &&
                 request.spec.undo_rope && request.spec.tail_raw_tokens == 64 &&
                 request.spec.plane_bits[1][0] == 5);
+    for (uint32_t tokens = 0; tokens < 256; tokens++) {
+        uint8_t again[512];
+        bytes[1] = (uint8_t)tokens;
+        assert_int_equal(lx_request_decode((lynx_bytes){bytes, size}, &request), LYNX_OK);
+        assert_int_equal(request.spec.recent_tokens, 8 * (tokens % 32));
+        assert_int_equal(request.spec.chunk_tokens, tokens / 32 * 32);
+        lx_writer writer = {again, sizeof(again), 0, false};
+        lx_spec_encode(&writer, &request.spec);
+        assert_int_equal(again[1], tokens);
+    }
+    bytes[1] = 0;
     for (uint32_t ranges = 0; ranges < 256; ranges++) { /* F-30 */
         bytes[2] = (uint8_t)ranges;
         assert_int_equal(lx_request_decode((lynx_bytes){bytes, size}, &request),
