@@ -30,6 +30,7 @@ typedef struct paced_link {
     lynx_link *inner;
     lynx_pacer_options options;
     lynx_time_ns free_at;
+    bool was_full;       /* the last send had more than there was room for */
     long double rest_ns; /* fraction of a nanosecond that free_at lacks */
     held *first, *last;
     size_t held_bytes, held_bytes_max;
@@ -134,6 +135,7 @@ static lynx_status paced_send(lynx_link *link, lynx_time_ns now, const lynx_byte
     size_t count = allowance(p, now, wanted);
     if (count > p->held_bytes_max - p->held_bytes)
         count = p->held_bytes_max - p->held_bytes;
+    p->was_full = count < wanted;
     LX_REQUIRE(count > 0, LYNX_BLOCKED);
     LX_TRY(hold(p, parts, part_count, count));
     if (p->options.rate_bits_per_s)
@@ -160,10 +162,11 @@ static lynx_status paced_flush(lynx_link *link, lynx_time_ns now, lynx_time_ns *
     LX_TRY(p->inner->ops->flush(p->inner, now, &inner_next));
     /* Due bytes that the socket would not take wait for it, not for the clock. */
     lynx_time_ns due = p->first && status == LYNX_OK ? p->first->due : LYNX_TIME_NEVER;
-    if (p->options.rate_bits_per_s && p->free_at > now) {
-        const lynx_time_ns room =
-            p->free_at > now + BURST_NS / 2 ? p->free_at - BURST_NS / 2 : now + 1;
+    if (p->was_full && p->options.rate_bits_per_s) { /* nobody else asks when there is room */
+        const bool has_room = p->free_at <= now + BURST_NS / 2;
+        const lynx_time_ns room = has_room ? now : p->free_at - BURST_NS / 2;
         due = room < due ? room : due;
+        p->was_full = !has_room;
     }
     *next = due < inner_next ? due : inner_next;
     return LYNX_OK;

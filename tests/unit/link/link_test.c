@@ -232,6 +232,37 @@ static void the_pacer_holds_rate_and_delay(void **state)
     assert_true(got >= 1.25 * 0.97 && got <= 1.25 * 1.03);
 }
 
+/* Who has nothing to send is woken for what is due and for nothing else. */
+static void the_pacer_wakes_nobody_without_reason(void **state)
+{
+    (void)state;
+    static uint8_t bytes[100000];
+    lynx_link *ends[2];
+    lynx_pacer_options options;
+    lynx_time_ns next;
+    size_t size = 0;
+    lynx_pacer_options_init(&options);
+    options.rate_bits_per_s = 8000000; /* a byte a microsecond */
+    assert_int_equal(lynx_link_memory_pair(ends, sizeof(bytes), NULL), LYNX_OK);
+    lynx_link *inner = ends[0];
+    assert_int_equal(lynx_link_paced(&ends[0], inner, &options, NULL), LYNX_OK);
+    const lynx_bytes few = {bytes, 1000}, many = {bytes, sizeof(bytes)};
+    assert_int_equal(ends[0]->ops->send(ends[0], second, &few, 1, &size), LYNX_OK);
+    assert_int_equal(size, 1000);
+    assert_int_equal(ends[0]->ops->flush(ends[0], second, &next), LYNX_OK);
+    assert_int_equal(next, second + 1000000);
+    assert_int_equal(ends[0]->ops->flush(ends[0], next, &next), LYNX_OK);
+    assert_int_equal(next, LYNX_TIME_NEVER);
+    /* Of more than it takes at once the rest is asked for before the wire is idle. */
+    const lynx_time_ns later = 2 * second;
+    assert_int_equal(ends[0]->ops->send(ends[0], later, &many, 1, &size), LYNX_OK);
+    assert_true(size < sizeof(bytes));
+    assert_int_equal(ends[0]->ops->flush(ends[0], later, &next), LYNX_OK);
+    assert_true(next > later && next < later + 1000 * size);
+    for (int i = 0; i < 2; i++)
+        lynx_link_destroy(ends[i]);
+}
+
 static void a_link_without_authentication_has_no_peer_name(void **state)
 {
     (void)state;
@@ -367,6 +398,7 @@ int main(void)
         cmocka_unit_test(bytes_arrive_once_and_in_order),
         cmocka_unit_test(a_full_link_blocks_and_a_lost_peer_closes),
         cmocka_unit_test(the_pacer_holds_rate_and_delay),
+        cmocka_unit_test(the_pacer_wakes_nobody_without_reason),
         cmocka_unit_test(a_link_without_authentication_has_no_peer_name),
         cmocka_unit_test(socket_options_are_set),
         cmocka_unit_test(a_local_socket_is_this_user_s_and_is_replaced),
