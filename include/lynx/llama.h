@@ -53,8 +53,9 @@ typedef struct lynx_llama_options {
     lynx_flash_attention flash_attention; /* --flash-attn. Default AUTO */
     lynx_exact_mode exact;                /* --exact. Default STRICT */
     lynx_cache_access cache_access;       /* Default AUTO */
-    uint32_t
-        prefill_piece_tokens; /* tokens of one prefill piece, a multiple of 256. Default 512 */
+    /* Tokens of one prefill piece, behind which pages may leave: a multiple of 256, at most
+     * 2048; 0: 256, and 512 with layers on a GPU. Default 0 */
+    uint32_t prefill_piece_tokens;
     const char *cache_folder; /* where weight digests are remembered; NULL = nowhere */
     lynx_log *log; /* lines of llama.cpp and of the probe, from any thread; may be NULL */
     void *log_user;

@@ -86,7 +86,7 @@ typedef struct lynx_plan_request {
     size_t struct_size;
     uint32_t prompt_tokens, answer_tokens; /* >= 1 each; answer: default 64 */
     uint32_t piece_tokens; /* the prefill runs, and pages leave, in pieces of so many. Default
-                              512 */
+                              256 */
     bool is_stored;        /* the cache exists and is only fetched. Default false */
     lynx_plan_node prefill, decode;
     lynx_plan_link link;

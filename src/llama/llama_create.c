@@ -290,7 +290,9 @@ static lynx_status make_room(lx_llama *e)
 
 static lynx_status load(lx_llama *e)
 {
-    const uint32_t piece = e->options.prefill_piece_tokens;
+    const uint32_t own = e->options.gpu_layers > 0 ? 512 : 256;
+    const uint32_t piece =
+        e->options.prefill_piece_tokens ? e->options.prefill_piece_tokens : own;
     LX_REQUIRE(piece >= 256 && piece <= LX_PIECE_TOKENS_MAX && piece % 256 == 0,
                LYNX_ERR_ARGUMENT);
     e->piece_tokens = piece;
@@ -321,7 +323,6 @@ void lynx_llama_options_init(lynx_llama_options *options)
         .struct_size = sizeof(*options),
         .context_tokens = 4608,
         .element = LYNX_ELEMENT_F16,
-        .prefill_piece_tokens = 512,
     };
 }
 

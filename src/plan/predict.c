@@ -27,7 +27,7 @@ void lynx_plan_request_init(lynx_plan_request *request)
     *request = (lynx_plan_request){
         .struct_size = sizeof(*request),
         .answer_tokens = 64,
-        .piece_tokens = 512,
+        .piece_tokens = 256,
         .link = {.share = 1},
         .draft_count_max = 62,
         .is_paced = true,
