@@ -106,13 +106,15 @@ def e2e_ratios():
             own = median(of["lynx"], column)
             return shown(own / min(best)) if best and own is not None else "-"
 
+        step = (median(of["int8"], "tt64t_s") - median(of["int8"], "tt32t_s")) / 32
         lines.append([model.removesuffix(".gguf"), scenario, concurrency, f"{float(link):g}",
+                      shown(median(of["int8"], "stall_s") / step, 0),
                       ratio("stall_s", ["int8"]), ratio("tt16t_s", ["int8"]),
                       ratio("tt32t_s", ["int8"]),
                       ratio("tt32t_s", ["f16", "f16_streamed", "int8"]),
                       ratio("tt32t_s", ["recompute"]), ratio("tt32t_s", ["carry_on"])])
-    return table(["model", "scenario", "at once", "Mbit/s", "stall / INT8", "16th / INT8",
-                  "32nd / INT8", "32nd / best plain", "32nd / recompute", "32nd / decodes on"],
+    return table(["model", "scenario", "at once", "Mbit/s", "INT8's stall, steps",
+                  "stall / INT8", "16th / INT8", "32nd / INT8", "32nd / best plain", "32nd / recompute", "32nd / decodes on"],
                  lines)
 
 
@@ -188,16 +190,17 @@ def disk():
 
 
 def codec():
-    """Of each set of instructions, of which not every machine has each."""
+    """Of each machine and set of instructions, of which not every machine has each."""
     groups = grouped([row for row in rows_of("codec") if row["table"] != "reference"],
-                     "table", "profile", "layout", "side")
+                     "machine", "table", "profile", "layout", "side")
     lines = []
-    for key, group in groups.items():
+    for (processor, *key), group in groups.items():
         of = {row["op"]: row for row in group}
-        lines.append([*key, *(shown(number(of[op], "ratio")) if op in of else "-"
-                              for op in ("encode", "decode_anchor", "decode_full"))])
-    return table(["kernels", "profile", "layout", "side", "encode", "decode anchor",
-                  "decode all"], lines)
+        lines.append([processor.split(",")[0], shown(median(group, "memcpy_gb_per_s"), 1), *key,
+                      *(shown(number(of[op], "ratio")) if op in of else "-"
+                        for op in ("encode", "decode_anchor", "decode_full"))])
+    return table(["processor", "memcpy, GB/s", "kernels", "profile", "layout", "side", "encode",
+                  "decode anchor", "decode all"], lines)
 
 
 def engine():

@@ -383,9 +383,18 @@ static int check_machines(const planning *p)
     return CLI_OK;
 }
 
+/* Pages leave by layer while a piece is computed: as if in so many pieces more. */
+static uint32_t piece_by_layer(const planning *p, uint32_t piece_tokens)
+{
+    const uint32_t layers = p->model.layers ? p->model.shape.layer_count : 1;
+    return layers < piece_tokens ? piece_tokens / layers : 1;
+}
+
 static int make_request(planning *p, lynx_plan_request *r)
 {
     lynx_plan_request_init(r);
+    if (!p->has_value[FIGURE_SIMULATE]) /* there each piece is an event */
+        r->piece_tokens = piece_by_layer(p, r->piece_tokens);
     r->prompt_tokens = p->prompt;
     r->answer_tokens = p->answer;
     r->is_stored = p->is_stored;

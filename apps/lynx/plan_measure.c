@@ -172,18 +172,14 @@ static lynx_status code_page(measurement *m, coding *c, lynx_page_id id, uint32_
 
 static lynx_status code_pages(measurement *m, coding *c)
 {
-    const lynx_shape *shape = &m->model->shape;
     const uint32_t tokens = m->engine->ops->length(m->engine);
-    for (uint32_t page = 0; page < lynx_shape_page_count(shape, tokens); page++)
-        for (uint32_t layer = 0; layer < shape->layer_count; layer++)
-            for (uint32_t side = 0; side < 2; side++) {
-                const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
-                if (!lynx_page_is_needed(shape, id, tokens))
-                    continue;
-                const lynx_status status = code_page(m, c, id, tokens);
-                if (status != LYNX_OK)
-                    return status;
-            }
+    lynx_page_walk walk = lynx_page_walk_of(&m->model->shape, tokens);
+    lynx_page_id id;
+    while (lynx_page_walk_next(&walk, &id)) {
+        const lynx_status status = code_page(m, c, id, tokens);
+        if (status != LYNX_OK)
+            return status;
+    }
     return m->engine->ops->commit_pages(m->engine);
 }
 

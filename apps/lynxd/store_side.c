@@ -64,8 +64,6 @@ int store_side_check_options(const store_side *s)
     if (s->place && s->options->spec.tail_raw_tokens > 0)
         return cli_usage(s->command, "a stored cache has no raw tokens at its end: say tail=0 "
                                      "in --codec");
-    if (s->place) /* pages that were sent are stored as they are */
-        s->options->spec = lynx_codec_spec_storable(s->options->spec);
     return CLI_OK;
 }
 

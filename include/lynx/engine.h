@@ -141,6 +141,10 @@ typedef struct lynx_engine lynx_engine;
  * thread; false stops the prefill with LYNX_ERR_CANCELLED. May read pages (map_page). */
 typedef bool lynx_prefill_progress(void *user, uint32_t done, uint32_t total);
 
+/* The first 'done' tokens are in the cache of the layers before 'layers', whose pages may be
+ * read. Called as lynx_prefill_progress. */
+typedef bool lynx_prefill_layers(void *user, uint32_t done, uint32_t layers);
+
 /* What one side said; both terminated. */
 typedef struct lynx_chat_turn {
     const char *role; /* "system", "user", "assistant" */
@@ -178,6 +182,11 @@ typedef struct lynx_engine_ops {
      * content, to be written by pages. rewind: keeps the first 'length' tokens. */
     lynx_status (*prefill)(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
                            lynx_prefill_progress *progress, void *user);
+    /* The same; 'layers' is called behind each layer of a piece but the last, before
+     * 'progress'. NULL where can_await_layers is false. */
+    lynx_status (*prefill_by_layer)(lynx_engine *engine, const lynx_token *tokens,
+                                    uint32_t count, lynx_prefill_progress *progress,
+                                    lynx_prefill_layers *layers, void *user);
     lynx_status (*reserve)(lynx_engine *engine, uint32_t count);
     lynx_status (*rewind)(lynx_engine *engine, uint32_t length);
     uint32_t (*length)(const lynx_engine *engine);

@@ -28,7 +28,8 @@ typedef struct lynx_gather lynx_gather;
 typedef struct lynx_gather_options {
     size_t struct_size;
     const lynx_model *model;  /* borrowed until destroy */
-    lynx_codec_spec spec;     /* of the pages; storable (lynx/codec.h) */
+    lynx_codec_spec spec;     /* of the pages; storable (lynx/codec.h). Pages without recent
+                               * tokens are the same with and without them */
     const lynx_token *tokens; /* of the prompt, 'end_token' of them; copied */
     uint32_t first_token;     /* what lies before it is stored. On a page boundary. Default 0 */
     uint32_t end_token;       /* above 'first_token' */

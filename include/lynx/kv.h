@@ -136,6 +136,20 @@ LYNX_API lynx_page_span lynx_page_span_whole(const lynx_shape *shape, lynx_page_
 LYNX_API bool lynx_page_is_needed(const lynx_shape *shape, lynx_page_id id,
                                   uint32_t prompt_tokens);
 
+/* Goes through the pages that are needed, column by column, in it by layers, keys first. A walk
+ * may begin later ('next') and end earlier ('page_end') than the prompt does. */
+typedef struct lynx_page_walk {
+    const lynx_shape *shape; /* borrowed */
+    uint32_t prompt_tokens;
+    lynx_page_id next; /* the first that was not looked at */
+    uint32_t page_end; /* behind the last column */
+} lynx_page_walk;
+
+LYNX_API lynx_page_walk lynx_page_walk_of(const lynx_shape *shape, uint32_t prompt_tokens);
+
+/* False when there are no more. */
+LYNX_API bool lynx_page_walk_next(lynx_page_walk *walk, lynx_page_id *page);
+
 /* ---- page map ------------------------------------------------------------------------ */
 
 /* One bit for each (page, layer, side, plane) of one prompt, and counts of what is here. */

@@ -212,10 +212,12 @@ static lynx_status check_tokens(const lynx_token *tokens, uint32_t count)
     return LYNX_OK;
 }
 
-static lynx_status toy_prefill(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
-                               lynx_prefill_progress *progress, void *user)
+static lynx_status toy_prefill_by_layer(lynx_engine *engine, const lynx_token *tokens,
+                                        uint32_t count, lynx_prefill_progress *progress,
+                                        lynx_prefill_layers *layers, void *user)
 {
     toy *t = toy_of(engine);
+    LX_REQUIRE(!layers || t->options.can_await_layers, LYNX_ERR_UNSUPPORTED);
     LX_REQUIRE(count >= 1 && count <= t->options.context_tokens, LYNX_ERR_ARGUMENT);
     LX_TRY(check_tokens(tokens, count));
     atomic_store(&t->is_cancelled, false);
@@ -225,11 +227,19 @@ static lynx_status toy_prefill(lynx_engine *engine, const lynx_token *tokens, ui
             append_token(t, tokens[t->length], 0);
         spend(t->options.piece_ns);
         LX_REQUIRE(!atomic_load(&t->is_cancelled), LYNX_ERR_CANCELLED);
+        for (uint32_t layer = 1; layers && layer < t->options.layer_count; layer++)
+            LX_REQUIRE(layers(user, t->length, layer), LYNX_ERR_CANCELLED);
         LX_REQUIRE(!progress || progress(user, t->length, count), LYNX_ERR_CANCELLED);
     }
     compute_logits(t, tokens[count - 1], t->logits);
     t->first_row = 0;
     return LYNX_OK;
+}
+
+static lynx_status toy_prefill(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                               lynx_prefill_progress *progress, void *user)
+{
+    return toy_prefill_by_layer(engine, tokens, count, progress, NULL, user);
 }
 
 static lynx_status toy_reserve(lynx_engine *engine, uint32_t count)
@@ -408,6 +418,7 @@ static const lynx_engine_ops toy_ops = {
     .commit_pages = toy_commit_pages,
     .step = toy_step,
     .batch = toy_batch,
+    .prefill_by_layer = toy_prefill_by_layer,
     .batch_by_layer = toy_batch_by_layer,
     .draft_step = toy_draft_step,
     .logits = toy_logits,

@@ -20,14 +20,10 @@ struct lynx_page_map {
 
 static void count_needed(lynx_page_map *map)
 {
-    const uint32_t pages = lynx_shape_page_count(&map->shape, map->prompt_tokens);
-    for (uint32_t page = 0; page < pages; page++)
-        for (uint32_t layer = 0; layer < map->shape.layer_count; layer++)
-            for (uint32_t side = 0; side < 2; side++)
-                map->needed +=
-                    lynx_page_is_needed(&map->shape,
-                                        (lynx_page_id){page, (uint16_t)layer, (uint8_t)side},
-                                        map->prompt_tokens);
+    lynx_page_walk walk = lynx_page_walk_of(&map->shape, map->prompt_tokens);
+    lynx_page_id id;
+    while (lynx_page_walk_next(&walk, &id))
+        map->needed++;
 }
 
 static lynx_status page_map_init(lynx_page_map *map, const lynx_shape *shape)

@@ -107,17 +107,44 @@ bool lynx_page_is_needed(const lynx_shape *shape, lynx_page_id id, uint32_t prom
            end + layer->window_tokens > (uint64_t)prompt_tokens + 1;
 }
 
+lynx_page_walk lynx_page_walk_of(const lynx_shape *shape, uint32_t prompt_tokens)
+{
+    return (lynx_page_walk){.shape = shape,
+                            .prompt_tokens = prompt_tokens,
+                            .page_end = lynx_shape_page_count(shape, prompt_tokens)};
+}
+
+static void go_on(lynx_page_walk *walk)
+{
+    lynx_page_id *next = &walk->next;
+    if (next->side++ < LYNX_SIDE_VALUES)
+        return;
+    next->side = LYNX_SIDE_KEYS;
+    if (++next->layer < walk->shape->layer_count)
+        return;
+    next->layer = 0;
+    next->page++;
+}
+
+bool lynx_page_walk_next(lynx_page_walk *walk, lynx_page_id *page)
+{
+    while (walk->next.page < walk->page_end) {
+        *page = walk->next;
+        go_on(walk);
+        if (lynx_page_is_needed(walk->shape, *page, walk->prompt_tokens))
+            return true;
+    }
+    return false;
+}
+
 uint64_t lynx_shape_cache_bytes(const lynx_shape *shape, uint32_t prompt_tokens)
 {
     const size_t element_bytes = lynx_element_bytes(shape->element);
     uint64_t bytes = 0;
-    for (uint32_t page = 0; page < lynx_shape_page_count(shape, prompt_tokens); page++)
-        for (uint32_t layer = 0; layer < shape->layer_count; layer++)
-            for (uint32_t side = 0; side < 2; side++) {
-                const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
-                if (lynx_page_is_needed(shape, id, prompt_tokens))
-                    bytes += (uint64_t)lynx_page_span_of(shape, id, prompt_tokens).token_count *
-                             shape->layers[layer].sides[side].channels * element_bytes;
-            }
+    lynx_page_id id;
+    for (lynx_page_walk walk = lynx_page_walk_of(shape, prompt_tokens);
+         lynx_page_walk_next(&walk, &id);)
+        bytes += (uint64_t)lynx_page_span_of(shape, id, prompt_tokens).token_count *
+                 shape->layers[id.layer].sides[id.side].channels * element_bytes;
     return bytes;
 }

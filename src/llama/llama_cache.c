@@ -174,7 +174,8 @@ lynx_status lx_cache_map(lynx_engine *engine, lynx_page_id id, uint32_t prompt_t
     const lynx_shape *shape = &s->shared->description.shape;
     LX_REQUIRE(lynx_page_is_needed(shape, id, prompt_tokens), LYNX_ERR_ARGUMENT);
     const lynx_page_span span = lynx_page_span_of(shape, id, prompt_tokens);
-    LX_REQUIRE(span.first_token + span.token_count <= s->length, LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(span.first_token + span.token_count <= s->length + s->arriving,
+               LYNX_ERR_ARGUMENT);
     return lx_cache_tile(s, id.layer, id.side, span.first_token, span.token_count, is_write,
                          tile);
 }

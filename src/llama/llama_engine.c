@@ -77,21 +77,30 @@ static lynx_status check_room(lx_slot *s, uint32_t count)
                                                      "the context of %u tokens is full", most);
 }
 
-static lynx_status prefill(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
-                           lynx_prefill_progress *progress, void *user)
+static lynx_status prefill_by_layer(lynx_engine *engine, const lynx_token *tokens,
+                                    uint32_t count, lynx_prefill_progress *progress,
+                                    lynx_prefill_layers *layers, void *user)
 {
     lx_slot *s = lx_slot_of(engine);
     const uint32_t most = s->shared->piece_tokens;
     LX_REQUIRE(count >= 1 && count <= s->shared->description.context_tokens, LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(!layers || s->shared->description.can_await_layers, LYNX_ERR_UNSUPPORTED);
     atomic_store(&s->is_cancelled, false);
     LX_TRY(lx_slot_clear(s));
     while (s->length < count) {
         const uint32_t left = count - s->length;
-        LX_TRY(lx_slot_decode_piece(s, tokens + s->length, left < most ? left : most));
+        LX_TRY(lx_slot_decode_piece_by_layer(s, tokens + s->length, left < most ? left : most,
+                                             layers, user));
         s->is_blob_current = false;
         LX_REQUIRE(!progress || progress(user, s->length, count), LYNX_ERR_CANCELLED);
     }
     return LYNX_OK;
+}
+
+static lynx_status prefill(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                           lynx_prefill_progress *progress, void *user)
+{
+    return prefill_by_layer(engine, tokens, count, progress, NULL, user);
 }
 
 lynx_status lx_slot_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
@@ -234,6 +243,7 @@ const lynx_engine_ops lx_slot_ops = {
     .unmap_page = lx_cache_unmap,
     .commit_pages = lx_cache_commit,
     .step = lx_slot_step,
+    .prefill_by_layer = prefill_by_layer,
     .batch = lx_slot_batch,
     .batch_by_layer = lx_slot_batch_by_layer,
     .draft_step = lx_slot_draft_step,

@@ -109,6 +109,7 @@ struct lx_slot {
     lx_llama *shared;
     uint32_t index; /* sequence and stream of llama.cpp */
     uint32_t length;
+    uint32_t arriving;                 /* tokens behind it whose layers are being computed */
     uint32_t first_cell[LX_PARTS_MAX]; /* position of cell 0 of its stream */
     bool has_tail; /* the context has more: the slot's next job drops that first */
     atomic_bool is_cancelled;
@@ -256,6 +257,10 @@ bool lx_layers_are_in_order(const lx_llama *e);
 bool lx_layers_wants(const lx_llama *e, const struct ggml_tensor *node);
 /* Wait for it; false: compute no further. */
 bool lx_layers_await(lx_llama *e);
+
+/* 'layers' may be NULL. */
+lynx_status lx_slot_decode_piece_by_layer(lx_slot *s, const lynx_token *tokens, uint32_t count,
+                                          lynx_prefill_layers *layers, void *user);
 
 lynx_status lx_slot_batch_by_layer(lynx_engine *engine, const lynx_token *tokens,
                                    uint32_t count, uint32_t first_row, lynx_layer_wait *wait,

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * llama_layers.c - a batch whose layers wait for their part of the cache.
+ * llama_layers.c - a batch whose layers wait for their part of the cache, and a prefill that
+ * tells which layers have theirs.
  *
  * llama.cpp names what a layer gives l_out-<layer>. Where, as the graph of the start-up shows,
- * all that touches the cache of a layer stands behind the l_out of the layer before it, the
- * evaluation callback stops there until that cache is written.
+ * all that touches the cache of a layer stands between the l_out of the layer before it and its
+ * own, the evaluation callback stops there until that cache is written, or read.
  */
 #include <stdio.h>
 
@@ -51,6 +52,19 @@ bool lx_layers_await(lx_llama *e)
     return e->wait_status == LYNX_OK;
 }
 
+static void begin(lx_llama *e, lynx_layer_wait *wait, void *user)
+{
+    e->wait = wait;
+    e->wait_user = user;
+    e->awaited = 1;
+}
+
+static void end(lx_llama *e)
+{
+    e->wait = NULL;
+    e->wait_status = LYNX_OK;
+}
+
 lynx_status lx_slot_batch_by_layer(lynx_engine *engine, const lynx_token *tokens,
                                    uint32_t count, uint32_t first_row, lynx_layer_wait *wait,
                                    void *user)
@@ -58,11 +72,34 @@ lynx_status lx_slot_batch_by_layer(lynx_engine *engine, const lynx_token *tokens
     lx_llama *e = lx_slot_of(engine)->shared;
     LX_REQUIRE(e->description.can_await_layers, LYNX_ERR_UNSUPPORTED);
     LX_TRY(wait(user, 0));
-    e->wait = wait;
-    e->wait_user = user;
-    e->awaited = 1;
+    begin(e, wait, user);
     const lynx_status status = lx_slot_batch(engine, tokens, count, first_row);
-    e->wait = NULL;
-    e->wait_status = LYNX_OK;
+    end(e);
+    return status;
+}
+
+typedef struct piece {
+    lynx_prefill_layers *layers;
+    void *user;
+    uint32_t done; /* tokens, with those of the piece */
+} piece;
+
+static lynx_status tell_layers(void *user, uint32_t layers)
+{
+    const piece *p = user;
+    return p->layers(p->user, p->done, layers) ? LYNX_OK : LYNX_ERR_CANCELLED;
+}
+
+lynx_status lx_slot_decode_piece_by_layer(lx_slot *s, const lynx_token *tokens, uint32_t count,
+                                          lynx_prefill_layers *layers, void *user)
+{
+    piece p = {layers, user, s->length + count};
+    if (!layers)
+        return lx_slot_decode_piece(s, tokens, count);
+    begin(s->shared, tell_layers, &p);
+    s->arriving = count;
+    const lynx_status status = lx_slot_decode_piece(s, tokens, count);
+    s->arriving = 0;
+    end(s->shared);
     return status;
 }

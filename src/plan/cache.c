@@ -37,13 +37,10 @@ static lynx_status sum_planes(const lynx_shape *shape, uint32_t prompt_tokens,
     options.memory = memory;
     LX_TRY(lynx_codec_create(&codec, &options));
     const uint32_t planes = lynx_codec_spec_plane_count(spec);
-    for (uint32_t page = 0; page < lynx_shape_page_count(shape, prompt_tokens); page++)
-        for (uint32_t layer = 0; layer < shape->layer_count; layer++)
-            for (uint32_t side = 0; side < 2; side++) {
-                const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
-                if (lynx_page_is_needed(shape, id, prompt_tokens))
-                    add_page(codec, shape, id, prompt_tokens, planes, bytes);
-            }
+    lynx_page_walk walk = lynx_page_walk_of(shape, prompt_tokens);
+    lynx_page_id id;
+    while (lynx_page_walk_next(&walk, &id))
+        add_page(codec, shape, id, prompt_tokens, planes, bytes);
     lynx_codec_destroy(codec);
     return LYNX_OK;
 }

@@ -188,35 +188,8 @@ lynx_status lx_page_decode(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_
 
 /* ---- all pages of a prompt ----------------------------------------------------------- */
 
-/* Called for each page of a prompt, in the order of pages. */
-typedef lynx_status page_visit(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
-                               void *user);
-
-static lynx_status visit_from(lx_page_pass *pass, uint32_t first_page, uint32_t prompt_tokens,
-                              page_visit *visit, void *user)
+static lynx_status pass_page(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens)
 {
-    const lynx_shape *shape = &pass->model->shape;
-    const uint32_t page_count = lynx_shape_page_count(shape, prompt_tokens);
-    for (uint32_t page = first_page; page < page_count; page++)
-        for (uint32_t layer = 0; layer < shape->layer_count; layer++)
-            for (uint32_t side = 0; side < 2; side++) {
-                const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
-                if (lynx_page_is_needed(shape, id, prompt_tokens))
-                    LX_TRY(visit(pass, id, prompt_tokens, user));
-            }
-    return LYNX_OK;
-}
-
-typedef struct pass_end {
-    lx_page_pass_goes_on *goes_on;
-    void *user;
-} pass_end;
-
-static lynx_status pass_page(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
-                             void *user)
-{
-    const pass_end *end = user;
-    LX_REQUIRE(!end->goes_on || end->goes_on(end->user), LYNX_ERR_CANCELLED);
     LX_TRY(lx_page_encode(pass, id, prompt_tokens));
     lynx_bytes planes[LYNX_PLANES_MAX];
     for (uint32_t plane = 0; plane < pass->plane_count; plane++)
@@ -230,23 +203,28 @@ static lynx_status pass_page(lx_page_pass *pass, lynx_page_id id, uint32_t promp
 lynx_status lx_page_pass_all(lx_page_pass *pass, uint32_t prompt_tokens,
                              lx_page_pass_goes_on *goes_on, void *user)
 {
-    pass_end end = {goes_on, user};
-    LX_TRY(visit_from(pass, 0, prompt_tokens, pass_page, &end));
+    lynx_page_walk walk = lynx_page_walk_of(&pass->model->shape, prompt_tokens);
+    lynx_page_id id;
+    while (lynx_page_walk_next(&walk, &id)) {
+        LX_REQUIRE(!goes_on || goes_on(user), LYNX_ERR_CANCELLED);
+        LX_TRY(pass_page(pass, id, prompt_tokens));
+    }
     return pass->engine->ops->commit_pages(pass->engine);
 }
 
 lynx_status lx_page_pass_rest(lx_page_pass *pass, uint32_t first_token, uint32_t prompt_tokens)
 {
-    pass_end end = {NULL, NULL};
-    const uint32_t first_page = first_token / pass->model->shape.page_tokens;
-    LX_TRY(visit_from(pass, first_page, prompt_tokens, pass_page, &end));
+    lynx_page_walk walk = lynx_page_walk_of(&pass->model->shape, prompt_tokens);
+    lynx_page_id id;
+    walk.next.page = first_token / pass->model->shape.page_tokens;
+    while (lynx_page_walk_next(&walk, &id))
+        LX_TRY(pass_page(pass, id, prompt_tokens));
     return pass->engine->ops->commit_pages(pass->engine);
 }
 
 static lynx_status digest_page(lx_page_pass *pass, lynx_page_id id, uint32_t prompt_tokens,
-                               void *user)
+                               uint64_t *digest)
 {
-    uint64_t *digest = user;
     const lynx_shape *shape = &pass->model->shape;
     const uint32_t channels = shape->layers[id.layer].sides[id.side].channels;
     const uint32_t tokens = lynx_page_span_of(shape, id, prompt_tokens).token_count;
@@ -267,6 +245,10 @@ static lynx_status digest_page(lx_page_pass *pass, lynx_page_id id, uint32_t pro
 
 lynx_status lx_page_pass_digest(lx_page_pass *pass, uint32_t prompt_tokens, uint64_t *digest)
 {
+    lynx_page_walk walk = lynx_page_walk_of(&pass->model->shape, prompt_tokens);
+    lynx_page_id id;
     *digest = 0;
-    return visit_from(pass, 0, prompt_tokens, digest_page, digest);
+    while (lynx_page_walk_next(&walk, &id))
+        LX_TRY(digest_page(pass, id, prompt_tokens, digest));
+    return LYNX_OK;
 }

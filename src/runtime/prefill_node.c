@@ -62,7 +62,7 @@ struct lynx_prefill_node {
     uint64_t request_id; /* in work; 0: none */
     lynx_request request;
     lx_page_pass pass;
-    uint32_t next_page;
+    uint32_t next_page, next_layer;
     uint32_t left_out; /* tokens in front, whose pages the peer holds */
     uint64_t encode_ns;
     uint32_t carried; /* tokens that were chosen ahead for the request */
@@ -209,9 +209,9 @@ static uint32_t full_columns(const node *n, uint32_t done)
                                           : done / n->model->shape.page_tokens;
 }
 
-/* Encode and queue those that are new, by layer: the decode node computes its first layers
- * while the last ones come. */
-static lynx_status send_pages(node *n, uint32_t done)
+/* Encode and queue those that are new, of layers before 'layers', by layer: the decode node
+ * computes its first layers while the last ones come. */
+static lynx_status send_pages(node *n, uint32_t done, uint32_t layers)
 {
     const lynx_shape *shape = &n->model->shape;
     const uint32_t total = n->request.token_count;
@@ -219,7 +219,7 @@ static lynx_status send_pages(node *n, uint32_t done)
     const lynx_time_ns start = lynx_clock_now();
     if (end <= n->next_page) /* the peer may hold more */
         return LYNX_OK;
-    for (uint32_t layer = 0; layer < shape->layer_count; layer++)
+    for (uint32_t layer = n->next_layer; layer < layers; layer++)
         for (uint32_t page = n->next_page; page < end; page++)
             for (uint32_t side = 0; side < 2; side++) {
                 const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
@@ -228,7 +228,9 @@ static lynx_status send_pages(node *n, uint32_t done)
                 LX_TRY(lx_page_encode(&n->pass, id, total));
                 LX_TRY(queue_page(n, id));
             }
-    n->next_page = end;
+    const bool has_all = layers == shape->layer_count;
+    n->next_page = has_all ? end : n->next_page;
+    n->next_layer = has_all ? 0 : layers;
     n->encode_ns += lynx_clock_now() - start;
     return LYNX_OK;
 }
@@ -240,18 +242,36 @@ static bool pages_flow_during_prefill(const lynx_request *request)
     return (request->flags & (LYNX_REQUEST_NO_PAGES | LYNX_REQUEST_AFTER_PREFILL)) == 0;
 }
 
-static bool on_prefill(void *user, uint32_t done, uint32_t total)
+static bool on_layers(void *user, uint32_t done, uint32_t layers)
 {
     node *n = user;
-    (void)total;
     lynx_pump_lock(n->pump);
     take_events(n);
     /* A failure here shows as an event of the request; the pages below would fail, too. */
-    (void)!lynx_sender_progress(n->sender, n->request_id, done);
+    if (layers == n->model->shape.layer_count)
+        (void)!lynx_sender_progress(n->sender, n->request_id, done);
     lynx_pump_unlock(n->pump);
     if (must_stop(n))
         return false;
-    return !pages_flow_during_prefill(&n->request) || send_pages(n, done) == LYNX_OK;
+    return !pages_flow_during_prefill(&n->request) || send_pages(n, done, layers) == LYNX_OK;
+}
+
+static bool on_prefill(void *user, uint32_t done, uint32_t total)
+{
+    const node *n = user;
+    (void)total;
+    return on_layers(user, done, n->model->shape.layer_count);
+}
+
+/* A page of a layer leaves as soon as it is there. */
+static lynx_status prefill(node *n)
+{
+    const lynx_engine_ops *ops = n->engine->ops;
+    const lx_held_prompt *held = &n->held;
+    return n->model->can_await_layers
+               ? ops->prefill_by_layer(n->engine, held->tokens, held->count, on_prefill,
+                                       on_layers, n)
+               : ops->prefill(n->engine, held->tokens, held->count, on_prefill, n);
 }
 
 /* Have the cache of the prompt in the engine, and its first token known. */
@@ -269,7 +289,7 @@ static lynx_status prepare_cache(node *n, uint64_t *prefill_ns)
     }
     LX_TRY(lx_held_prompt_set(held, request->tokens, request->token_count, n->memory));
     const lynx_time_ns start = lynx_clock_now();
-    LX_TRY(n->engine->ops->prefill(n->engine, held->tokens, held->count, on_prefill, n));
+    LX_TRY(prefill(n));
     LX_TRY(n->engine->ops->sample(n->engine, 0, &request->sampling, held->tokens, held->count,
                                   held->count, &held->first_token));
     held->sampling = request->sampling;
@@ -369,7 +389,7 @@ static lynx_status work_on_request(node *n, uint64_t *prefill_ns)
     LX_TRY(prepare_cache(n, prefill_ns));
     LX_TRY(send_token(n, n->held.first_token, 0));
     if (has_pages)
-        LX_TRY(send_pages(n, n->request.token_count));
+        LX_TRY(send_pages(n, n->request.token_count, n->model->shape.layer_count));
     if (n->request.flags & LYNX_REQUEST_CARRY_ON)
         carry_on(n);
     else if (n->request.answer_tokens > 1)
@@ -456,6 +476,7 @@ static void answer_request(node *n, const waiting *w)
     n->request = *w->request;
     n->left_out = judge_held(n);
     n->next_page = n->left_out / n->model->shape.page_tokens;
+    n->next_layer = 0;
     n->is_cancelled = false;
     n->encode_ns = 0;
     n->carried = 0;

@@ -32,11 +32,12 @@ static bool is_wanted(const lx_run *r, lynx_page_id id)
 
 static uint64_t count_pages(const lx_run *r)
 {
+    lynx_page_walk walk = lynx_page_walk_of(&r->model->shape, r->options->prompt_tokens);
+    lynx_page_id id;
     uint64_t count = 0;
-    for (uint32_t page = 0; page < held_columns(r); page++)
-        for (uint32_t layer = 0; layer < r->model->shape.layer_count; layer++)
-            for (uint32_t side = 0; side < 2; side++)
-                count += is_wanted(r, (lynx_page_id){page, (uint16_t)layer, (uint8_t)side});
+    walk.page_end = held_columns(r);
+    while (lynx_page_walk_next(&walk, &id))
+        count++;
     return count;
 }
 

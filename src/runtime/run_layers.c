@@ -23,21 +23,17 @@ void lx_run_forget_layers(lx_run *r)
 lynx_status lx_run_expect_layers(lx_run *r)
 {
     const lynx_shape *shape = &r->model->shape;
-    const uint32_t pages = lynx_shape_page_count(shape, r->cached_tokens);
     lx_run_forget_layers(r);
     if (!r->model->can_await_layers || r->options->method != LYNX_METHOD_SPECULATE)
         return LYNX_OK;
     r->due_count = (size_t)shape->layer_count * r->pass.plane_count;
     r->due = lx_alloc_zeroed(r->memory, r->due_count, sizeof(*r->due));
     LX_REQUIRE(r->due, LYNX_ERR_MEMORY);
-    for (uint32_t page = 0; page < pages; page++)
-        for (uint32_t layer = 0; layer < shape->layer_count; layer++)
-            for (uint32_t side = 0; side < 2; side++)
-                if (lynx_page_is_needed(shape,
-                                        (lynx_page_id){page, (uint16_t)layer, (uint8_t)side},
-                                        r->cached_tokens))
-                    for (uint32_t plane = 0; plane < r->pass.plane_count; plane++)
-                        due_of(r, layer)[plane]++;
+    lynx_page_walk walk = lynx_page_walk_of(shape, r->cached_tokens);
+    lynx_page_id id;
+    while (lynx_page_walk_next(&walk, &id))
+        for (uint32_t plane = 0; plane < r->pass.plane_count; plane++)
+            due_of(r, id.layer)[plane]++;
     return LYNX_OK;
 }
 

@@ -386,20 +386,15 @@ static lynx_status apply_jobs(lx_run *r, lx_page_pass *pass, const lx_page_job *
 
 void lx_run_pend_all(lx_run *r)
 {
-    const lynx_shape *shape = &r->model->shape;
-    const uint32_t pages = lynx_shape_page_count(shape, r->cached_tokens);
+    lynx_page_walk walk = lynx_page_walk_of(&r->model->shape, r->cached_tokens);
     lynx_bytes planes[LYNX_PLANES_MAX];
     lynx_page_span span;
+    lynx_page_id id;
     uint32_t count = 0;
     r->pending_count = 0;
-    for (uint32_t page = 0; page < pages; page++)
-        for (uint32_t layer = 0; layer < shape->layer_count; layer++)
-            for (uint32_t side = 0; side < 2; side++) {
-                const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
-                if (lynx_page_is_needed(shape, id, r->cached_tokens) &&
-                    planes_of(r, id, planes, &count, &span))
-                    r->pending[r->pending_count++] = id;
-            }
+    while (lynx_page_walk_next(&walk, &id))
+        if (planes_of(r, id, planes, &count, &span))
+            r->pending[r->pending_count++] = id;
 }
 
 lynx_status lx_run_digest(lx_run *r)

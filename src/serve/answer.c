@@ -278,6 +278,8 @@ void lx_answer_job(lx_service *service, lynx_engine *engine, lynx_pace *pace, lx
         .store = {.filler = job->request.without_store ? NULL : service->filler,
                   .spec = service->options.spec},
     };
+    if (a.store.filler)
+        a.store.spec = lynx_codec_spec_storable(a.store.spec);
     init_run(&a, pace);
     if (job->request.kind == LX_API_TOKENIZE)
         answer_tokenize(&a, &tokens);

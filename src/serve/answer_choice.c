@@ -42,7 +42,7 @@ lynx_status lx_answer_choose(lx_answer *a)
     const lynx_serve_options *o = a->options;
     const lx_question question = {
         .shape = &a->engine->ops->model(a->engine)->shape,
-        .spec = &a->store.spec,
+        .spec = a->store.document ? &a->store.spec : &o->spec,
         .prompt_tokens = a->run.prompt_tokens,
         .answer_tokens_max = a->run.answer_tokens_max,
         .draft_count_max = a->run.draft_count_max,
@@ -54,7 +54,8 @@ lynx_status lx_answer_choose(lx_answer *a)
     LX_TRY(lx_policy_choose(a->policy, &question, o->remotes, o->remote_names, o->remote_count,
                             &a->choice));
     a->run.method = a->choice.method;
-    a->run.spec = a->store.spec;
+    /* What a prefill node sends may have recent tokens: what is kept of it ends before them. */
+    a->run.spec = lx_answer_is_local(a) || a->store.document ? a->store.spec : o->spec;
     a->run.complete_deadline_ns = a->choice.deadline_ns;
     for (uint32_t i = 0; i < o->remote_count; i++)
         a->remotes[i] = o->remotes[a->choice.order[i]];

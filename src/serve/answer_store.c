@@ -167,8 +167,8 @@ static void load(lx_answer *a)
 
 /* ---- what is kept -------------------------------------------------------------------- */
 
-/* The beginning that is worth keeping: whole pages, or the document that the request names if
- * its pages end where we say. */
+/* The beginning that is worth keeping: whole pages without recent tokens, which are not as a
+ * store has them, or the document that the request names if its pages end where we say. */
 static uint32_t end_of_kept(const lx_answer *a, bool is_ours)
 {
     const uint32_t page_tokens = model_of(a)->shape.page_tokens;
@@ -176,7 +176,11 @@ static uint32_t end_of_kept(const lx_answer *a, bool is_ours)
     if (is_ours && d && a->store.reused_tokens < d->token_count &&
         d->token_count < a->run.prompt_tokens)
         return d->token_count;
-    return (a->run.prompt_tokens - 1) / page_tokens * page_tokens;
+    const uint32_t recent = is_ours ? 0 : a->run.spec.recent_tokens;
+    const uint32_t last = recent ? recent : 1;
+    return a->run.prompt_tokens > last
+               ? (a->run.prompt_tokens - last) / page_tokens * page_tokens
+               : 0;
 }
 
 static void drop_gather(lx_answer *a)

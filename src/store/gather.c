@@ -47,18 +47,15 @@ static void drop_segments(lynx_gather *g)
     g->pages_left = g->bytes = 0;
 }
 
-/* Pages that the segment wants. */
-static uint64_t count_pages(const lynx_gather *g, const lynx_segment *segment, uint32_t first,
-                            uint32_t end)
+/* Of a segment. */
+static uint64_t count_pages(const lynx_shape *shape, uint32_t first, uint32_t end)
 {
-    const lynx_shape *shape = &g->options.model->shape;
+    lynx_page_walk walk = lynx_page_walk_of(shape, end);
+    lynx_page_id id;
     uint64_t count = 0;
-    for (uint32_t page = first / shape->page_tokens; page < lynx_shape_page_count(shape, end);
-         page++)
-        for (uint32_t layer = 0; layer < shape->layer_count; layer++)
-            for (uint32_t side = 0; side < 2; side++)
-                count += lynx_segment_wants(segment, (lynx_page_id){page, (uint16_t)layer,
-                                                                    (uint8_t)side});
+    walk.next.page = first / shape->page_tokens;
+    while (lynx_page_walk_next(&walk, &id))
+        count++;
     return count;
 }
 
@@ -72,7 +69,7 @@ static lynx_status make_segments(lynx_gather *g)
         LX_TRY(lynx_segment_create(&g->segments[g->count], &options));
         g->ends[g->count] = options.end_token;
         g->pages_left +=
-            count_pages(g, g->segments[g->count], options.first_token, options.end_token);
+            count_pages(&g->options.model->shape, options.first_token, options.end_token);
         g->count++;
         first = options.end_token;
     }

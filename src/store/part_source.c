@@ -96,13 +96,13 @@ static bool has_column(const lx_part *parts, size_t count, uint32_t column, uint
     const size_t part = part_of_column(parts, count, column, prefix);
     if (part == SIZE_MAX)
         return false;
-    for (uint32_t layer = 0; layer < shape->layer_count; layer++)
-        for (uint32_t side = 0; side < 2; side++) {
-            const lynx_page_id id = {column, (uint16_t)layer, (uint8_t)side};
-            if (lynx_page_is_needed(shape, id, prefix) &&
-                !has_page(&parts[part].front.header, id, prefix))
-                return false;
-        }
+    lynx_page_walk walk = lynx_page_walk_of(shape, prefix);
+    lynx_page_id id;
+    walk.next.page = column;
+    walk.page_end = column + 1;
+    while (lynx_page_walk_next(&walk, &id))
+        if (!has_page(&parts[part].front.header, id, prefix))
+            return false;
     return true;
 }
 

@@ -2,6 +2,7 @@
 /*
  * layer_models_test.c - a batch whose layers wait for their part of the cache: its logits are
  * those of a batch behind the whole cache, where no layer was there before it was waited for.
+ * And a prefill that tells of each layer: what it tells of is there.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,8 @@ typedef struct cache {
     size_t count;
     uint32_t next;    /* layer that is waited for */
     uint32_t fail_at; /* layer whose wait fails */
+    uint32_t until;   /* pages that end behind this token are left out */
+    uint32_t pieces;
 } cache;
 
 typedef void move_page(uint8_t *kept, uint8_t *at, size_t bytes);
@@ -36,6 +39,11 @@ static void keep(uint8_t *kept, uint8_t *at, size_t bytes)
 static void put(uint8_t *kept, uint8_t *at, size_t bytes)
 {
     memcpy(at, kept, bytes);
+}
+
+static void compare(uint8_t *kept, uint8_t *at, size_t bytes)
+{
+    assert_memory_equal(at, kept, bytes);
 }
 
 /* Not a number, of any type. */
@@ -66,22 +74,41 @@ static void move_rows(const cache *c, lynx_page_id id, bool is_write, move_page 
 static void move_layer(cache *c, uint32_t only, bool is_write, move_page *move)
 {
     size_t at = 0;
-    for (uint32_t page = 0; page < lynx_shape_page_count(c->shape, TOKENS); page++)
-        for (uint32_t layer = 0; layer < c->shape->layer_count; layer++)
-            for (uint32_t side = 0; side < 2; side++) {
-                const lynx_page_id id = {page, (uint16_t)layer, (uint8_t)side};
-                if (!lynx_page_is_needed(c->shape, id, TOKENS))
-                    continue;
-                assert_true(at < PAGES);
-                if (!c->pages[at])
-                    c->pages[at] = calloc(c->shape->page_tokens,
-                                          c->shape->layers[layer].sides[side].channels * 4u);
-                assert_non_null(c->pages[at]);
-                if (only == layer || only == LYNX_LAYERS_MAX)
-                    move_rows(c, id, is_write, move, c->pages[at]);
-                at++;
-            }
+    lynx_page_id id;
+    for (lynx_page_walk walk = lynx_page_walk_of(c->shape, TOKENS);
+         lynx_page_walk_next(&walk, &id); at++) {
+        const lynx_page_span span = lynx_page_span_of(c->shape, id, TOKENS);
+        assert_true(at < PAGES);
+        if (!c->pages[at])
+            c->pages[at] = calloc(c->shape->page_tokens,
+                                  c->shape->layers[id.layer].sides[id.side].channels * 4u);
+        assert_non_null(c->pages[at]);
+        if ((only == id.layer || only == LYNX_LAYERS_MAX) &&
+            span.first_token + span.token_count <= c->until)
+            move_rows(c, id, is_write, move, c->pages[at]);
+    }
     c->count = at;
+}
+
+static bool see_layers(void *user, uint32_t done, uint32_t layers)
+{
+    cache *c = user;
+    assert_int_equal(layers, ++c->next);
+    c->until = done;
+    move_layer(c, layers - 1, false, compare);
+    c->until = TOKENS;
+    return layers != c->fail_at;
+}
+
+static bool see_piece(void *user, uint32_t done, uint32_t total)
+{
+    cache *c = user;
+    assert_int_equal(total, TOKENS);
+    assert_int_equal(c->next, c->shape->layer_count - 1);
+    assert_int_equal(c->ops->length(c->engine), done);
+    c->next = 0;
+    c->pieces++;
+    return true;
 }
 
 static lynx_status write_layer(void *user, uint32_t layer)
@@ -103,13 +130,37 @@ static void spoil_all(cache *c)
     c->next = 0;
 }
 
+/* 'c' has the pages of the tokens. */
+static void check_prefill(cache *c, const lynx_token *tokens)
+{
+    c->fail_at = UINT32_MAX;
+    spoil_all(c);
+    assert_int_equal(c->ops->prefill_by_layer(c->engine, tokens, TOKENS, see_piece, see_layers,
+                                              c),
+                     LYNX_OK);
+    assert_true(c->pieces > 1);
+    assert_int_equal(c->ops->length(c->engine), TOKENS);
+    move_layer(c, LYNX_LAYERS_MAX, false, compare);
+    /* Who asks it to stop is heard behind each layer. */
+    spoil_all(c);
+    c->fail_at = 2;
+    assert_int_equal(c->ops->prefill_by_layer(c->engine, tokens, TOKENS, see_piece, see_layers,
+                                              c),
+                     LYNX_ERR_CANCELLED);
+    assert_int_equal(c->next, 2);
+    assert_int_equal(c->ops->length(c->engine), 0);
+    assert_int_equal(c->ops->prefill(c->engine, tokens, TOKENS, NULL, NULL), LYNX_OK);
+    move_layer(c, LYNX_LAYERS_MAX, false, compare);
+}
+
 static void check_engine(lynx_engine *engine)
 {
     static lynx_token tokens[TOKENS + ROWS];
     cache c = {.engine = engine,
                .ops = engine->ops,
                .shape = &engine->ops->model(engine)->shape,
-               .fail_at = UINT32_MAX};
+               .fail_at = UINT32_MAX,
+               .until = TOKENS};
     const uint32_t vocabulary = c.ops->model(engine)->vocabulary;
     const size_t bytes = vocabulary * sizeof(float);
     float *want = malloc(ROWS * bytes);
@@ -146,6 +197,7 @@ static void check_engine(lynx_engine *engine)
         assert_memory_equal(c.ops->logits(engine, ROWS - 1),
                             want + (size_t)(ROWS - 1) * vocabulary, bytes);
     }
+    check_prefill(&c, tokens);
     for (size_t i = 0; i < c.count; i++)
         free(c.pages[i]);
     free(want);
@@ -177,6 +229,8 @@ static void engines_that_cannot(void **state)
         const lynx_token token = 1;
         assert_false(ops->model(engines[0])->can_await_layers);
         assert_int_equal(ops->batch_by_layer(engines[0], &token, 1, 0, write_layer, &none),
+                         LYNX_ERR_UNSUPPORTED);
+        assert_int_equal(ops->prefill_by_layer(engines[0], &token, 1, NULL, see_layers, &none),
                          LYNX_ERR_UNSUPPORTED);
         assert_int_equal(none.next, 0);
         test_engines_destroy(engines, count, 0);

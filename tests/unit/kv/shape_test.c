@@ -145,6 +145,37 @@ static void test_pages_begin_where_windows_begin(void **state)
     layers[1].window_tokens = 0;
 }
 
+/* Each needed page once, in order; columns before 'next' and behind 'page_end' are left. */
+static void test_walk(void **state)
+{
+    (void)state;
+    const lynx_shape shape = good_shape();
+    layers[0].sides[1].channels = 0;
+    for (uint32_t window = 0; window < 900; window += 300)
+        for (uint32_t prompt = 1; prompt < 1100; prompt += 107)
+            for (uint32_t first = 0; first < 3; first++) {
+                const uint32_t pages = lynx_shape_page_count(&shape, prompt);
+                lynx_page_walk walk = lynx_page_walk_of(&shape, prompt);
+                lynx_page_id id;
+                layers[1].window_tokens = window;
+                walk.next.page = first;
+                walk.page_end = pages > 1 ? pages - 1 : pages;
+                for (uint32_t page = first; page < walk.page_end; page++)
+                    for (uint32_t slot = 0; slot < 4; slot++) {
+                        const lynx_page_id want = {page, (uint16_t)(slot / 2),
+                                                   (uint8_t)(slot % 2)};
+                        if (!lynx_page_is_needed(&shape, want, prompt))
+                            continue;
+                        assert_true(lynx_page_walk_next(&walk, &id));
+                        assert_true(id.page == want.page && id.layer == want.layer &&
+                                    id.side == want.side);
+                    }
+                assert_false(lynx_page_walk_next(&walk, &id));
+                assert_false(lynx_page_walk_next(&walk, &id));
+            }
+    layers[1].window_tokens = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_element_bytes),
         cmocka_unit_test(test_pages_begin_where_windows_begin),
         cmocka_unit_test(test_pages_cover_the_prompt),
+        cmocka_unit_test(test_walk),
         cmocka_unit_test(test_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
