@@ -90,7 +90,8 @@ class TwoProcesses(unittest.TestCase):
                 reviews += got["reviews"]
             code, _, log = node.stop()
             self.assertEqual(code, 0, log)
-        # Without drafts, or, with many prompts, without a wrong one, nothing was tested.
+        # Without drafts, or, with many prompts, without a wrong one, nothing was tested. Links
+        # are slow enough that a prefill on a busy machine is over long before all pages are here.
         self.assertGreater(drafted, 0)
         if len(prompts) > 2:
             self.assertGreater(accepted, 0)
@@ -104,13 +105,13 @@ class TwoProcesses(unittest.TestCase):
         return [(size, options) for size in sizes for options in ([], SAMPLED)]
 
     def test_smollm2_f16(self):
-        self.check("smollm2-135m-f16.gguf", self.prompts(), 20)
+        self.check("smollm2-135m-f16.gguf", self.prompts(), 10)
 
     def test_smollm2_q8(self):
-        self.check("smollm2-135m-q8_0.gguf", self.prompts()[-2 if not FULL else 0:], 20)
+        self.check("smollm2-135m-q8_0.gguf", self.prompts()[-2 if not FULL else 0:], 8)
 
     def test_two_lanes(self):
-        self.check("smollm2-135m-f16.gguf", self.prompts()[-2:], 20, lanes=2)
+        self.check("smollm2-135m-f16.gguf", self.prompts()[-2:], 8, lanes=2)
 
     def test_layers_are_verified_as_they_come(self):
         """Without a digest of the cache, which would need all of it first."""
@@ -124,7 +125,7 @@ class TwoProcesses(unittest.TestCase):
         self.assertGreater(self.check("smollm2-135m-f16.gguf", prompts, 0.6, codec="range-3"), 0)
 
     def test_plaintext(self):
-        self.check("smollm2-135m-f16.gguf", self.prompts()[-1:], 20, is_encrypted=False)
+        self.check("smollm2-135m-f16.gguf", self.prompts()[-1:], 8, is_encrypted=False)
 
     def test_gemma3_f16(self):
         self.check("gemma3-270m-f16.gguf", self.prompts()[-3 if not FULL else 0:], 8)
