@@ -154,7 +154,8 @@ def demo():
                     "anchor_s", "complete_s", "first_own_token_s", "codec_ms"}
         for row in json.loads((folder / "report.json").read_text()):
             rows.append({"command": shown.replace(f" --output {folder}", ""),
-                         **{name: value for name, value in row.items() if name not in left_out}})
+                         **{name: value for name, value in row.items() if name not in left_out},
+                         "model": model.removesuffix(".gguf")})
     return rows
 
 
@@ -207,7 +208,7 @@ def e2e():
     table = ROOT / f"build/bench/e2e-{commit()}.csv"
     links = "10,20,50,200,1000"
     grids = [["--links", links, "--methods", "f16_streamed,int8,lynx,recompute"],
-             ["--links", links, "--methods", "carry_on", "--scenarios", "cold"],
+             ["--links", links, "--methods", "carry_on"],
              ["--links", "20,100", "--concurrency", "4", "--rounds", "1", "--methods",
               "int8,lynx"]]
     for model in (SMOLLM2, GEMMA):

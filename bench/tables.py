@@ -282,10 +282,10 @@ def tasks():
                    f"{row['kept']} of {row['f16_correct']}"] for row in rows])
 
 
-TABLES = {"readme": lambda: demo("Gemma 3 270M F16", "stored",
-                                 ("f16", "int8", "lynx", "recompute", "carry_on")),
-          "demo-stored": lambda: demo("Gemma 3 270M F16", "stored"),
-          "demo-cold": lambda: demo("Gemma 3 270M F16", "cold"),
+TABLES = {"readme": lambda: demo("gemma3-270m-f16", "stored",
+                                 ("f16", "int8", "lynx", "recompute")),
+          "demo-stored": lambda: demo("gemma3-270m-f16", "stored"),
+          "demo-cold": lambda: demo("gemma3-270m-f16", "cold"),
           "e2e": e2e_ratios, "choices": choices, "predictions": predictions,
           "codec": codec, "engine": engine, "guess": guess,
           "link-anchors": link_anchors, "link-throughput": link_throughput, "serve": serve,

@@ -15,7 +15,8 @@ const way ways[WAYS] = {
     {"lynx_3", LYNX_METHOD_SPECULATE, "range-3", false, true, true, true, "range-3"},
     {"carry", LYNX_METHOD_CARRY, "range", false, true, true, false, "range"},
     {"recompute", LYNX_METHOD_LOCAL, "raw", false, false, true, true, ""},
-    {"carry_on", LYNX_METHOD_TOKENS, "raw", false, false, true, true, ""},
+    /* Of a stored prompt the prefill node has chosen its tokens before it is asked. */
+    {"carry_on", LYNX_METHOD_TOKENS, "raw", false, false, true, false, ""},
 };
 
 const way *way_named(const char *name)

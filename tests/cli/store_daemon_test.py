@@ -314,6 +314,26 @@ class Stored(Case):
             self.assertIsNone(told["prefill_node"])
             self.assertEqual(second[0], first[0])
 
+    def test_pages_with_recent_tokens_are_not_kept(self):
+        """All planes of the last 16 tokens come with the first one, which no store has so."""
+        run("lynx keys", "psk", "test", "--dir", self.folder)
+        secret = ["--psk", self.folder / "psk"]
+        with Node(model(MODEL), *secret) as prefill:
+            node = self.start("--prefill", prefill.address, *secret)
+
+            def count(size):
+                return len(node.request("POST", "/tokenize", {"content": TEXT[:size]})[2]["tokens"])
+
+            size = next(size for size in range(1600, len(TEXT), 20) if 2 <= count(size) % PAGE < 12)
+            ask = {"path": COMPLETIONS, "max_tokens": 12, "lynx": {"method": "wait"}}
+            told = node.ask(TEXT[:size], **ask)["lynx"]
+            self.assertIn(told["prompt_tokens"] % PAGE, range(1, 16))
+            kept = told["prompt_tokens"] // PAGE * PAGE - PAGE
+            self.assertEqual(told["kept_tokens"], kept)
+            self.await_written(node)
+            self.assert_rest_is_computed(node.ask(TEXT[:size], **ask)["lynx"], kept)
+            self.assertEqual(node.metrics()['lynx_store_failures_total{what="load"}'], 0)
+
     def test_a_prefill_node_sends_what_is_behind(self):
         """Of a long rest behind a document; the cache is the one that a whole transfer gives."""
         tokens = self.add("--fresh")
