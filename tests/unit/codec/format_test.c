@@ -260,7 +260,7 @@ static uint32_t planes_here(const lynx_codec_spec *spec, uint32_t planes, uint32
 
 static uint32_t bit_of(place at, size_t row)
 {
-    return at.rows[row * at.bytes + at.token / 8] >> at.token % 8 & 1u;
+    return (uint32_t)at.rows[row * at.bytes + at.token / 8] >> at.token % 8 & 1u;
 }
 
 /* P-10: as code_of. */
