@@ -161,7 +161,7 @@ static void losses_between_layers_are_made_good(void **state)
  * first token is computed on an anchor so coarse that it would tell another one. */
 static void what_a_remote_sends_is_computed_layer_by_layer(void **state)
 {
-    static const uint64_t rates[] = {1500000, 60000000, 0};
+    static const uint64_t rates[] = {1000000, 60000000, 0};
     (void)state;
     for (uint32_t round = 0; round < 24; round++) {
         toy_prefill prefill;
