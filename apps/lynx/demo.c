@@ -280,7 +280,7 @@ static int run_scenario(demo *d, bool is_stored, bool is_first)
         const way *w = &ways[i];
         if (is_stored ? !w->in_stored : !w->in_cold)
             continue;
-        const bool is_lynx = w->method == LYNX_METHOD_SPECULATE;
+        const bool is_lynx = strcmp(w->name, "lynx") == 0;
         code = run_way(d, w, is_stored, is_first && is_stored && is_lynx);
         if (code == CLI_OK && is_lynx && is_first)
             code = write_timeline(d, is_stored);
