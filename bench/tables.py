@@ -114,8 +114,8 @@ def e2e_ratios():
                       ratio("tt32t_s", ["f16", "f16_streamed", "int8"]),
                       ratio("tt32t_s", ["recompute"]), ratio("tt32t_s", ["carry_on"])])
     return table(["model", "scenario", "at once", "Mbit/s", "INT8's stall, steps",
-                  "stall / INT8", "16th / INT8", "32nd / INT8", "32nd / best plain", "32nd / recompute", "32nd / decodes on"],
-                 lines)
+                  "stall / INT8", "16th / INT8", "32nd / INT8", "32nd / best plain",
+                  "32nd / recompute", "32nd / decodes on"], lines)
 
 
 def choices():

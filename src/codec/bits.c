@@ -5,11 +5,6 @@
 #include "codec/page.h"
 #include "codec/spread.h"
 
-static uint32_t plane_rows(const lynx_codec *codec, const lx_page_view *v, uint32_t plane)
-{
-    return lynx_codec_spec_plane_rows(&codec->spec, v->side, plane, v->shape->channels);
-}
-
 lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const planes[],
                         uint32_t plane_count, lx_part part)
 {
@@ -28,11 +23,11 @@ lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const
     uint32_t bits = 0;
     uint8_t *at = planes[0] + v->rows_offset;
     if (is_recent)
-        at += plane_rows(codec, v, 0) * lx_row_bytes(earlier);
+        at += lx_plane_rows(codec, v, 0) * lx_row_bytes(earlier);
     for (uint32_t plane = 0; plane < p.plane_count; plane++) {
         p.rows[plane] = is_recent || plane == 0 ? at : planes[plane];
         if (is_recent)
-            at += plane_rows(codec, v, plane) * p.row_bytes;
+            at += lx_plane_rows(codec, v, plane) * p.row_bytes;
         bits += codec->spec.plane_bits[v->side][plane];
     }
     p.q = lx_page_quantiser(codec, v, p.tokens, codec->code_bits - bits);
@@ -92,7 +87,7 @@ void lx_find_rows(const lx_page_bits *p)
         find_weights(p);
     memset(codec->here, 0, channels);
     for (uint32_t plane = 0; plane < p->plane_count; plane++) {
-        const uint32_t rows = plane_rows(codec, p->view, plane);
+        const uint32_t rows = lx_plane_rows(codec, p->view, plane);
         prefetch_rows(p->rows[plane], rows * size);
         total += rows;
         if (!codec->spec.spread)

@@ -57,6 +57,11 @@ lx_page_view lx_page_view_of(const lynx_codec *codec, const lynx_side_shape *sha
     return v;
 }
 
+uint32_t lx_plane_rows(const lynx_codec *codec, const lx_page_view *v, uint32_t plane)
+{
+    return lynx_codec_spec_plane_rows(&codec->spec, v->side, plane, v->shape->channels);
+}
+
 size_t lx_page_raw_bytes(const lx_page_view *v)
 {
     return LX_MODE_BYTES + (size_t)v->span->token_count * v->shape->channels * v->element_bytes;
@@ -65,13 +70,12 @@ size_t lx_page_raw_bytes(const lx_page_view *v)
 size_t lx_page_coded_bytes(const lynx_codec *codec, const lx_page_view *v, uint32_t plane)
 {
     const size_t row = lx_row_bytes(lx_part_tokens(v, LX_PART_EARLIER));
-    const size_t rows =
-        lynx_codec_spec_plane_rows(&codec->spec, v->side, plane, v->shape->channels);
+    const size_t rows = lx_plane_rows(codec, v, plane);
     if (plane > 0)
         return rows * row;
     size_t recent_rows = 0;
     for (uint32_t i = 0; i < codec->plane_count; i++)
-        recent_rows += lynx_codec_spec_plane_rows(&codec->spec, v->side, i, v->shape->channels);
+        recent_rows += lx_plane_rows(codec, v, i);
     return v->rows_offset + rows * row +
            recent_rows * lx_row_bytes(lx_part_tokens(v, LX_PART_RECENT));
 }

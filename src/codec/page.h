@@ -93,6 +93,8 @@ typedef struct lx_page_view {
 /* Tokens of a part, and the bytes of a bit row of so many. */
 uint32_t lx_part_tokens(const lx_page_view *v, lx_part part);
 size_t lx_row_bytes(uint32_t tokens);
+/* Bit rows of a plane, of all channels. */
+uint32_t lx_plane_rows(const lynx_codec *codec, const lx_page_view *v, uint32_t plane);
 
 lynx_status lx_page_check(const lynx_codec *codec, const lynx_side_shape *shape, lynx_side side,
                           const lynx_page_span *span, const lynx_tile *tile);
