@@ -49,8 +49,9 @@ static lynx_status time_steps(measurement *m, bool is_draft, double *result)
         lynx_token token;
         const double begin = seconds();
         const lynx_token *next = &m->tokens[length + i];
-        lynx_status status = is_draft ? m->engine->ops->draft_step(m->engine, next, 1)
-                                      : m->engine->ops->step(m->engine, *next);
+        lynx_status status =
+            is_draft ? m->engine->ops->draft_step(m->engine, next, 1, m->tokens, length)
+                     : m->engine->ops->step(m->engine, *next);
         if (status == LYNX_OK)
             status = m->engine->ops->sample(m->engine, 0, &sampling, m->tokens, length,
                                             length + i + 1, &token);

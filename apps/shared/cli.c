@@ -27,6 +27,9 @@ const char cli_engine_help[] =
     "      --guess HOW          yes: strict steps take a guess at the next token along, which\n"
     "                           saves a step when it is right; no: none. Tokens are the same "
     "(yes)\n"
+    "      --draft-vocab N      drafts are made of the first N tokens of a large vocabulary\n"
+    "                           and those of the prompt; 0: of all. Tokens are the same "
+    "(32768)\n"
     "      --cache-access HOW   auto, tensors or blob (auto)\n"
     "      --verbose            lines of engine, probe and connections on stderr\n";
 
@@ -287,6 +290,8 @@ static int take_engine_option(cli_options *o, int option, const char *value)
         index = find_name(value, no_yes, 2);
         o->guesses = index == 1;
         return index >= 0;
+    case CLI_OPT_DRAFT_VOCABULARY:
+        return cli_parse_u32(value, 0, INT32_MAX, &o->engine.draft_vocabulary);
     case CLI_OPT_CACHE_ACCESS:
         index = find_name(value, access_names, 3);
         o->engine.cache_access = (lynx_cache_access)index;

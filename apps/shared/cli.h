@@ -98,6 +98,7 @@ enum {
     CLI_OPT_FLASH,
     CLI_OPT_EXACT,
     CLI_OPT_GUESS,
+    CLI_OPT_DRAFT_VOCABULARY,
     CLI_OPT_CACHE_ACCESS,
     CLI_OPT_VERBOSE,
     CLI_OPT_TEMPERATURE,
@@ -141,6 +142,7 @@ enum {
         {"flash-attn", required_argument, NULL, CLI_OPT_FLASH},                                \
         {"exact", required_argument, NULL, CLI_OPT_EXACT},                                     \
         {"guess", required_argument, NULL, CLI_OPT_GUESS},                                     \
+        {"draft-vocab", required_argument, NULL, CLI_OPT_DRAFT_VOCABULARY},                    \
         {"cache-access", required_argument, NULL, CLI_OPT_CACHE_ACCESS},                       \
     {                                                                                          \
         "verbose", no_argument, NULL, CLI_OPT_VERBOSE                                          \

@@ -217,8 +217,16 @@ typedef struct lynx_engine_ops {
     /* Append tokens[0] by the path that decodes fastest. Logits and what is put in the cache
      * may differ from step() and batch() in rounding: the caller takes it all back before it
      * computes what must be exact. Where that path computes more tokens at once anyhow, it
-     * appends those behind the first, too, and length() tells; 'count' in [1, step_tokens]. */
-    lynx_status (*draft_step)(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
+     * appends those behind the first, too, and length() tells; 'count' in [1, step_tokens].
+     * Logits may be those of common tokens and of the 'history_count' of 'history' (the prompt
+     * and the answer so far) alone, and very small for others. */
+    lynx_status (*draft_step)(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                              const lynx_token *history, uint32_t history_count);
+    /* Append 'count' tokens, in [1, batch_tokens], for the first draft behind them, in row 0,
+     * in whatever rounding as draft_step. 'wait' as in batch_by_layer, or NULL. */
+    lynx_status (*draft_batch)(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                               const lynx_token *history, uint32_t history_count,
+                               lynx_layer_wait *wait, void *user);
     /* 'vocabulary' floats, valid until the next call that computes; NULL where there are none.
      */
     const float *(*logits)(lynx_engine *engine, uint32_t row);

@@ -329,8 +329,11 @@ static lynx_status toy_step(lynx_engine *engine, lynx_token token)
 }
 
 /* What it puts in the cache is off by the smallest step of a value, and so are the logits. */
-static lynx_status toy_draft_step(lynx_engine *engine, const lynx_token *tokens, uint32_t count)
+static lynx_status toy_draft_step(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                                  const lynx_token *history, uint32_t history_count)
 {
+    (void)history;
+    (void)history_count;
     toy *t = toy_of(engine);
     LX_REQUIRE(count >= 1 && count <= t->options.step_tokens, LYNX_ERR_ARGUMENT);
     LX_REQUIRE(count <= t->options.context_tokens - t->length, LYNX_ERR_ARGUMENT);
@@ -342,6 +345,27 @@ static lynx_status toy_draft_step(lynx_engine *engine, const lynx_token *tokens,
     }
     t->first_row = 0;
     spend(t->model.draft_step_ns);
+    return atomic_load(&t->is_cancelled) ? LYNX_ERR_CANCELLED : LYNX_OK;
+}
+
+static lynx_status toy_draft_batch(lynx_engine *engine, const lynx_token *tokens,
+                                   uint32_t count, const lynx_token *history,
+                                   uint32_t history_count, lynx_layer_wait *wait, void *user)
+{
+    toy *t = toy_of(engine);
+    (void)history;
+    (void)history_count;
+    LX_REQUIRE(count >= 1 && count <= BATCH_TOKENS, LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(count <= t->options.context_tokens - t->length, LYNX_ERR_ARGUMENT);
+    LX_TRY(check_tokens(tokens, count));
+    for (uint32_t layer = 0; wait && layer < t->options.layer_count; layer++)
+        LX_TRY(wait(user, layer));
+    atomic_store(&t->is_cancelled, false);
+    for (uint32_t i = 0; i < count; i++)
+        append_token(t, tokens[i], 1);
+    compute_logits(t, tokens[count - 1], t->logits);
+    t->first_row = 0;
+    spend(t->model.draft_step_ns + (count - 1) * t->options.row_ns);
     return atomic_load(&t->is_cancelled) ? LYNX_ERR_CANCELLED : LYNX_OK;
 }
 
@@ -421,6 +445,7 @@ static const lynx_engine_ops toy_ops = {
     .prefill_by_layer = toy_prefill_by_layer,
     .batch_by_layer = toy_batch_by_layer,
     .draft_step = toy_draft_step,
+    .draft_batch = toy_draft_batch,
     .logits = toy_logits,
     .sample = toy_sample,
     .first_tokens = toy_first_tokens,

@@ -8,8 +8,9 @@
  * slot's columns are even: differences of even numbers are none or at least two.
  *
  * Drafts need no exact logits. One token alone takes little more than half of the time of two,
- * so a draft that has the llama_decode to itself is one token; beside others it would change
- * the kernels for all, and is padded as a step.
+ * so where a llama_decode has drafts alone, each is one token, and its logits may be those of
+ * few tokens (llama_head.c); beside others it would change the kernels for all, and is padded
+ * as a step.
  */
 #include <string.h>
 
@@ -20,6 +21,9 @@
 /* A batch of steps waits this long for the slots of the batch before it. A slot needs a few
  * tenths to choose its token; a batch that goes without it costs all slots tens of these. */
 static const uint64_t PATIENCE_NS = 1000000;
+
+/* Beside the results of llama_decode. */
+enum { NO_LOGITS = -100 };
 
 bool lx_batch_should_abort(void *user)
 {
@@ -93,15 +97,18 @@ static lynx_status drop_tail(lx_slot *s)
     return LYNX_OK;
 }
 
-/* Logits rows of a job whose columns begin at 'first' in the batch. */
-static bool keep_rows(lx_llama *e, const lx_decode_job *job, uint32_t first)
+/* Logits rows of a job whose columns begin at 'first' in the batch; 'is_headed': they are in
+ * their place. */
+static bool keep_rows(lx_llama *e, const lx_decode_job *job, uint32_t first, bool is_headed)
 {
     lx_slot *s = job->slot;
     const bool is_piece = job->base.kind == LX_JOB_PIECE;
     s->row_zero = is_piece ? first + job->count - 1 : first;
     s->row_begin = is_piece ? 0 : first_output(job);
     s->row_end = is_piece ? 1 : job->count;
-    for (uint32_t row = s->row_begin; e->slot_count > 1 && row < s->row_end; row++) {
+    s->has_own_rows = e->slot_count > 1 || is_headed;
+    for (uint32_t row = s->row_begin; s->has_own_rows && !is_headed && row < s->row_end;
+         row++) {
         const float *from = llama_get_logits_ith(e->context, (int32_t)(s->row_zero + row));
         if (!from)
             return false;
@@ -112,10 +119,11 @@ static bool keep_rows(lx_llama *e, const lx_decode_job *job, uint32_t first)
 }
 
 /* The status of a job whose batch was computed; what it appended is dropped unless it is OK. */
-static lynx_status finish_job(lx_llama *e, const lx_decode_job *job, uint32_t first)
+static lynx_status finish_job(lx_llama *e, const lx_decode_job *job, uint32_t first,
+                              bool is_headed)
 {
     lx_slot *s = job->slot;
-    const bool is_kept = keep_rows(e, job, first);
+    const bool is_kept = keep_rows(e, job, first, is_headed);
     const bool is_cancelled = atomic_load(&s->is_cancelled);
     const bool is_whole = !is_cancelled && e->wait_status == LYNX_OK;
     const uint32_t length = s->length + (is_kept && is_whole ? job->count : 0);
@@ -126,22 +134,52 @@ static lynx_status finish_job(lx_llama *e, const lx_decode_job *job, uint32_t fi
     return is_cancelled ? LYNX_ERR_CANCELLED : e->wait_status;
 }
 
+static bool are_drafts(lx_decode_job *const jobs[], uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (!jobs[i]->is_draft)
+            return false;
+    return true;
+}
+
+/* llama_decode of the batch; of drafts by few tokens, 'is_headed', with logits from here. */
+static int32_t decode_batch(lx_llama *e, lx_decode_job *const jobs[], uint32_t count,
+                            bool is_headed)
+{
+    float *logits[LX_SLOTS_MAX];
+    if (!is_headed)
+        return llama_decode(e->context, e->batch);
+    lx_head_begin(e, count);
+    for (uint32_t i = 0; i < count; i++) {
+        lx_head_add(e, jobs[i]->tokens, jobs[i]->count);
+        lx_head_add(e, jobs[i]->history, jobs[i]->history_count);
+        logits[i] = jobs[i]->slot->rows;
+    }
+    const int32_t result = llama_decode(e->context, e->batch);
+    const lynx_status status = lx_head_end(e, logits);
+    return result == 0 && status != LYNX_OK ? NO_LOGITS : result;
+}
+
 /* llama_decode of all jobs; 0 when each has its status, else its result and no job has
  * changed. */
 static int32_t decode_all(lx_llama *e, lx_decode_job *jobs[], uint32_t count)
 {
+    const bool is_drafts = are_drafts(jobs, count);
+    const bool is_headed = is_drafts && e->head.is_ready;
     e->batch.n_tokens = 0;
     for (uint32_t i = 0; i < count; i++) {
+        if (is_drafts && jobs[i]->base.kind == LX_JOB_STEP)
+            jobs[i]->count = jobs[i]->base.columns = 1;
         add_to_batch(e, jobs[i]);
         e->running[i] = jobs[i]->slot;
     }
     e->running_count = count;
-    const int32_t result = llama_decode(e->context, e->batch);
+    const int32_t result = decode_batch(e, jobs, count, is_headed);
     e->running_count = 0;
     uint32_t first = 0;
     for (uint32_t i = 0; i < count; first += jobs[i++]->base.columns)
         if (result == 0)
-            jobs[i]->base.status = finish_job(e, jobs[i], first);
+            jobs[i]->base.status = finish_job(e, jobs[i], first, is_headed);
         else /* parts of the batch may have been computed */
             (void)drop_from(jobs[i]->slot, jobs[i]->slot->length);
     return result;
@@ -149,8 +187,6 @@ static int32_t decode_all(lx_llama *e, lx_decode_job *jobs[], uint32_t count)
 
 static void decode_alone(lx_llama *e, lx_decode_job *job)
 {
-    if (job->is_draft)
-        job->count = job->base.columns = 1;
     const int32_t result = decode_all(e, &job, 1);
     if (result == 2)
         job->base.status = LYNX_ERR_CANCELLED;
@@ -232,7 +268,7 @@ lynx_status lx_slot_make_rows(lx_slot *s, uint32_t count)
 {
     const lx_llama *e = s->shared;
     const size_t row_bytes = e->description.vocabulary * sizeof(float);
-    if (e->slot_count == 1 || count <= s->row_room)
+    if (count <= s->row_room)
         return LYNX_OK;
     lx_free(e->memory, s->rows, s->row_room, row_bytes);
     s->row_room = 0;
@@ -243,35 +279,68 @@ lynx_status lx_slot_make_rows(lx_slot *s, uint32_t count)
     return LYNX_OK;
 }
 
+static lynx_status check_tokens(const lx_llama *e, const lynx_token *tokens, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        LX_REQUIRE(tokens[i] >= 0 && (uint32_t)tokens[i] < e->description.vocabulary,
+                   LYNX_ERR_ARGUMENT);
+    return LYNX_OK;
+}
+
+static lynx_status run_decode(lx_decode_job *job)
+{
+    lx_slot *s = job->slot;
+    const lx_llama *e = s->shared;
+    LX_REQUIRE(job->count >= 1 && job->count <= e->piece_tokens, LYNX_ERR_ARGUMENT);
+    LX_TRY(check_tokens(e, job->tokens, job->count));
+    LX_TRY(check_tokens(e, job->history, job->history_count));
+    if (e->slot_count > 1 || (job->is_draft && e->head.is_ready))
+        LX_TRY(lx_slot_make_rows(s, job->base.columns - first_output(job)));
+    return run_job(s->shared, &job->base);
+}
+
 static lynx_status decode(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
-                          uint32_t count, uint32_t first_row, bool is_draft)
+                          uint32_t count, uint32_t first_row)
 {
     lx_decode_job job;
-    LX_REQUIRE(count >= 1 && count <= s->shared->piece_tokens, LYNX_ERR_ARGUMENT);
-    for (uint32_t i = 0; i < count; i++)
-        LX_REQUIRE(tokens[i] >= 0 && (uint32_t)tokens[i] < s->shared->description.vocabulary,
-                   LYNX_ERR_ARGUMENT);
     lx_decode_job_init(&job, s, kind, tokens, count);
     job.first_row = first_row;
-    job.is_draft = is_draft;
-    LX_TRY(lx_slot_make_rows(s, job.base.columns - first_output(&job)));
-    return run_job(s->shared, &job.base);
+    return run_decode(&job);
 }
 
 lynx_status lx_slot_decode_piece(lx_slot *s, const lynx_token *tokens, uint32_t count)
 {
-    return decode(s, LX_JOB_PIECE, tokens, count, 0, false);
+    return decode(s, LX_JOB_PIECE, tokens, count, 0);
 }
 
 lynx_status lx_slot_decode_step(lx_slot *s, const lynx_token *tokens, uint32_t count,
                                 uint32_t first_row)
 {
-    return decode(s, LX_JOB_STEP, tokens, count, first_row, false);
+    return decode(s, LX_JOB_STEP, tokens, count, first_row);
 }
 
-lynx_status lx_slot_decode_draft(lx_slot *s, const lynx_token *tokens, uint32_t count)
+static lynx_status decode_draft(lx_slot *s, lx_job_kind kind, const lynx_token *tokens,
+                                uint32_t count, const lynx_token *history,
+                                uint32_t history_count)
 {
-    return decode(s, LX_JOB_STEP, tokens, count, 0, true);
+    lx_decode_job job;
+    lx_decode_job_init(&job, s, kind, tokens, count);
+    job.is_draft = true;
+    job.history = history;
+    job.history_count = history_count;
+    return run_decode(&job);
+}
+
+lynx_status lx_slot_decode_draft(lx_slot *s, const lynx_token *tokens, uint32_t count,
+                                 const lynx_token *history, uint32_t history_count)
+{
+    return decode_draft(s, LX_JOB_STEP, tokens, count, history, history_count);
+}
+
+lynx_status lx_slot_decode_draft_piece(lx_slot *s, const lynx_token *tokens, uint32_t count,
+                                       const lynx_token *history, uint32_t history_count)
+{
+    return decode_draft(s, LX_JOB_PIECE, tokens, count, history, history_count);
 }
 
 /* ---- the model's thread -------------------------------------------------------------- */

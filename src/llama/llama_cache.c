@@ -40,14 +40,18 @@ bool lx_cache_capture(struct ggml_tensor *node, bool ask, void *user)
         for (int i = 0; i < GGML_MAX_SRC && node->src[i]; i++)
             capture_tensor(e, node->src[i]);
         lx_layers_see(e, node);
+        lx_head_see(e, node);
     }
     const bool is_watched = lx_watch_wants(e, node);
     const bool is_awaited = lx_layers_wants(e, node);
+    const bool is_last = lx_head_wants(e, node);
     if (ask)
-        return is_watched || is_awaited;
+        return is_watched || is_awaited || is_last;
     if (is_watched)
         lx_watch_take(e, node);
-    return !is_awaited || lx_layers_await(e);
+    if (is_last)
+        lx_head_take(e, node);
+    return !is_last && (!is_awaited || lx_layers_await(e));
 }
 
 /* ---- tiles --------------------------------------------------------------------------- */

@@ -42,6 +42,7 @@ static void destroy_shared(lx_llama *e)
         llama_free(e->context);
     if (e->model)
         llama_model_free(e->model);
+    lx_head_fini(e);
     lx_state_fini(e, &e->layout);
     lx_free(memory, e->watched, e->watched_count, sizeof(float));
     lx_free(memory, e->saved_logits, (size_t)5 * e->description.vocabulary, sizeof(float));
@@ -303,6 +304,7 @@ static lynx_status load(lx_llama *e)
     const lynx_token warm_up[2] = {0, 0};
     LX_TRY(lx_slot_decode_piece(e->slots[0], warm_up, 2));
     e->is_captured = true;
+    LX_TRY(lx_head_init(e));
     LX_TRY(describe_layers(e));
     LX_TRY(lx_llama_probe(e));
     describe_windows(e);
@@ -323,6 +325,7 @@ void lynx_llama_options_init(lynx_llama_options *options)
         .struct_size = sizeof(*options),
         .context_tokens = 4608,
         .element = LYNX_ELEMENT_F16,
+        .draft_vocabulary = 32768,
     };
 }
 

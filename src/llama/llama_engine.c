@@ -118,13 +118,24 @@ lynx_status lx_slot_step(lynx_engine *engine, lynx_token token)
     return lx_slot_batch(engine, &token, 1, 0);
 }
 
-lynx_status lx_slot_draft_step(lynx_engine *engine, const lynx_token *tokens, uint32_t count)
+lynx_status lx_slot_draft_step(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                               const lynx_token *history, uint32_t history_count)
 {
     lx_slot *s = lx_slot_of(engine);
     LX_REQUIRE(count >= 1 && count <= s->shared->description.step_tokens, LYNX_ERR_ARGUMENT);
     atomic_store(&s->is_cancelled, false);
     LX_TRY(check_room(s, count));
-    return lx_slot_decode_draft(s, tokens, count);
+    return lx_slot_decode_draft(s, tokens, count, history, history_count);
+}
+
+lynx_status lx_slot_draft_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                                const lynx_token *history, uint32_t history_count)
+{
+    lx_slot *s = lx_slot_of(engine);
+    LX_REQUIRE(count >= 1 && count <= s->shared->description.batch_tokens, LYNX_ERR_ARGUMENT);
+    atomic_store(&s->is_cancelled, false);
+    LX_TRY(check_room(s, count));
+    return lx_slot_decode_draft_piece(s, tokens, count, history, history_count);
 }
 
 static const float *logits(lynx_engine *engine, uint32_t row)
@@ -133,9 +144,8 @@ static const float *logits(lynx_engine *engine, uint32_t row)
     const lx_llama *e = s->shared;
     if (row < s->row_begin || row >= s->row_end)
         return NULL;
-    return e->slot_count == 1
-               ? llama_get_logits_ith(e->context, (int32_t)(s->row_zero + row))
-               : s->rows + (size_t)(row - s->row_begin) * e->description.vocabulary;
+    return s->has_own_rows ? s->rows + (size_t)(row - s->row_begin) * e->description.vocabulary
+                           : llama_get_logits_ith(e->context, (int32_t)(s->row_zero + row));
 }
 
 static void cancel(lynx_engine *engine)
@@ -247,6 +257,7 @@ const lynx_engine_ops lx_slot_ops = {
     .batch = lx_slot_batch,
     .batch_by_layer = lx_slot_batch_by_layer,
     .draft_step = lx_slot_draft_step,
+    .draft_batch = lx_slot_draft_batch_by_layer,
     .logits = logits,
     .sample = lx_slot_sample,
     .first_tokens = lx_slot_first_tokens,

@@ -51,6 +51,39 @@ static uint64_t ns_since(int64_t start_us)
     return now > start_us ? (uint64_t)(now - start_us) * 1000 : 1;
 }
 
+/* A draft's logits by few tokens, one of which is a rare one, against those by all. */
+static lynx_status compare_head(lx_llama *e, const lynx_token *token, float *error)
+{
+    lx_slot *s = e->slots[0];
+    const lynx_token rare = (lynx_token)e->description.vocabulary - 1;
+    LX_TRY(lx_slot_draft_step(&s->base, token, 1, &rare, 1));
+    const float *few = s->base.ops->logits(&s->base, 0);
+    *error = largest_difference(few, e->saved_logits, e->head.common);
+    const float other = fabsf(few[rare] - e->saved_logits[rare]);
+    *error = other <= *error ? *error : other;
+    return LYNX_OK;
+}
+
+/* Where that does not work drafts are by all tokens. */
+static lynx_status probe_head(lx_llama *e, const lynx_token *token)
+{
+    static const float most = 0.01f; /* rounding */
+    const uint32_t vocabulary = e->description.vocabulary;
+    lx_slot *s = e->slots[0];
+    float error = 0;
+    if (!e->head.is_ready)
+        return LYNX_OK;
+    e->head.is_ready = false;
+    LX_TRY(lx_slot_draft_step(&s->base, token, 1, NULL, 0));
+    memcpy(e->saved_logits, s->base.ops->logits(&s->base, 0), vocabulary * sizeof(float));
+    LX_TRY(lx_slot_rewind(&s->base, LX_PROBE_TOKENS));
+    e->head.is_ready = true;
+    e->head.is_ready = compare_head(e, token, &error) == LYNX_OK && error <= most;
+    lx_llama_note(e, "drafts among %u of %u tokens and those of the prompt: %s", e->head.common,
+                  vocabulary, e->head.is_ready ? "yes" : "no, the logits are others");
+    return lx_slot_rewind(&s->base, LX_PROBE_TOKENS);
+}
+
 /* As drafts are made. The quickest counts. */
 static lynx_status time_draft_steps(lx_llama *e, const lynx_token *tokens)
 {
@@ -59,7 +92,7 @@ static lynx_status time_draft_steps(lx_llama *e, const lynx_token *tokens)
     LX_TRY(lx_slot_rewind(&s->base, LX_PROBE_TOKENS));
     for (uint32_t i = 0; i < STEP_TOKENS; i++) {
         const int64_t start = llama_time_us();
-        LX_TRY(lx_slot_draft_step(&s->base, &tokens[i], 1));
+        LX_TRY(lx_slot_draft_step(&s->base, &tokens[i], 1, tokens, i));
         const uint64_t took = ns_since(start);
         least = took < least ? took : least;
     }
@@ -196,6 +229,7 @@ lynx_status lx_llama_probe_exactness(lx_llama *e)
     LX_REQUIRE(e->saved_logits, LYNX_ERR_MEMORY);
     LX_TRY(lx_slot_clear(e->slots[0]));
     LX_TRY(lx_slot_decode_piece(e->slots[0], tokens, LX_PROBE_TOKENS));
+    LX_TRY(probe_head(e, tokens + LX_PROBE_TOKENS));
     LX_TRY(save_steps(e, tokens + LX_PROBE_TOKENS));
     LX_TRY(time_draft_steps(e, tokens + LX_PROBE_TOKENS));
     LX_TRY(compare_batches(e, tokens + LX_PROBE_TOKENS, &error));

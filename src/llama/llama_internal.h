@@ -49,6 +49,25 @@ typedef struct lx_state {
 
 typedef struct lx_slot lx_slot;
 
+/* Logits of drafts for few tokens (llama_head.c). */
+typedef struct lx_head {
+    const struct ggml_tensor *weights; /* [vocabulary][width], llama.cpp's; NULL: not usable */
+    bool is_ready;
+    uint32_t vocabulary, width;
+    uint32_t common; /* tokens from the first one on whose logits every draft has */
+    size_t row_bytes;
+    uint8_t *rare_rows; /* rows of the 'rare_count' others */
+    lynx_token *rare;
+    uint8_t *is_rare; /* for each token */
+    uint32_t rare_count;
+    uint32_t row_count; /* of the decode that ends before the output layer; 0: none does */
+    bool is_taken;
+    float *inputs; /* [row_count][width] */
+    ggml_backend_t backend;
+    void *memory;
+    size_t memory_bytes;
+} lx_head;
+
 /* What the slots of one model share. */
 typedef struct lx_llama {
     const lynx_allocator *memory;
@@ -99,6 +118,8 @@ typedef struct lx_llama {
     float *watched; /* 'watched_count' values of one layer */
     size_t watched_count;
 
+    lx_head head;
+
     float *saved_logits; /* for the probe */
     char report[LX_REPORT_TEXT];
 } lx_llama;
@@ -114,9 +135,10 @@ struct lx_slot {
     bool has_tail; /* the context has more: the slot's next job drops that first */
     atomic_bool is_cancelled;
 
-    /* Rows of the last decode, from 'row_begin' to before 'row_end': of one slot they stay in
-     * the context, row 0 at 'row_zero' of its batch; of several each has a copy. */
+    /* Rows of the last decode, from 'row_begin' to before 'row_end': in the context, row 0 at
+     * 'row_zero' of its batch, or, of several slots and of drafts by few tokens, in 'rows'. */
     uint32_t row_zero, row_begin, row_end, row_room;
+    bool has_own_rows;
     float *rows;
 
     /* Blob access: the whole state; or a skeleton while cells are reserved. */
@@ -157,7 +179,9 @@ typedef struct lx_decode_job {
     const lynx_token *tokens;
     uint32_t count;     /* of tokens that are kept */
     uint32_t first_row; /* of the logits that are asked for */
-    bool is_draft;      /* alone in its llama_decode, it is its first token and nothing else */
+    bool is_draft; /* with drafts alone in its llama_decode, it is its first token, no more */
+    const lynx_token *history; /* of a draft: tokens that may come again */
+    uint32_t history_count;
 } lx_decode_job;
 
 void lx_decode_job_init(lx_decode_job *job, lx_slot *slot, lx_job_kind kind,
@@ -167,19 +191,24 @@ void lx_decode_job_init(lx_decode_job *job, lx_slot *slot, lx_job_kind kind,
  * context. */
 void lx_decode_group(lx_llama *e, lx_decode_job *jobs[], uint32_t count);
 
-/* Room for the logits of 'count' tokens. */
+/* Room for copies of the logits of 'count' tokens. */
 lynx_status lx_slot_make_rows(lx_slot *s, uint32_t count);
 
 /* Decode 'tokens' of a prefill, with those of other slots if there are any. */
 lynx_status lx_slot_decode_piece(lx_slot *s, const lynx_token *tokens, uint32_t count);
 
+/* The same for drafts, as lx_slot_decode_draft: all of the tokens. */
+lynx_status lx_slot_decode_draft_piece(lx_slot *s, const lynx_token *tokens, uint32_t count,
+                                       const lynx_token *history, uint32_t history_count);
+
 /* The same for steps, with logits from 'first_row' on. */
 lynx_status lx_slot_decode_step(lx_slot *s, const lynx_token *tokens, uint32_t count,
                                 uint32_t first_row);
 
-/* The same for drafts: only the first token if no other slot has any, by kernels that round in
- * another way. */
-lynx_status lx_slot_decode_draft(lx_slot *s, const lynx_token *tokens, uint32_t count);
+/* The same for drafts: only the first token if no other slot has any but drafts, by kernels
+ * that round in another way. */
+lynx_status lx_slot_decode_draft(lx_slot *s, const lynx_token *tokens, uint32_t count,
+                                 const lynx_token *history, uint32_t history_count);
 
 /* Run 'call' where and when nothing else touches the context. */
 typedef lynx_status lx_slot_call(lx_slot *s, void *user);
@@ -198,7 +227,10 @@ extern const lynx_engine_ops lx_slot_ops;
 lynx_status lx_slot_step(lynx_engine *engine, lynx_token token);
 lynx_status lx_slot_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
                           uint32_t first_row);
-lynx_status lx_slot_draft_step(lynx_engine *engine, const lynx_token *tokens, uint32_t count);
+lynx_status lx_slot_draft_step(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                               const lynx_token *history, uint32_t history_count);
+lynx_status lx_slot_draft_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                                const lynx_token *history, uint32_t history_count);
 lynx_status lx_slot_rewind(lynx_engine *engine, uint32_t length);
 lynx_status lx_slot_clear(lx_slot *s);
 
@@ -266,12 +298,36 @@ lynx_status lx_slot_batch_by_layer(lynx_engine *engine, const lynx_token *tokens
                                    uint32_t count, uint32_t first_row, lynx_layer_wait *wait,
                                    void *user);
 
+lynx_status lx_slot_draft_batch_by_layer(lynx_engine *engine, const lynx_token *tokens,
+                                         uint32_t count, const lynx_token *history,
+                                         uint32_t history_count, lynx_layer_wait *wait,
+                                         void *user);
+
 /* ---- llama_watch.c ------------------------------------------------------------------- */
 
 /* Whether the node is an attention output that somebody watches, and there is room for it. */
 bool lx_watch_wants(lx_llama *e, const struct ggml_tensor *node);
 /* Hand it on. */
 void lx_watch_take(lx_llama *e, struct ggml_tensor *node);
+
+/* ---- llama_head.c -------------------------------------------------------------------- */
+
+/* At start-up: a node that is computed. */
+void lx_head_see(lx_llama *e, const struct ggml_tensor *node);
+/* Ready where a draft may look at few tokens. */
+lynx_status lx_head_init(lx_llama *e);
+void lx_head_fini(lx_llama *e);
+
+/* Around a llama_decode of 'rows' drafts with one token each, which then computes no logits of
+ * its own: begin, what each may be made of, decode, and the logits, 'vocabulary' for each row.
+ * LYNX_ERR_ENGINE: the output layer was not found. */
+void lx_head_begin(lx_llama *e, uint32_t rows);
+void lx_head_add(lx_llama *e, const lynx_token *tokens, uint32_t count);
+lynx_status lx_head_end(lx_llama *e, float *const logits[]);
+
+/* Whether the node goes into the output layer of such a decode; keep it. */
+bool lx_head_wants(const lx_llama *e, const struct ggml_tensor *node);
+void lx_head_take(lx_llama *e, const struct ggml_tensor *node);
 
 /* ---- others -------------------------------------------------------------------------- */
 

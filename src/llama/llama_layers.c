@@ -78,6 +78,23 @@ lynx_status lx_slot_batch_by_layer(lynx_engine *engine, const lynx_token *tokens
     return status;
 }
 
+lynx_status lx_slot_draft_batch_by_layer(lynx_engine *engine, const lynx_token *tokens,
+                                         uint32_t count, const lynx_token *history,
+                                         uint32_t history_count, lynx_layer_wait *wait,
+                                         void *user)
+{
+    lx_llama *e = lx_slot_of(engine)->shared;
+    if (!wait)
+        return lx_slot_draft_batch(engine, tokens, count, history, history_count);
+    LX_REQUIRE(e->description.can_await_layers, LYNX_ERR_UNSUPPORTED);
+    LX_TRY(wait(user, 0));
+    begin(e, wait, user);
+    const lynx_status status =
+        lx_slot_draft_batch(engine, tokens, count, history, history_count);
+    end(e);
+    return status;
+}
+
 typedef struct piece {
     lynx_prefill_layers *layers;
     void *user;

@@ -76,7 +76,7 @@ static lynx_status ask_early(lx_run *r)
         if (r->has_first && lx_run_is_answered(r))
             return LYNX_OK;
         if (lx_run_has_start(r) && lx_run_has_layer(r, 0, 0))
-            return lx_run_feed(r);
+            return lx_run_feed(r, true);
         LX_REQUIRE(!r->is_over, r->over_status);
         LX_TRY(lx_run_wait(r));
     }
@@ -185,7 +185,7 @@ static lynx_status speculate(lx_run *r)
     const uint32_t limit = lx_run_draft_limit(r);
     r->reviewed_plane = best_plane(r);
     if (!lx_run_has_plane(r, last) || r->options->skip_verify)
-        LX_TRY(lx_run_feed(r));
+        LX_TRY(lx_run_feed(r, true));
     while (!lx_run_has_plane(r, last)) {
         LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
         LX_TRY(review_if_it_pays(r, limit));
@@ -227,7 +227,7 @@ static lynx_status wait_then_decode(lx_run *r, uint32_t plane)
     if (plane + 1 == r->pass.plane_count)
         LX_TRY(lx_run_keep_more(r));
     LX_TRY(lx_run_digest(r));
-    LX_TRY(lx_run_feed(r));
+    LX_TRY(lx_run_feed(r, false));
     return lx_run_decode(r);
 }
 

@@ -27,13 +27,13 @@ void lx_next_fini(lx_next *n)
 
 /* input[0], and the guess behind it, if there is one, where it is worth its time. */
 static lynx_status compute(lx_next *n, const lynx_token input[WITH_GUESS], uint32_t run,
-                           bool is_draft)
+                           bool is_draft, const lynx_token *history, uint32_t count)
 {
     const lynx_engine_ops *ops = n->engine->ops;
     const lynx_time_ns start = lynx_clock_now();
     n->is_strict = !is_draft || (run > 0 && lx_guess_is_worth(&n->worth, run));
     if (!n->is_strict)
-        LX_TRY(ops->draft_step(n->engine, input, run > 0 ? WITH_GUESS : 1));
+        LX_TRY(ops->draft_step(n->engine, input, run > 0 ? WITH_GUESS : 1, history, count));
     else if (run > 0)
         LX_TRY(ops->batch(n->engine, input, WITH_GUESS, 0));
     else
@@ -75,7 +75,7 @@ static lynx_status choose(lx_next *n, const lynx_token *history, uint32_t count,
         if (n->is_guessing && most > 1)
             run = lx_guess(&n->guesses, history, count, &input[1]);
         n->steps++;
-        LX_TRY(compute(n, input, run, is_draft));
+        LX_TRY(compute(n, input, run, is_draft, history, count));
     }
     LX_TRY(n->engine->ops->sample(n->engine, n->row, n->sampling, history, n->prompt_tokens,
                                   count, token));

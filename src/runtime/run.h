@@ -140,6 +140,9 @@ bool lx_run_has_layer(const lx_run *run, uint32_t layer, uint32_t plane);
 lynx_status lx_run_batch(lx_run *run, uint32_t first, uint32_t count, uint32_t first_row,
                          uint32_t plane);
 
+/* The same on the anchor, for the first draft behind them. */
+lynx_status lx_run_draft_batch(lx_run *run, uint32_t first, uint32_t count);
+
 /* ---- run_held.c ---------------------------------------------------------------------- */
 
 /* Begin to read what is held, for the remote in use. */
@@ -203,9 +206,10 @@ uint32_t lx_run_behind(const lx_run *run);
 /* Put them there, and count those that this node would have chosen otherwise. */
 lynx_status lx_run_catch_up(lx_run *run);
 
-/* Put them there, on the anchor, and the last one with them where there are any, or where the
- * anchor still comes: the batch gives the logits behind it, too, and saves a step. */
-lynx_status lx_run_feed(lx_run *run);
+/* Put them there, on what the cache holds, and the last one with them where there are any, or
+ * where the anchor still comes: the batch gives the logits behind it, too, and saves a step.
+ * 'is_draft': as drafts are computed, to be taken back. */
+lynx_status lx_run_feed(lx_run *run, bool is_draft);
 
 /* All planes of a source's pages are in the cache, and nothing behind them: compute what is to
  * be kept with them and let it go through the codec. */

@@ -34,7 +34,7 @@ static lynx_status run_as_stored(lx_run *r)
     LX_TRY(prefill(r));
     LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
     LX_TRY(lx_run_digest(r));
-    LX_TRY(lx_run_feed(r));
+    LX_TRY(lx_run_feed(r, false));
     r->result->prefill_ns = lynx_clock_now() - r->zero;
     return lx_run_decode(r);
 }
@@ -83,7 +83,7 @@ static lynx_status recompute(lx_run *r)
     if (lx_run_is_answered(r))
         return LYNX_OK;
     if (o->method == LYNX_METHOD_TOKENS) {
-        LX_TRY(lx_run_feed(r));
+        LX_TRY(lx_run_feed(r, false));
         return lx_run_decode(r);
     }
     LX_TRY(lx_page_pass_all(&r->pass, r->cached_tokens, NULL, NULL));
@@ -101,7 +101,7 @@ static lynx_status keep_anchor(lx_run *r)
     if (lx_run_is_answered(r))
         return LYNX_OK;
     LX_TRY(lx_next_rewind(&r->next, r->cached_tokens));
-    LX_TRY(lx_run_feed(r));
+    LX_TRY(lx_run_feed(r, false));
     return lx_run_decode(r);
 }
 

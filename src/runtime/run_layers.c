@@ -72,6 +72,14 @@ bool lx_run_can_await(const lx_run *r, uint32_t plane)
     return r->due && !lx_run_has_plane(r, plane);
 }
 
+lynx_status lx_run_draft_batch(lx_run *r, uint32_t first, uint32_t count)
+{
+    const bool waits = lx_run_can_await(r, 0);
+    r->awaited_plane = 0;
+    return r->engine->ops->draft_batch(r->engine, r->history + first, count, r->history,
+                                       first + count, waits ? await_layer : NULL, r);
+}
+
 lynx_status lx_run_batch(lx_run *r, uint32_t first, uint32_t count, uint32_t first_row,
                          uint32_t plane)
 {

@@ -121,7 +121,7 @@ lynx_status lx_run_catch_up(lx_run *r)
     return LYNX_OK;
 }
 
-lynx_status lx_run_feed(lx_run *r)
+lynx_status lx_run_feed(lx_run *r, bool is_draft)
 {
     const uint32_t behind = lx_run_behind(r);
     const bool takes_last = behind > 0 || lx_run_can_await(r, 0);
@@ -129,10 +129,11 @@ lynx_status lx_run_feed(lx_run *r)
         const uint32_t first = r->engine->ops->length(r->engine);
         const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
         const uint32_t rows = count < left ? count : count - 1; /* that nobody asks for */
-        LX_TRY(lx_run_batch(r, first, count, rows, 0));
+        LX_TRY(is_draft ? lx_run_draft_batch(r, first, count)
+                        : lx_run_batch(r, first, count, rows, 0));
         left -= count;
         if (left == 0)
-            lx_next_note(&r->next, first + count, rows);
+            lx_next_note(&r->next, first + count, is_draft ? 0 : rows);
     }
     return LYNX_OK;
 }

@@ -171,7 +171,7 @@ static lynx_status measure(lynx_engine *engine, lx_seen *seen)
         LX_TRY(engine->ops->step(engine, tokens[i]));
     const lynx_time_ns middle = lynx_clock_now();
     for (uint32_t i = 0; i < STEPS; i++)
-        LX_TRY(engine->ops->draft_step(engine, &tokens[i], 1));
+        LX_TRY(engine->ops->draft_step(engine, &tokens[i], 1, NULL, 0));
     seen->step_ns = (middle - start) / STEPS;
     seen->draft_ns = (lynx_clock_now() - middle) / STEPS;
     return LYNX_OK;

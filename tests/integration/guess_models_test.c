@@ -71,7 +71,8 @@ static bool draft(lynx_engine *engine, const lynx_token *tokens, uint32_t at, ui
 {
     bool is_other = false;
     for (uint32_t i = 0; i < count; i++) {
-        assert_int_equal(engine->ops->draft_step(engine, tokens + at + i, 2), LYNX_OK);
+        assert_int_equal(engine->ops->draft_step(engine, tokens + at + i, 2, tokens, at + i),
+                         LYNX_OK);
         assert_int_equal(engine->ops->length(engine), at + i + 1); /* nothing is beside it */
         is_other = is_other || (i == 0 && row_digest(engine, 0) != exact);
     }

@@ -75,7 +75,8 @@ static void draft(story *s, uint32_t from, uint32_t steps)
     for (uint32_t i = 0; i < steps; i++) {
         const uint32_t length = ops->length(s->engine);
         const uint32_t count = 1 + (s->seed + i) % 2;
-        AGAIN(s, ops->draft_step(s->engine, s->history + from + i, count));
+        AGAIN(s,
+              ops->draft_step(s->engine, s->history + from + i, count, s->history, from + i));
         const uint32_t more = ops->length(s->engine) - length;
         CHECK(more >= 1 && more <= count);
         CHECK(ops->logits(s->engine, more - 1) && !ops->logits(s->engine, more));

@@ -35,11 +35,21 @@ static lynx_status batch_by_layer(lynx_engine *engine, const lynx_token *tokens,
     return toy_ops->batch_by_layer(engine, tokens, count, first_row, count_layer, &w);
 }
 
+static lynx_status draft_batch(lynx_engine *engine, const lynx_token *tokens, uint32_t count,
+                               const lynx_token *history, uint32_t history_count,
+                               lynx_layer_wait *wait, void *user)
+{
+    waiter w = {wait, user, wait ? 256 * batches++ : 0};
+    return toy_ops->draft_batch(engine, tokens, count, history, history_count,
+                                wait ? count_layer : NULL, &w);
+}
+
 static void count_batches(lynx_engine *engine)
 {
     toy_ops = engine->ops;
     counting = *toy_ops;
     counting.batch_by_layer = batch_by_layer;
+    counting.draft_batch = draft_batch;
     engine->ops = &counting;
     awaited = batches = 0;
 }

@@ -51,10 +51,12 @@ static void copy_rows(lynx_engine *engine, uint32_t position, bool is_put)
 }
 
 static lynx_status seen_draft_step(lynx_engine *engine, const lynx_token *tokens,
-                                   uint32_t count)
+                                   uint32_t count, const lynx_token *history,
+                                   uint32_t history_count)
 {
     const uint32_t first = true_ops->length(engine);
-    const lynx_status status = true_ops->draft_step(engine, tokens, count);
+    const lynx_status status =
+        true_ops->draft_step(engine, tokens, count, history, history_count);
     seen.draft_steps++;
     seen.lone_from = first < seen.lone_from ? first : seen.lone_from;
     for (uint32_t i = first; seen.keeps && i < true_ops->length(engine); i++) {
