@@ -108,10 +108,13 @@ bool lx_head_wants(const lx_llama *e, const struct ggml_tensor *node)
 void lx_head_take(lx_llama *e, const struct ggml_tensor *node)
 {
     lx_head *h = &e->head;
-    const size_t bytes = (size_t)h->row_count * h->width * sizeof(float);
-    h->is_taken = node->type == GGML_TYPE_F32 && ggml_nbytes(node) == bytes;
-    if (h->is_taken)
-        ggml_backend_tensor_get(node, h->inputs, 0, bytes);
+    const int64_t rows = ggml_nrows(node);
+    if (node->type != GGML_TYPE_F32 || node->ne[0] != (int64_t)h->width ||
+        !ggml_is_contiguous(node) || rows > (int64_t)(h->row_count - h->taken_count))
+        return;
+    ggml_backend_tensor_get(node, h->inputs + (size_t)h->taken_count * h->width, 0,
+                            ggml_nbytes(node));
+    h->taken_count += (uint32_t)rows;
 }
 
 /* ---- logits -------------------------------------------------------------------------- */
@@ -138,7 +141,7 @@ static void add_rare(lx_head *h, lynx_token token)
 void lx_head_begin(lx_llama *e, uint32_t rows)
 {
     e->head.row_count = rows;
-    e->head.is_taken = false;
+    e->head.taken_count = 0;
 }
 
 void lx_head_add(lx_llama *e, const lynx_token *tokens, uint32_t count)
@@ -176,7 +179,7 @@ lynx_status lx_head_end(lx_llama *e, float *const logits[])
     lx_head *h = &e->head;
     const uint32_t rows = h->row_count;
     h->row_count = 0;
-    LX_REQUIRE(h->is_taken, LYNX_ERR_ENGINE);
+    LX_REQUIRE(h->taken_count == rows, LYNX_ERR_ENGINE);
     struct ggml_context *context =
         ggml_init((struct ggml_init_params){h->memory_bytes, h->memory, false});
     LX_REQUIRE(context, LYNX_ERR_MEMORY);

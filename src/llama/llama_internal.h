@@ -60,9 +60,9 @@ typedef struct lx_head {
     lynx_token *rare;
     uint8_t *is_rare; /* for each token */
     uint32_t rare_count;
-    uint32_t row_count; /* of the decode that ends before the output layer; 0: none does */
-    bool is_taken;
-    float *inputs; /* [row_count][width] */
+    uint32_t row_count;   /* of the decode that ends before the output layer; 0: none does */
+    uint32_t taken_count; /* of them, which llama.cpp may compute in parts */
+    float *inputs;        /* [row_count][width] */
     ggml_backend_t backend;
     void *memory;
     size_t memory_bytes;
@@ -325,7 +325,8 @@ void lx_head_begin(lx_llama *e, uint32_t rows);
 void lx_head_add(lx_llama *e, const lynx_token *tokens, uint32_t count);
 lynx_status lx_head_end(lx_llama *e, float *const logits[]);
 
-/* Whether the node goes into the output layer of such a decode; keep it. */
+/* Whether the node goes into the output layer of such a decode; keep its rows, which are those
+ * behind the ones before. */
 bool lx_head_wants(const lx_llama *e, const struct ggml_tensor *node);
 void lx_head_take(lx_llama *e, const struct ggml_tensor *node);
 

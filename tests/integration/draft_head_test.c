@@ -4,7 +4,7 @@
  * and of those of the history are those by all tokens, up to rounding, and the others are out
  * of reach; nothing of it stays when it is taken back; a history with more rare tokens than
  * there is room for; a grammar that allows only tokens which were not looked at; and slots that
- * draft in one batch.
+ * draft in one batch, in one part and in several.
  */
 #include <math.h>
 #include <pthread.h>
@@ -15,7 +15,7 @@
 #include "support/cmocka_all.h"
 #include "support/gguf_engines.h"
 
-enum { COMMON = 32768, PROMPT = 200, STEPS = 12, SLOTS = 2, MANY = 9000 };
+enum { COMMON = 32768, PROMPT = 200, STEPS = 12, SLOTS = 4, MANY = 9000 };
 
 /* Of logits up to 70; beside other slots other kernels compute. */
 static const float ROUNDING = 0.5f;
@@ -211,12 +211,15 @@ static void test_slots(void **state)
         s->alone = alone;
         s->engine = engines[k];
     }
-    for (uint32_t k = 0; k < SLOTS; k++)
-        assert_int_equal(pthread_create(&threads[k], NULL, draft_beside, &stories[k]), 0);
-    for (uint32_t k = 0; k < SLOTS; k++) {
-        pthread_join(threads[k], NULL);
-        free(stories[k].alone);
+    /* All, and two that are no neighbours, which llama.cpp computes in parts. */
+    for (uint32_t apart = 1; apart <= 2; apart++) {
+        for (uint32_t k = 0; k < SLOTS; k += apart)
+            assert_int_equal(pthread_create(&threads[k], NULL, draft_beside, &stories[k]), 0);
+        for (uint32_t k = 0; k < SLOTS; k += apart)
+            pthread_join(threads[k], NULL);
     }
+    for (uint32_t k = 0; k < SLOTS; k++)
+        free(stories[k].alone);
     test_engines_destroy(engines, SLOTS, 0);
     lynx_engine_destroy(all[0]);
 }
