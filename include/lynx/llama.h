@@ -56,9 +56,9 @@ typedef struct lynx_llama_options {
     /* Tokens of one prefill piece, behind which pages may leave: a multiple of 256, at most
      * 2048; 0: 256, and 512 with layers on a GPU. Default 0 */
     uint32_t prefill_piece_tokens;
-    /* Drafts are chosen among the first so many tokens of the vocabulary and those that the
-     * prompt and the answer have, where that saves half of the output layer or more; 0: among
-     * all. Default 32768 (docs/decisions/0016-heads-of-drafts.md) */
+    /* Drafts are chosen among the first so many tokens of the vocabulary and those that prompts
+     * and answers have, where they are less than half of it; 0: among all. Default 32768
+     * (docs/decisions/0016-heads-of-drafts.md) */
     uint32_t draft_vocabulary;
     const char *cache_folder; /* where weight digests are remembered; NULL = nowhere */
     lynx_log *log; /* lines of llama.cpp and of the probe, from any thread; may be NULL */

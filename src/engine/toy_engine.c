@@ -20,8 +20,8 @@ typedef struct toy {
     lynx_layer_shape layers[LAYERS_MAX];
     uint8_t *cache; /* [layer][side][token][channel] */
     size_t cache_bytes;
-    float *logits;      /* [BATCH_TOKENS][VOCABULARY] */
-    uint32_t first_row; /* of them that was asked for */
+    float *logits;               /* [BATCH_TOKENS][VOCABULARY] */
+    uint32_t first_row, end_row; /* of them that was asked for, and behind the last */
     uint32_t length;
     lx_constraint constraint;
     atomic_bool is_cancelled;
@@ -233,6 +233,7 @@ static lynx_status toy_prefill_by_layer(lynx_engine *engine, const lynx_token *t
     }
     compute_logits(t, tokens[count - 1], t->logits);
     t->first_row = 0;
+    t->end_row = 1;
     return LYNX_OK;
 }
 
@@ -310,6 +311,7 @@ static lynx_status toy_batch(lynx_engine *engine, const lynx_token *tokens, uint
         compute_logits(t, tokens[i], t->logits + (size_t)i * VOCABULARY);
     }
     t->first_row = first_row;
+    t->end_row = count;
     spend(t->options.step_ns + (count - 1) * t->options.row_ns);
     return atomic_load(&t->is_cancelled) ? LYNX_ERR_CANCELLED : LYNX_OK;
 }
@@ -339,11 +341,13 @@ static lynx_status toy_draft_step(lynx_engine *engine, const lynx_token *tokens,
     LX_REQUIRE(count <= t->options.context_tokens - t->length, LYNX_ERR_ARGUMENT);
     LX_TRY(check_tokens(tokens, count));
     atomic_store(&t->is_cancelled, false);
-    for (uint32_t i = 0; i < (t->options.pads_drafts ? count : 1); i++) {
+    const uint32_t rows = t->options.pads_drafts ? count : 1;
+    for (uint32_t i = 0; i < rows; i++) {
         append_token(t, tokens[i], 1);
         compute_logits(t, tokens[i], t->logits + (size_t)i * VOCABULARY);
     }
     t->first_row = 0;
+    t->end_row = rows;
     spend(t->model.draft_step_ns);
     return atomic_load(&t->is_cancelled) ? LYNX_ERR_CANCELLED : LYNX_OK;
 }
@@ -365,6 +369,7 @@ static lynx_status toy_draft_batch(lynx_engine *engine, const lynx_token *tokens
         append_token(t, tokens[i], 1);
     compute_logits(t, tokens[count - 1], t->logits);
     t->first_row = 0;
+    t->end_row = 1;
     spend(t->model.draft_step_ns + (count - 1) * t->options.row_ns);
     return atomic_load(&t->is_cancelled) ? LYNX_ERR_CANCELLED : LYNX_OK;
 }
@@ -372,7 +377,8 @@ static lynx_status toy_draft_batch(lynx_engine *engine, const lynx_token *tokens
 static const float *toy_logits(lynx_engine *engine, uint32_t row)
 {
     const toy *t = toy_of(engine);
-    return row < t->first_row ? NULL : t->logits + (size_t)row * VOCABULARY;
+    return row < t->first_row || row >= t->end_row ? NULL
+                                                   : t->logits + (size_t)row * VOCABULARY;
 }
 
 static float toy_bias(const lynx_sampling *sampling, lynx_token word)

@@ -8,10 +8,11 @@
  * slot's columns are even: differences of even numbers are none or at least two.
  *
  * Drafts need no exact logits. One token alone takes little more than half of the time of two,
- * so where a llama_decode has drafts alone, each is one token, and its logits may be those of
- * few tokens (llama_head.c); beside others it would change the kernels for all, and is padded
- * as a step.
+ * so where a llama_decode has steps of drafts alone, each is one token, and its logits may be
+ * those of few tokens (llama_head.c); beside others it would change the kernels for all, and is
+ * padded as a step.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -129,6 +130,8 @@ static lynx_status finish_job(lx_llama *e, const lx_decode_job *job, uint32_t fi
     const uint32_t length = s->length + (is_kept && is_whole ? job->count : 0);
     s->has_tail = length < s->length + job->base.columns;
     s->length = length;
+    if (!is_whole)
+        s->row_begin = s->row_end = 0;
     LX_TRY(drop_tail(s));
     LX_REQUIRE(is_kept, lx_llama_fail(s->error, LYNX_ERR_ENGINE, "llama.cpp gave no logits"));
     return is_cancelled ? LYNX_ERR_CANCELLED : e->wait_status;
@@ -156,12 +159,13 @@ static int32_t decode_batch(lx_llama *e, lx_decode_job *const jobs[], uint32_t c
         logits[i] = jobs[i]->slot->rows;
     }
     const int32_t result = llama_decode(e->context, e->batch);
-    const lynx_status status = lx_head_end(e, logits);
-    return result == 0 && status != LYNX_OK ? NO_LOGITS : result;
+    /* A wait that failed has ended it before, and says so itself. */
+    const bool is_whole = result == 0 && e->wait_status == LYNX_OK;
+    const lynx_status status = lx_head_end(e, is_whole ? logits : NULL);
+    return status == LYNX_OK ? result : NO_LOGITS;
 }
 
-/* llama_decode of all jobs; 0 when each has its status, else its result and no job has
- * changed. */
+/* llama_decode of all jobs; 0 when each has its status, else its result, and none has one. */
 static int32_t decode_all(lx_llama *e, lx_decode_job *jobs[], uint32_t count)
 {
     const bool is_drafts = are_drafts(jobs, count);
@@ -209,11 +213,26 @@ static uint32_t make_ready(lx_decode_job *jobs[], uint32_t count)
     return left;
 }
 
+static void log_failure(const lx_llama *e, uint32_t count, int32_t result)
+{
+    char line[128];
+    snprintf(line, sizeof(line),
+             "llama.cpp could not decode %u slots at once (%d); each is decoded alone\n", count,
+             result);
+    if (e->options.log)
+        e->options.log(e->options.log_user, 2, line);
+}
+
 void lx_decode_group(lx_llama *e, lx_decode_job *jobs[], uint32_t count)
 {
     count = make_ready(jobs, count);
-    if (count > 1 && decode_all(e, jobs, count) == 0)
-        return;
+    if (count > 1) {
+        const int32_t result = decode_all(e, jobs, count);
+        if (result == 0)
+            return;
+        if (result != 2)
+            log_failure(e, count, result);
+    }
     /* One alone; or each by itself, so that only those fail that cause it. */
     count = make_ready(jobs, count);
     for (uint32_t i = 0; i < count; i++)

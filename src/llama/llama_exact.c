@@ -20,15 +20,17 @@ enum {
     TOKENS = LX_PROBE_TOKENS + LX_BATCH_TOKENS
 };
 
+/* The larger one; a NaN stays, so that it does not pass as equal. */
+static float worse(float a, float b)
+{
+    return isnan(a) || b <= a ? a : b;
+}
+
 static float largest_difference(const float *a, const float *b, uint32_t count)
 {
     float most = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const float difference = fabsf(a[i] - b[i]);
-        /* A NaN must not pass as equal. */
-        if (!(difference <= most))
-            most = difference;
-    }
+    for (uint32_t i = 0; i < count; i++)
+        most = worse(most, fabsf(a[i] - b[i]));
     return most;
 }
 
@@ -38,10 +40,9 @@ static void compare_rows(const lx_llama *e, lx_slot *s, uint32_t count, float *e
     const uint32_t vocabulary = e->description.vocabulary;
     for (uint32_t row = s->row_begin; row < STEP_TOKENS && row < count; row++) {
         const float *logits = s->base.ops->logits(&s->base, row);
-        const float difference =
-            largest_difference(logits, e->saved_logits + (size_t)row * vocabulary, vocabulary);
-        if (!(difference <= *error))
-            *error = difference;
+        *error =
+            worse(*error, largest_difference(logits, e->saved_logits + (size_t)row * vocabulary,
+                                             vocabulary));
     }
 }
 
@@ -51,36 +52,45 @@ static uint64_t ns_since(int64_t start_us)
     return now > start_us ? (uint64_t)(now - start_us) * 1000 : 1;
 }
 
-/* A draft's logits by few tokens, one of which is a rare one, against those by all. */
-static lynx_status compare_head(lx_llama *e, const lynx_token *token, float *error)
+/* The logits behind 'count' tokens by few tokens, one of which is a rare one, against those by
+ * all. */
+static lynx_status compare_head(lx_llama *e, const lynx_token *tokens, uint32_t count,
+                                float *error)
 {
     lx_slot *s = e->slots[0];
-    const lynx_token rare = (lynx_token)e->description.vocabulary - 1;
-    LX_TRY(lx_slot_draft_step(&s->base, token, 1, &rare, 1));
+    const uint32_t vocabulary = e->description.vocabulary;
+    const lynx_token rare = (lynx_token)vocabulary - 1;
+    e->head.is_ready = false;
+    LX_TRY(lx_slot_draft_batch(&s->base, tokens, count, NULL, 0));
+    memcpy(e->saved_logits, s->base.ops->logits(&s->base, 0), vocabulary * sizeof(float));
+    LX_TRY(lx_slot_rewind(&s->base, LX_PROBE_TOKENS));
+    e->head.is_ready = true;
+    LX_TRY(lx_slot_draft_batch(&s->base, tokens, count, &rare, 1));
     const float *few = s->base.ops->logits(&s->base, 0);
-    *error = largest_difference(few, e->saved_logits, e->head.common);
-    const float other = fabsf(few[rare] - e->saved_logits[rare]);
-    *error = other <= *error ? *error : other;
-    return LYNX_OK;
+    *error = worse(*error, largest_difference(few, e->saved_logits, e->head.common));
+    *error = worse(*error, fabsf(few[rare] - e->saved_logits[rare]));
+    return lx_slot_rewind(&s->base, LX_PROBE_TOKENS);
 }
 
 /* Where that does not work drafts are by all tokens. */
-static lynx_status probe_head(lx_llama *e, const lynx_token *token)
+static lynx_status probe_head(lx_llama *e, const lynx_token *tokens)
 {
     static const float most = 0.01f; /* rounding */
-    const uint32_t vocabulary = e->description.vocabulary;
     lx_slot *s = e->slots[0];
     float error = 0;
     if (!e->head.is_ready)
         return LYNX_OK;
-    e->head.is_ready = false;
-    LX_TRY(lx_slot_draft_step(&s->base, token, 1, NULL, 0));
-    memcpy(e->saved_logits, s->base.ops->logits(&s->base, 0), vocabulary * sizeof(float));
-    LX_TRY(lx_slot_rewind(&s->base, LX_PROBE_TOKENS));
-    e->head.is_ready = true;
-    e->head.is_ready = compare_head(e, token, &error) == LYNX_OK && error <= most;
+    lynx_status status = compare_head(e, tokens, 1, &error);
+    if (status == LYNX_OK)
+        status = compare_head(e, tokens, 3, &error);
+    LX_REQUIRE(status == LYNX_OK || e->head.is_ready, status); /* it is not to blame */
+    e->head.is_ready = status == LYNX_OK && error <= most;
+    s->error[0] = '\0';
     lx_llama_note(e, "drafts among %u of %u tokens and those of the prompt: %s", e->head.common,
-                  vocabulary, e->head.is_ready ? "yes" : "no, the logits are others");
+                  e->description.vocabulary,
+                  e->head.is_ready    ? "yes"
+                  : status == LYNX_OK ? "no, the logits are others"
+                                      : "no, they are not computed as is known");
     return lx_slot_rewind(&s->base, LX_PROBE_TOKENS);
 }
 
@@ -209,8 +219,7 @@ static lynx_status probe_neighbours(lx_llama *e, const lynx_token *tokens)
                              "the logits of '%s' depend on what else is in a batch (by %g); "
                              "use one slot, or --exact rounding",
                              e->architecture, (double)error);
-    if (!(error <= e->description.exactness_error))
-        e->description.exactness_error = error;
+    e->description.exactness_error = worse(e->description.exactness_error, error);
     if (error != 0)
         e->description.exactness = LYNX_EXACT_TO_ROUNDING;
     return LYNX_OK;

@@ -19,7 +19,7 @@
 #include "llama/llama_internal.h"
 
 enum {
-    RARE_MAX = 8192,        /* distinct tokens of the prompts of all slots */
+    RARE_MAX = 16384,       /* distinct tokens of prompts and answers of all slots */
     GRAPH_BYTES = 64 * 1024 /* of the descriptions of a graph of few nodes */
 };
 
@@ -65,7 +65,7 @@ lynx_status lx_head_init(lx_llama *e)
     lx_head *h = &e->head;
     h->common = e->options.draft_vocabulary;
     h->vocabulary = e->description.vocabulary;
-    /* Less than half of the rows, or it does not pay. */
+    /* Less than half of the rows before those of the prompt, or it does not pay. */
     if (h->common == 0 || h->vocabulary / 2 <= h->common)
         h->weights = NULL;
     if (!h->weights)
@@ -131,7 +131,7 @@ static void add_rare(lx_head *h, lynx_token token)
     if (token < (lynx_token)h->common || h->is_rare[token])
         return;
     if (h->rare_count == RARE_MAX)
-        forget_rare(h); /* those that are in use come back with the next draft */
+        forget_rare(h); /* among them those of prompts that are over */
     memcpy(h->rare_rows + h->rare_count * h->row_bytes,
            (const uint8_t *)h->weights->data + (size_t)token * h->row_bytes, h->row_bytes);
     h->is_rare[token] = 1;
@@ -144,9 +144,11 @@ void lx_head_begin(lx_llama *e, uint32_t rows)
     e->head.taken_count = 0;
 }
 
+/* The last ones, as many as there is room for with those of all slots. */
 void lx_head_add(lx_llama *e, const lynx_token *tokens, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++)
+    const uint32_t most = RARE_MAX / 2 / e->slot_count;
+    for (uint32_t i = count > most ? count - most : 0; i < count; i++)
         add_rare(&e->head, tokens[i]);
 }
 
@@ -179,6 +181,8 @@ lynx_status lx_head_end(lx_llama *e, float *const logits[])
     lx_head *h = &e->head;
     const uint32_t rows = h->row_count;
     h->row_count = 0;
+    if (!logits)
+        return LYNX_OK;
     LX_REQUIRE(h->taken_count == rows, LYNX_ERR_ENGINE);
     struct ggml_context *context =
         ggml_init((struct ggml_init_params){h->memory_bytes, h->memory, false});

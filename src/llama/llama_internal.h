@@ -179,7 +179,7 @@ typedef struct lx_decode_job {
     const lynx_token *tokens;
     uint32_t count;     /* of tokens that are kept */
     uint32_t first_row; /* of the logits that are asked for */
-    bool is_draft; /* with drafts alone in its llama_decode, it is its first token, no more */
+    bool is_draft; /* a step with drafts alone in its llama_decode is its first token alone */
     const lynx_token *history; /* of a draft: tokens that may come again */
     uint32_t history_count;
 } lx_decode_job;
@@ -194,7 +194,7 @@ void lx_decode_group(lx_llama *e, lx_decode_job *jobs[], uint32_t count);
 /* Room for copies of the logits of 'count' tokens. */
 lynx_status lx_slot_make_rows(lx_slot *s, uint32_t count);
 
-/* Decode 'tokens' of a prefill, with those of other slots if there are any. */
+/* Decode 'tokens' of a prefill, alone. */
 lynx_status lx_slot_decode_piece(lx_slot *s, const lynx_token *tokens, uint32_t count);
 
 /* The same for drafts, as lx_slot_decode_draft: all of the tokens. */
@@ -318,9 +318,9 @@ void lx_head_see(lx_llama *e, const struct ggml_tensor *node);
 lynx_status lx_head_init(lx_llama *e);
 void lx_head_fini(lx_llama *e);
 
-/* Around a llama_decode of 'rows' drafts with one token each, which then computes no logits of
- * its own: begin, what each may be made of, decode, and the logits, 'vocabulary' for each row.
- * LYNX_ERR_ENGINE: the output layer was not found. */
+/* Around a llama_decode of drafts with 'rows' rows, one for each, which then computes no logits
+ * of its own: begin, what each may be made of, decode, and the logits, 'vocabulary' for each
+ * row; NULL: none, it failed. LYNX_ERR_ENGINE: the input of the output layer was not found. */
 void lx_head_begin(lx_llama *e, uint32_t rows);
 void lx_head_add(lx_llama *e, const lynx_token *tokens, uint32_t count);
 lynx_status lx_head_end(lx_llama *e, float *const logits[]);

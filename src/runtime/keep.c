@@ -257,9 +257,10 @@ static lynx_status check(const keep *k)
         o->token_count == 0)
         return fail(k, LYNX_ERR_ARGUMENT, NULL);
     if (lynx_codec_spec_check(&o->spec) != LYNX_OK || !lynx_codec_spec_is_storable(&o->spec))
-        return fail(k, LYNX_ERR_ARGUMENT,
-                    "this codec keeps tokens at the end of the prompt raw, so its pages depend "
-                    "on what follows: say tail=0");
+        return fail(
+            k, LYNX_ERR_ARGUMENT,
+            "this codec sends the last tokens of the prompt in another way, so its pages "
+            "depend on what follows: say tail=0,recent=0");
     if (o->token_count > k->model->context_tokens)
         return fail(k, LYNX_ERR_LIMIT,
                     "the prompt is longer than the context: raise --ctx-size");

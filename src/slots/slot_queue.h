@@ -24,11 +24,12 @@ enum { LX_SLOTS_MAX = 16 };
 typedef enum lx_job_kind {
     LX_JOB_CALL = 0, /* touches the context without tokens */
     LX_JOB_STEP,     /* tokens that share a batch with those of other slots */
-    LX_JOB_PIECE,    /* a piece of a prefill, alone in its batch */
+    LX_JOB_PIECE,    /* of a prefill or of a question, alone in its batch */
     LX_JOB_KINDS
 } lx_job_kind;
 
-/* First member of what the owner makes of it. Unchanged from put to the end of wait. */
+/* First member of what the owner makes of it. From put to the end of wait only who computes it
+ * changes it. */
 typedef struct lx_job {
     lx_job_kind kind;
     uint32_t slot;

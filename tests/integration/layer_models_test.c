@@ -4,6 +4,7 @@
  * those of a batch behind the whole cache, where no layer was there before it was waited for.
  * And a prefill that tells of each layer: what it tells of is there.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -153,6 +154,43 @@ static void check_prefill(cache *c, const lynx_token *tokens)
     move_layer(c, LYNX_LAYERS_MAX, false, compare);
 }
 
+/* The same for drafts: the last row alone, in another rounding than 'want', and of few tokens.
+ */
+static void check_drafts(cache *c, const lynx_token *tokens, const float *want)
+{
+    const uint32_t vocabulary = c->ops->model(c->engine)->vocabulary;
+    float largest = 0;
+    for (uint32_t t = 0; t < vocabulary; t++)
+        largest = fmaxf(largest, fabsf(want[t]));
+    spoil_all(c);
+    c->fail_at = UINT32_MAX;
+    assert_int_equal(c->ops->draft_batch(c->engine, tokens + TOKENS, ROWS, tokens, 20,
+                                         write_layer, c),
+                     LYNX_OK);
+    assert_int_equal(c->next, c->shape->layer_count);
+    assert_int_equal(c->ops->length(c->engine), TOKENS + ROWS);
+    const float *got = c->ops->logits(c->engine, 0);
+    assert_non_null(got);
+    assert_null(c->ops->logits(c->engine, 1));
+    uint32_t seen = 0;
+    for (uint32_t t = 0; t < vocabulary; t++)
+        if (got[t] > -1e29f) {
+            assert_true(fabsf(got[t] - want[t]) < 0.05f * largest);
+            seen++;
+        }
+    assert_in_range(seen, 100, vocabulary - 1);
+    for (uint32_t at = 0; at < c->shape->layer_count; at += c->shape->layer_count - 1) {
+        spoil_all(c);
+        c->fail_at = at;
+        assert_int_equal(c->ops->draft_batch(c->engine, tokens + TOKENS, ROWS, tokens, 20,
+                                             write_layer, c),
+                         LYNX_ERR_TIMEOUT);
+        assert_int_equal(c->next, at + 1);
+        assert_int_equal(c->ops->length(c->engine), TOKENS);
+        assert_true(at == 0 || !c->ops->logits(c->engine, 0));
+    }
+}
+
 static void check_engine(lynx_engine *engine)
 {
     static lynx_token tokens[TOKENS + ROWS];
@@ -197,6 +235,7 @@ static void check_engine(lynx_engine *engine)
         assert_memory_equal(c.ops->logits(engine, ROWS - 1),
                             want + (size_t)(ROWS - 1) * vocabulary, bytes);
     }
+    check_drafts(&c, tokens, want + (size_t)(ROWS - 1) * vocabulary);
     check_prefill(&c, tokens);
     for (size_t i = 0; i < c.count; i++)
         free(c.pages[i]);

@@ -2,6 +2,7 @@
 /* Slots of which one is cancelled, fails or ends: the others do not see it. */
 #include <dlfcn.h>
 #include <llama.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ static atomic_int poison = -1;
 static atomic_uint most_sequences; /* in one batch */
 static atomic_bool is_held;        /* batches wait */
 static atomic_uint held;           /* batches that do */
+static atomic_uint decodes;
 
 int32_t llama_decode(struct llama_context *context, struct llama_batch batch)
 {
@@ -34,6 +36,7 @@ int32_t llama_decode(struct llama_context *context, struct llama_batch batch)
     if (!real)
         *(void **)(&real) = dlsym(RTLD_NEXT, "llama_decode");
     unsigned sequences = 1;
+    atomic_fetch_add(&decodes, 1);
     atomic_fetch_add(&held, 1);
     while (atomic_load(&is_held))
         usleep(1000);
@@ -58,6 +61,7 @@ typedef struct held_call {
     lynx_engine *engine;
     lynx_token tokens[2];
     uint32_t count;
+    bool is_draft;
     lynx_status status;
     pthread_t thread;
 } held_call;
@@ -65,7 +69,10 @@ typedef struct held_call {
 static void *call_batch(void *user)
 {
     held_call *call = user;
-    call->status = call->engine->ops->batch(call->engine, call->tokens, call->count, 0);
+    const lynx_engine_ops *ops = call->engine->ops;
+    call->status = call->is_draft
+                       ? ops->draft_step(call->engine, call->tokens, 1, call->tokens, 2)
+                       : ops->batch(call->engine, call->tokens, call->count, 0);
     return NULL;
 }
 
@@ -143,6 +150,52 @@ static void a_failing_batch_is_the_fault_of_one(void **state)
     assert_int_equal(engines[2]->ops->batch(engines[2], calls[2].tokens, 2, 0), LYNX_OK);
     assert_true(test_cache_digest(engines[2], 12) == digests[2]);
     test_engines_destroy(engines, SLOTS, 2);
+}
+
+/* Steps of drafts alone are one batch of one token each, also where llama.cpp computes it in
+ * parts: slots 0, 2 and 3 are not all neighbours. */
+static void drafts_of_several_slots_are_one_batch(void **state)
+{
+    (void)state;
+    enum { VOCABULARY = 320 };
+    static float alone[SLOTS][VOCABULARY];
+    lynx_engine *engines[SLOTS];
+    held_call calls[SLOTS];
+    assert_true(gguf_write_attention(generated, &small));
+    test_engines_load(engines, SLOTS, generated, LYNX_CACHE_TENSORS);
+    const lynx_engine_ops *ops = engines[0]->ops;
+    assert_int_equal(ops->model(engines[0])->vocabulary, VOCABULARY);
+    assert_non_null(strstr(lynx_llama_probe_report(engines[0]), "of the prompt: yes"));
+    prefill_all(engines);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        calls[i] = (held_call){.engine = engines[i],
+                               .tokens = {5 + (int)i, 9},
+                               .count = 2,
+                               .is_draft = i != 1};
+        (void)call_batch(&calls[i]);
+        assert_int_equal(calls[i].status, LYNX_OK);
+        memcpy(alone[i], ops->logits(engines[i], 0), sizeof(alone[i]));
+        assert_int_equal(ops->rewind(engines[i], 10), LYNX_OK);
+    }
+    hold();
+    for (uint32_t n = 0; n < SLOTS; n++) {
+        const uint32_t i = n == 0 ? 1 : n == 1 ? 0 : n;
+        assert_int_equal(pthread_create(&calls[i].thread, NULL, call_batch, &calls[i]), 0);
+        if (n == 0)
+            await_held();
+    }
+    usleep(100000);
+    atomic_store(&decodes, 0);
+    end_calls(calls);
+    assert_int_equal(atomic_load(&decodes), 1);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        assert_int_equal(calls[i].status, LYNX_OK);
+        assert_int_equal(ops->length(engines[i]), calls[i].is_draft ? 11 : 12);
+        const float *got = ops->logits(engines[i], 0);
+        for (uint32_t t = 0; t < VOCABULARY; t++)
+            assert_true(fabsf(got[t] - alone[i][t]) < 0.01f);
+    }
+    test_engines_destroy(engines, SLOTS, 0);
 }
 
 /* One that waits ends at once, one that runs at the end of its batch; the others do not see it.
@@ -264,6 +317,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failing_batch_is_the_fault_of_one),
+        cmocka_unit_test(drafts_of_several_slots_are_one_batch),
         cmocka_unit_test(a_cancel_is_its_own_alone),
         cmocka_unit_test(slots_end_in_any_order),
         cmocka_unit_test(limits_are_those_of_a_slot),

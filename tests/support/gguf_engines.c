@@ -13,6 +13,7 @@ void test_engine_options(lynx_llama_options *options, const char *path,
     options->context_tokens = TEST_CONTEXT;
     options->threads = 1;
     options->cache_access = access;
+    options->draft_vocabulary = 100;
 }
 
 void test_engines_load(lynx_engine *engines[], uint32_t count, const char *path,

@@ -20,7 +20,7 @@ enum { TEST_CONTEXT = 1024, TEST_TEXT_BYTES = 512 };
         }                                                                                      \
     } while (0)
 
-/* One thread of llama.cpp and TEST_CONTEXT tokens. */
+/* One thread of llama.cpp and TEST_CONTEXT tokens; drafts look at few tokens, of any model. */
 void test_engine_options(lynx_llama_options *options, const char *path,
                          lynx_cache_access access);
 void test_engines_load(lynx_engine *engines[], uint32_t count, const char *path,

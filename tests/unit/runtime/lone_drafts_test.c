@@ -50,6 +50,16 @@ static void copy_rows(lynx_engine *engine, uint32_t position, bool is_put)
         }
 }
 
+/* Rows from 'first' on are those of drafts. */
+static void note_lone(lynx_engine *engine, uint32_t first)
+{
+    seen.lone_from = first < seen.lone_from ? first : seen.lone_from;
+    for (uint32_t i = first; seen.keeps && i < true_ops->length(engine); i++) {
+        seen.is_lone[i] = true;
+        copy_rows(engine, i, false);
+    }
+}
+
 static lynx_status seen_draft_step(lynx_engine *engine, const lynx_token *tokens,
                                    uint32_t count, const lynx_token *history,
                                    uint32_t history_count)
@@ -58,11 +68,18 @@ static lynx_status seen_draft_step(lynx_engine *engine, const lynx_token *tokens
     const lynx_status status =
         true_ops->draft_step(engine, tokens, count, history, history_count);
     seen.draft_steps++;
-    seen.lone_from = first < seen.lone_from ? first : seen.lone_from;
-    for (uint32_t i = first; seen.keeps && i < true_ops->length(engine); i++) {
-        seen.is_lone[i] = true;
-        copy_rows(engine, i, false);
-    }
+    note_lone(engine, first);
+    return status;
+}
+
+static lynx_status seen_draft_batch(lynx_engine *engine, const lynx_token *tokens,
+                                    uint32_t count, const lynx_token *history,
+                                    uint32_t history_count, lynx_layer_wait *wait, void *user)
+{
+    const uint32_t first = true_ops->length(engine);
+    const lynx_status status =
+        true_ops->draft_batch(engine, tokens, count, history, history_count, wait, user);
+    note_lone(engine, first);
     return status;
 }
 
@@ -106,6 +123,7 @@ static lynx_engine *make_engine(const lx_toy_options *toy, lynx_engine_ops *ops)
     true_ops = engine->ops;
     *ops = *engine->ops;
     ops->draft_step = seen_draft_step;
+    ops->draft_batch = seen_draft_batch;
     ops->batch = seen_batch;
     ops->rewind = seen_rewind;
     ops->reserve = seen_reserve;
