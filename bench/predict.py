@@ -7,8 +7,9 @@
 The profile is what 'lynx plan -m MODEL --measure' wrote for the rows' model. With --calibrate the
 rows at that link rate give the rates of the machine instead, and only the others are predicted:
 use it where the profile is of another time. What is compared are medians over documents and
-rounds, because how many drafts stand in one row is luck. Rows of several requests at once, and of
-methods that the planner has not, are left out.
+rounds, because how many drafts stand in one row is luck. Of several requests at once the planner
+foretells the middle one; they show what it picks, and are no part of the summary. Rows of methods
+that the planner has not are left out.
 """
 import argparse
 import csv
@@ -33,6 +34,10 @@ def number(row, name):
         return float(row.get(name) or "nan")
     except ValueError:
         return float("nan")
+
+
+def at_once(row):
+    return int(row.get("concurrency") or 1)
 
 
 def median(values):
@@ -90,7 +95,7 @@ def plan(rows, profile, figures, methods):
     delay = number(rows[0], "delay_ms")
     if delay == delay:
         words += ["--rtt-ms", str(2 * delay)]
-    for name, value in figures.items():
+    for name, value in {**figures, "--at-once": at_once(rows[0])}.items():
         words += [name, str(value)]
     done = subprocess.run([LYNX, "plan", *words], stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
@@ -99,13 +104,15 @@ def plan(rows, profile, figures, methods):
 def cells_of(rows):
     cells = {}
     for row in rows:
-        cells.setdefault(tuple(row.get(name) for name in CELL), []).append(row)
+        cell = (*(row.get(name) for name in CELL), at_once(row))
+        cells.setdefault(cell, []).append(row)
     return cells
 
 
 def predictions(rows, profile, figures):
     """One for each time of each method of each cell; 'chosen' is the way that the planner picks
     among those that were measured and give right tokens, by the 32nd one."""
+    names = (*CELL, "concurrency")
     for cell, of_cell in cells_of(rows).items():
         measured = list(dict.fromkeys(row["method"] for row in of_cell))
         choices = [METHODS[m] for m in measured if m == "lynx" or m in PLAIN]
@@ -117,13 +124,17 @@ def predictions(rows, profile, figures):
                 real, predicted = median(number(r, name) for r in own), times[METHODS[method]][name]
                 # A stored cache's first token is there in milliseconds: nothing to predict.
                 if predicted is not None and real is not None and real > 0.05:
-                    yield {**dict(zip(CELL, cell)), "method": method, "time": name,
+                    yield {**dict(zip(names, cell)), "method": method, "time": name,
                            "measured_s": real, "predicted_s": predicted,
                            "relative_error": predicted / real - 1,
                            "chosen": METHODS[method] == said["choice"]}
 
 
 def put_summary(found):
+    found = [row for row in found if row["concurrency"] == 1]
+    if not found:
+        print("no row of one request at a time is left to predict")
+        return
     print(f"{'method':14} {'time':8} {'count':>5} {'median':>8} {'most':>8} {'within 15 %':>12}")
     keys = [*dict.fromkeys((row["method"], row["time"]) for row in found), (None, None)]
     for method, name in keys:
@@ -148,9 +159,9 @@ def main():
     parser.add_argument("--json", action="store_true", help="every prediction")
     options = parser.parse_args()
     rows = [row for row in csv.DictReader(options.rows.open())
-            if row["method"] in METHODS and row.get("concurrency", "1") == "1"
-            and options.model in (None, row.get("model"))]
-    known = [row for row in rows if number(row, "link_mbps") == options.calibrate]
+            if row["method"] in METHODS and options.model in (None, row.get("model"))]
+    known = [row for row in rows
+             if number(row, "link_mbps") == options.calibrate and at_once(row) == 1]
     figures = {"--draft-max": options.draft_max, **(calibrate(known) if known else {})}
     if options.stands:
         figures["--stands"] = options.stands

@@ -122,7 +122,7 @@ def choices():
     """The way that the planner picks by the best of the plain ones."""
     lines = []
     rows = [row for row in rows_of("plan") if row["time"] == "tt32t_s"]
-    for cell, group in grouped(rows, "model", "scenario", "link_mbps").items():
+    for cell, group in grouped(rows, "model", "scenario", "concurrency", "link_mbps").items():
         of = {row["method"]: number(row, "measured_s") for row in group}
         chosen = next((row for row in group if row["chosen"] == "True"), None)
         plain = {method: of[method] for method in PLAIN if method in of}
@@ -130,18 +130,18 @@ def choices():
             continue
         best = min(plain, key=plain.get)
         own = number(chosen, "measured_s")
-        lines.append([cell[0].removesuffix(".gguf"), cell[1], f"{float(cell[2]):g}",
+        lines.append([cell[0].removesuffix(".gguf"), cell[1], cell[2], f"{float(cell[3]):g}",
                       WAYS[chosen["method"]].replace("*", ""), shown(own), WAYS[best],
                       shown(plain[best]), shown(own / plain[best]),
                       shown(of["lynx"] / plain[best]) if "lynx" in of else "-"])
-    return table(["model", "scenario", "Mbit/s", "`lynx plan` picks", "32nd, s", "best plain way",
-                  "32nd, s", "ratio", "Lynx by best plain"], lines)
+    return table(["model", "scenario", "at once", "Mbit/s", "`lynx plan` picks", "32nd, s",
+                  "best plain way", "32nd, s", "ratio", "Lynx by best plain"], lines)
 
 
 def predictions():
     """How far the planner's times are from measured ones."""
     lines = []
-    rows = rows_of("plan")
+    rows = [row for row in rows_of("plan") if row["concurrency"] == "1"]
     groups = grouped(rows, "method", "time")
     for (method, time), group in [*groups.items(), (("all", ""), rows)]:
         errors = [abs(number(row, "relative_error")) for row in group]

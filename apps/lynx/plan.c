@@ -5,6 +5,7 @@
  * Figures come from a profile that this command measured, from options, or from both: options
  * win. The model of time is that of lynx/plan.h; docs/plan.md tells what it leaves out.
  */
+#include <math.h>
 #include <string.h>
 
 #include "commands.h"
@@ -28,6 +29,7 @@ enum {
     OPT_METHODS,
     OPT_TOKEN,
     OPT_DRAFT_MAX,
+    OPT_AT_ONCE,
     OPT_FIGURES /* first of the numbers below */
 };
 
@@ -43,6 +45,8 @@ static const char help[] =
     "      --link-mbps X           rate of the link (required)\n"
     "      --rtt-ms X              round trip (0)\n"
     "      --share X               part of the link that one request gets (1)\n"
+    "      --at-once N             so many come at the same moment; what the middle one finds "
+    "(1)\n"
     "      --prompt N              tokens of the prompt (1000)\n"
     "      --answer N              tokens of the answer (64)\n"
     "      --stored                the cache exists and is only fetched\n"
@@ -153,7 +157,7 @@ typedef struct planning {
     bool is_json, measures, reproduces, is_stored;
     lynx_codec_spec spec;
     uint32_t prompt, answer, draft_max;
-    uint32_t prefill_nodes, decode_nodes, slots, requests, seed;
+    uint32_t at_once, prefill_nodes, decode_nodes, slots, requests, seed;
     lynx_plan_options options;
     double values[FIGURE_COUNT];
     bool has_value[FIGURE_COUNT];
@@ -211,6 +215,8 @@ static bool take_own(planning *p, int option, const char *value)
         return cli_parse_u32(value, 1, LYNX_PROMPT_TOKENS_MAX, &p->answer);
     case OPT_DRAFT_MAX:
         return cli_parse_u32(value, 0, LYNX_PLAN_DRAFTS_MAX, &p->draft_max);
+    case OPT_AT_ONCE:
+        return cli_parse_u32(value, 1, NODES_MAX, &p->at_once);
     case OPT_PREFILL_NODES:
         return cli_parse_u32(value, 1, NODES_MAX, &p->prefill_nodes);
     case OPT_DECODE_NODES:
@@ -256,6 +262,7 @@ static int parse(planning *p, int argc, char **argv)
         {"requests", required_argument, NULL, OPT_REQUESTS},
         {"random-seed", required_argument, NULL, OPT_SEED},
         {"draft-max", required_argument, NULL, OPT_DRAFT_MAX},
+        {"at-once", required_argument, NULL, OPT_AT_ONCE},
         {"help", no_argument, NULL, 'h'},
     };
     enum { PLAIN = sizeof(plain) / sizeof(*plain) };
@@ -380,6 +387,8 @@ static int check_machines(const planning *p)
                          "how long is a step of the decode node? Give --step-ms or --profile");
     if (p->shared.pacer.rate_bits_per_s == 0)
         return cli_usage(plan_command, "how fast is the link? Give --link-mbps");
+    if (p->at_once > 1 && p->has_value[FIGURE_SIMULATE])
+        return cli_usage(plan_command, "--at-once is one moment and --simulate many: give one");
     return CLI_OK;
 }
 
@@ -388,6 +397,22 @@ static uint32_t piece_by_layer(const planning *p, uint32_t piece_tokens)
 {
     const uint32_t layers = p->model.layers ? p->model.shape.layer_count : 1;
     return layers < piece_tokens ? piece_tokens / layers : 1;
+}
+
+/* Of 'count' requests that come at the same moment, the middle one. A prefill node works on one
+ * after the other, and their transfers, told by those of INT8, share the link where they take
+ * longer than a prefill; the slots of a decode node share its prefills. */
+static void meet_others(lynx_plan_request *r, uint32_t count)
+{
+    double sharing = count;
+    if (!r->is_stored) {
+        const double prefill_s = r->prompt_tokens / r->prefill.prefill_tokens_per_s;
+        const double transfer_s = r->cache.int8_bytes / (r->link.bytes_per_s * r->link.share);
+        sharing = fmin(count, fmax(1, transfer_s / prefill_s));
+        r->prefill.wait_s += (count - 1) / 2.0 * prefill_s;
+    }
+    r->link.share /= sharing;
+    r->decode.prefill_tokens_per_s /= count;
 }
 
 static int make_request(planning *p, lynx_plan_request *r)
@@ -407,7 +432,10 @@ static int make_request(planning *p, lynx_plan_request *r)
     r->link.bytes_per_s = (double)p->shared.pacer.rate_bits_per_s / 8;
     r->link.round_trip_s = p->values[FIGURE_RTT] / 1e3;
     r->link.share = p->values[FIGURE_SHARE];
-    return plan_cache_of(&p->model, &p->spec, p->prompt, &r->cache);
+    const int code = plan_cache_of(&p->model, &p->spec, p->prompt, &r->cache);
+    if (code == CLI_OK)
+        meet_others(r, p->at_once);
+    return code;
 }
 
 static int simulate(const planning *p, const lynx_plan_request *request)
@@ -462,6 +490,7 @@ int lx_command_plan(int argc, char **argv)
     planning p = {.prompt = 1000,
                   .answer = 64,
                   .draft_max = 62,
+                  .at_once = 1,
                   .prefill_nodes = 1,
                   .decode_nodes = 1,
                   .slots = 1,

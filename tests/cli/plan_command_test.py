@@ -95,6 +95,36 @@ class OneRequest(PlanCase):
         self.assertEqual(times, sorted(times, reverse=True))
         self.assertGreater(times[0], times[-1] + 1)
 
+    def test_the_middle_one_of_several_at_once(self):
+        link = ["--link-mbps", 100]
+        for stored, own in ([*FIGURES, "--stored"], 4), (COLD, 1):
+            alone = self.methods(*stored, *link, "--local-prefill-rate", 250, "--share", 1 / own)
+            among = self.methods(*stored, *link, "--local-prefill-rate", 1000, "--at-once", 4)
+            self.assertEqual(among["recompute"], alone["recompute"])
+            if own == 4:
+                self.assertEqual(among, alone)
+        # Cold, one and a half prefills come before; the link is quick enough for one at a time.
+        quick = self.methods(*COLD, "--link-mbps", 100000)
+        later = self.methods(*COLD, "--link-mbps", 100000, "--at-once", 4)
+        waited = later["int8"]["ttft_s"] / quick["int8"]["ttft_s"]
+        self.assertAlmostEqual(waited, 2.5, 3)
+        self.assertAlmostEqual(later["int8"]["tt32t_s"] - later["int8"]["ttft_s"],
+                               quick["int8"]["tt32t_s"] - quick["int8"]["ttft_s"], 6)
+        # Where a transfer is a quarter longer than a prefill, it has as much less of the link.
+        link = ["--link-mbps", 3400]
+        transfer = self.methods(*FIGURES, "--stored", *link)["int8"]["tt2t_s"] - 0.015
+        self.assertTrue(2.2 < transfer < 3)
+        shared = self.methods(*COLD, *link, "--share", 2 / transfer, "--queue-s", 3)
+        between = self.methods(*COLD, *link, "--at-once", 4)
+        self.assertAlmostEqual(between["int8"]["tt2t_s"], shared["int8"]["tt2t_s"], 2)
+        self.assertAlmostEqual(between["lynx"]["tt2t_s"], shared["lynx"]["tt2t_s"], 2)
+        # And on a slow one all four share it.
+        slow = self.methods(*COLD, "--link-mbps", 0.1, "--at-once", 4)
+        self.assertAlmostEqual(slow["int8"]["tt2t_s"] / self.methods(
+            *COLD, "--link-mbps", 0.025)["int8"]["tt2t_s"], 1, 2)
+        self.refused("--at-once", "--simulate",
+                     plan=[*COLD, *link, "--at-once", 2, "--simulate", 1])
+
     def test_what_is_missing_is_asked_for(self):
         self.refused("--prefill-rate", plan=[*FIGURES, "--link-mbps", 10])
         self.refused("--step-ms", plan=[*FIGURES[:-2], "--stored", "--link-mbps", 10])
@@ -103,7 +133,8 @@ class OneRequest(PlanCase):
                      plan=["--stored", "--step-ms", 1, "--link-mbps", 10])
         self.refused("--methods", plan=[*COLD, "--link-mbps", 1, "--methods", "recompute"])
         for option, value in (("--stands", 2), ("--methods", "lynx,fax"), ("--codec", "zip"),
-                              ("--reproduce", "me"), ("--share", 0), ("--slots", 0)):
+                              ("--reproduce", "me"), ("--share", 0), ("--slots", 0),
+                              ("--at-once", 0)):
             with self.subTest(option=option):
                 self.refused(f"'{value}'", plan=[*COLD, "--link-mbps", 1, option, value])
         self.refused("'left'", plan=[*COLD, "--link-mbps", 1, "left"])
