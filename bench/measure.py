@@ -210,8 +210,7 @@ def e2e():
     links = "10,20,50,200,1000"
     grids = [["--links", links, "--methods", "f16_streamed,int8,lynx,recompute"],
              ["--links", links, "--methods", "carry_on"],
-             ["--links", "20,100", "--concurrency", "4", "--rounds", "1", "--methods",
-              "int8,lynx,recompute"]]
+             ["--links", "20,100", "--concurrency", "4", "--methods", "int8,lynx,recompute"]]
     for model in (SMOLLM2, GEMMA):
         for grid in grids:
             run("bench", "e2e", "-m", MODELS / model, *grid, "--output", table, "docs/http.md")
