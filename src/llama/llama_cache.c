@@ -241,7 +241,7 @@ lynx_status lx_cache_reserve(lynx_engine *engine, uint32_t count)
     if (has_cells(s, count))
         return lx_slot_rewind(engine, count);
     LX_TRY(lx_slot_clear(s));
-    LX_TRY(s->shared->is_blob ? set_blob(s, count) : lx_state_set_zeros(s, count));
+    LX_TRY(s->shared->is_blob ? set_blob(s, count) : lx_state_set_undefined(s, count));
     for (uint32_t i = 0; i < s->shared->layout.part_count; i++)
         s->first_cell[i] = lx_state_first_cell(s->shared, i, count);
     s->length = count;

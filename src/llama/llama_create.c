@@ -62,6 +62,7 @@ void lx_slot_destroy(lynx_engine *engine)
         lx_slot_queue_leave(&e->queue, s->index);
     free(s->blob);
     lx_state_fini(e, &s->blob_state);
+    lx_state_drop_skeleton(s);
     lx_free(e->memory, s->staging, s->staging_size, 1);
     lx_constraint_fini(&s->constraint);
     lx_free(e->memory, s->candidates, vocabulary, sizeof(*s->candidates));

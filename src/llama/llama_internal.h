@@ -147,6 +147,11 @@ struct lx_slot {
     lx_state blob_state;
     bool is_blob_current; /* the blob holds what the context holds */
 
+    /* Of what lx_state_set_undefined hands to llama.cpp. */
+    uint8_t *skeleton;
+    size_t skeleton_size;
+    uint32_t skeleton_uses;
+
     /* A mapped page in device memory. */
     uint8_t *staging;
     size_t staging_size;
@@ -261,8 +266,9 @@ lynx_status lx_state_build(const lx_slot *s, uint32_t tokens, uint8_t **blob, si
 lynx_status lx_state_get(lx_slot *s, uint8_t **blob, size_t *size);
 lynx_status lx_state_set(lx_slot *s, const uint8_t *blob, size_t size);
 
-/* Build a blob and put it in the place of what the slot has. */
-lynx_status lx_state_set_zeros(lx_slot *s, uint32_t tokens);
+/* The same with undefined content, in the place of what the slot has. */
+lynx_status lx_state_set_undefined(lx_slot *s, uint32_t tokens);
+void lx_state_drop_skeleton(lx_slot *s);
 
 /* ---- llama_cache.c ------------------------------------------------------------------- */
 

@@ -21,7 +21,7 @@
 #include "base/cursor.h"
 #include "llama/llama_internal.h"
 
-enum { HEADER_BYTES = 8, CELL_BYTES = 12 };
+enum { HEADER_BYTES = 8, CELL_BYTES = 12, SKELETON_USES = 16 };
 static const uint32_t MAGIC = 0xaf143cd8u;
 
 /* 'count' streams without cells. */
@@ -173,7 +173,7 @@ static void build_part(const lx_slot *slot, lx_writer *writer, const lx_state_pa
             } else {
                 lx_write_u64(writer, s->row_bytes);
             }
-            writer->offset += side_bytes(s, tokens - first) - 12; /* zeros are there already */
+            writer->offset += side_bytes(s, tokens - first) - 12;
         }
     for (uint32_t i = slot->index + 1; i < slot->shared->slot_count; i++)
         lx_write_u32(writer, 0);
@@ -211,7 +211,7 @@ static size_t built_bytes(const lx_slot *s, uint32_t tokens)
     return bytes;
 }
 
-/* Into zeros. */
+/* Around whatever values are in 'data'. */
 static void build(const lx_slot *s, uint32_t tokens, uint8_t *data, size_t size)
 {
     const lx_state *like = &s->shared->layout;
@@ -281,17 +281,36 @@ lynx_status lx_state_set(lx_slot *s, const uint8_t *blob, size_t size)
     return lx_slot_run(s, set_state, &bytes);
 }
 
-lynx_status lx_state_set_zeros(lx_slot *s, uint32_t tokens)
+void lx_state_drop_skeleton(lx_slot *s)
+{
+    if (s->skeleton)
+        (void)munmap(s->skeleton, s->skeleton_size);
+    s->skeleton = NULL;
+    s->skeleton_size = 0;
+}
+
+/* Straight from the system: its pages of zeros are one page until they are written, where
+ * calloc writes zeros once memory was used before. Mapping them takes as long as llama.cpp's
+ * copy of them, so they are kept, until what describes the cells has made too many pages of
+ * their own. */
+static lynx_status make_skeleton(lx_slot *s, size_t size)
+{
+    lx_state_drop_skeleton(s);
+    void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    LX_REQUIRE(data != MAP_FAILED, LYNX_ERR_MEMORY);
+    map_zeros(data, size);
+    s->skeleton = data;
+    s->skeleton_size = size;
+    s->skeleton_uses = 0;
+    return LYNX_OK;
+}
+
+lynx_status lx_state_set_undefined(lx_slot *s, uint32_t tokens)
 {
     const size_t size = built_bytes(s, tokens);
-    /* Straight from the system: its pages of zeros are one page until they are written, where
-     * calloc writes zeros once memory was used before. */
-    uint8_t *zeros =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    LX_REQUIRE(zeros != MAP_FAILED, LYNX_ERR_MEMORY);
-    map_zeros(zeros, size);
-    build(s, tokens, zeros, size);
-    const lynx_status status = lx_state_set(s, zeros, size);
-    (void)munmap(zeros, size);
-    return status;
+    if (size > s->skeleton_size || s->skeleton_uses == SKELETON_USES)
+        LX_TRY(make_skeleton(s, size));
+    s->skeleton_uses++;
+    build(s, tokens, s->skeleton, size);
+    return lx_state_set(s, s->skeleton, size);
 }

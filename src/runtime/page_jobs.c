@@ -6,6 +6,8 @@
  * on the tiles, and unmapping ends all of them. An engine that lends one page at a time gives
  * groups of one.
  */
+#include <stdlib.h>
+
 #include "base/alloc.h"
 #include "base/check.h"
 #include "runtime/page_pass.h"
@@ -122,8 +124,20 @@ static lynx_status do_jobs(group *g, size_t count)
     return LYNX_OK;
 }
 
+/* Pages of the same tokens turn their keys by the same angles, which a coder keeps for a few of
+ * them. */
+static int by_tokens(const void *a, const void *b)
+{
+    const lynx_page_id x = ((const lx_page_job *)a)->id;
+    const lynx_page_id y = ((const lx_page_job *)b)->id;
+    if (x.page != y.page)
+        return x.page < y.page ? -1 : 1;
+    return x.layer != y.layer ? (x.layer < y.layer ? -1 : 1) : x.side - y.side;
+}
+
 lynx_status lx_page_decode_jobs(lx_page_pass *pass, uint32_t prompt_tokens, size_t count)
 {
+    qsort(pass->jobs, count, sizeof(*pass->jobs), by_tokens);
     group g = {.pass = pass, .prompt_tokens = prompt_tokens};
     return do_jobs(&g, count);
 }

@@ -87,8 +87,8 @@ void lx_page_coder_fini(const lx_page_pass *pass, lx_page_coder *coder);
 lynx_status lx_page_jobs(lx_page_pass *pass, lx_page_job **jobs);
 
 /* Decode the pages of the first 'count' jobs, which are different ones, on as many threads as
- * the engine lends pages to. Each job gets its status; the first that is not LYNX_OK is
- * returned. */
+ * the engine lends pages to, and bring the jobs in the order in which that is quickest. Each
+ * gets its status; the first that is not LYNX_OK is returned. */
 lynx_status lx_page_decode_jobs(lx_page_pass *pass, uint32_t prompt_tokens, size_t count);
 
 /* Called with the planes of a page on any of the threads, for different pages at once. */
