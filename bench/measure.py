@@ -192,7 +192,7 @@ def disk():
     folder.mkdir(parents=True, exist_ok=True)
     for model in (SMOLLM2, GEMMA):
         for tokens in (1000, 4000):
-            words = ["docs/http.md", str(tokens), "7"]
+            words = ["docs/http.md", str(tokens), "21"]
             print("state_file", model, *words, file=sys.stderr, flush=True)
             output = subprocess.run([LYNX.parent.parent / "bench/state_file", MODELS / model,
                                      *words, folder, str(os.cpu_count())], cwd=ROOT,

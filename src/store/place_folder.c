@@ -465,10 +465,22 @@ static const lynx_place_ops operations = {
     .cancel = folder_cancel,
 };
 
+/* Who names a file wants what is in it: its planes come from the disk with its header, not
+ * behind it (a millisecond, a seventh of the time until 1,000 tokens of Gemma 3 are restored).
+ */
+static lynx_status file_open(lynx_place *place, const char *name, lynx_object **object,
+                             char *text, size_t text_size)
+{
+    LX_TRY(folder_open(place, name, object, text, text_size));
+    if (*object)
+        folder_expect(place, &(lynx_range){*object, 0, (*object)->size}, 1);
+    return LYNX_OK;
+}
+
 static const lynx_place_ops file_operations = {
     .destroy = folder_destroy,
     .description = folder_description,
-    .open = folder_open,
+    .open = file_open,
     .close = folder_close,
     .read = folder_read,
     .expect = folder_expect,
