@@ -231,7 +231,7 @@ static void drafts_that_stand_are_kept(void **state)
 {
     watch sum = {0};
     (void)state;
-    for (uint32_t round = 0; round < 32 && !(sum.kept_all && sum.drafts_behind); round++) {
+    for (uint32_t round = 0; round < 256 && !(sum.kept_all && sum.drafts_behind); round++) {
         bed b;
         lx_toy_options toy;
         lynx_pace pace = {.step_ns = 1, .row_ns = 1}; /* there is time to draft */
