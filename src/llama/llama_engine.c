@@ -77,6 +77,14 @@ static lynx_status check_room(lx_slot *s, uint32_t count)
                                                      "the context of %u tokens is full", most);
 }
 
+/* Before 'count' tokens, of 'most' that may come at once, are appended. */
+static lynx_status begin_decode(lx_slot *s, uint32_t count, uint32_t most)
+{
+    LX_REQUIRE(count >= 1 && count <= most, LYNX_ERR_ARGUMENT);
+    atomic_store(&s->is_cancelled, false);
+    return check_room(s, count);
+}
+
 static lynx_status prefill_by_layer(lynx_engine *engine, const lynx_token *tokens,
                                     uint32_t count, lynx_prefill_progress *progress,
                                     lynx_prefill_layers *layers, void *user)
@@ -107,9 +115,7 @@ lynx_status lx_slot_batch(lynx_engine *engine, const lynx_token *tokens, uint32_
                           uint32_t first_row)
 {
     lx_slot *s = lx_slot_of(engine);
-    LX_REQUIRE(count >= 1 && count <= s->shared->description.batch_tokens, LYNX_ERR_ARGUMENT);
-    atomic_store(&s->is_cancelled, false);
-    LX_TRY(check_room(s, count));
+    LX_TRY(begin_decode(s, count, s->shared->description.batch_tokens));
     return lx_slot_decode_step(s, tokens, count, first_row);
 }
 
@@ -122,9 +128,7 @@ lynx_status lx_slot_draft_step(lynx_engine *engine, const lynx_token *tokens, ui
                                const lynx_token *history, uint32_t history_count)
 {
     lx_slot *s = lx_slot_of(engine);
-    LX_REQUIRE(count >= 1 && count <= s->shared->description.step_tokens, LYNX_ERR_ARGUMENT);
-    atomic_store(&s->is_cancelled, false);
-    LX_TRY(check_room(s, count));
+    LX_TRY(begin_decode(s, count, s->shared->description.step_tokens));
     return lx_slot_decode_draft(s, tokens, count, history, history_count);
 }
 
@@ -132,9 +136,7 @@ lynx_status lx_slot_draft_batch(lynx_engine *engine, const lynx_token *tokens, u
                                 const lynx_token *history, uint32_t history_count)
 {
     lx_slot *s = lx_slot_of(engine);
-    LX_REQUIRE(count >= 1 && count <= s->shared->description.batch_tokens, LYNX_ERR_ARGUMENT);
-    atomic_store(&s->is_cancelled, false);
-    LX_TRY(check_room(s, count));
+    LX_TRY(begin_decode(s, count, s->shared->description.batch_tokens));
     return lx_slot_decode_draft_piece(s, tokens, count, history, history_count);
 }
 
