@@ -187,6 +187,7 @@ def stored():
 
 
 def disk():
+    environment = dict(os.environ, GOMP_SPINCOUNT="5000")  # as the programs wait
     rows = []
     folder = ROOT / "build/bench"
     folder.mkdir(parents=True, exist_ok=True)
@@ -196,7 +197,8 @@ def disk():
             print("state_file", model, *words, file=sys.stderr, flush=True)
             output = subprocess.run([LYNX.parent.parent / "bench/state_file", MODELS / model,
                                      *words, folder, str(os.cpu_count())], cwd=ROOT,
-                                    stdout=subprocess.PIPE, text=True, check=True).stdout
+                                    env=environment, stdout=subprocess.PIPE, text=True,
+                                    check=True).stdout
             rows += [{"command": " ".join(["state_file", model, *words, "build/bench",
                                            str(os.cpu_count())]),
                       "model": model.removesuffix(".gguf"), **row}

@@ -30,10 +30,9 @@ enum {
     FOLDER_MAX = 3000,
     PATH_ROOM = FOLDER_MAX + LYNX_PLACE_NAME_MAX + 64,
     PARTS_AT_ONCE = 64,
-    EXPECTED_BYTES_MAX = 64 << 20, /* asked of the system ahead of reading */
-    DEPTH_MAX = 4,                 /* folders below that of the place */
-    DRAFT_OLD_S = 60,              /* a younger draft may be one that is not locked yet */
-    WRITE_TRIES = 8, /* a folder that became empty may go while we write into it */
+    DEPTH_MAX = 4,    /* folders below that of the place */
+    DRAFT_OLD_S = 60, /* a younger draft may be one that is not locked yet */
+    WRITE_TRIES = 8,  /* a folder that became empty may go while we write into it */
     SECOND_NS = 1000000000
 };
 
@@ -137,19 +136,6 @@ static lynx_status folder_read(lynx_place *place, lynx_object *object, uint64_t 
         done += got > 0 ? (size_t)got : 0;
     }
     return LYNX_OK;
-}
-
-/* The system reads the first of it from the disk while the caller is busy elsewhere. */
-static void folder_expect(lynx_place *place, const lynx_range *ranges, size_t count)
-{
-    (void)place;
-    uint64_t left = EXPECTED_BYTES_MAX;
-    for (size_t i = 0; i < count && left > 0; i++) {
-        const uint64_t size = ranges[i].size < left ? ranges[i].size : left;
-        (void)posix_fadvise(file_of(ranges[i].object)->descriptor, (off_t)ranges[i].offset,
-                            (off_t)size, POSIX_FADV_WILLNEED);
-        left -= size;
-    }
 }
 
 /* ---- writing ------------------------------------------------------------------------- */
@@ -454,7 +440,6 @@ static const lynx_place_ops operations = {
     .open = folder_open,
     .close = folder_close,
     .read = folder_read,
-    .expect = folder_expect,
     .write = folder_write,
     .list = folder_list,
     .remove = folder_remove,
@@ -465,25 +450,12 @@ static const lynx_place_ops operations = {
     .cancel = folder_cancel,
 };
 
-/* Who names a file wants what is in it: its planes come from the disk with its header, not
- * behind it (a millisecond, a seventh of the time until 1,000 tokens of Gemma 3 are restored).
- */
-static lynx_status file_open(lynx_place *place, const char *name, lynx_object **object,
-                             char *text, size_t text_size)
-{
-    LX_TRY(folder_open(place, name, object, text, text_size));
-    if (*object)
-        folder_expect(place, &(lynx_range){*object, 0, (*object)->size}, 1);
-    return LYNX_OK;
-}
-
 static const lynx_place_ops file_operations = {
     .destroy = folder_destroy,
     .description = folder_description,
-    .open = file_open,
+    .open = folder_open,
     .close = folder_close,
     .read = folder_read,
-    .expect = folder_expect,
     .write = folder_write,
     .remove = folder_remove,
     .cancel = folder_cancel,
