@@ -6,7 +6,7 @@
 #include "codec/spread.h"
 
 lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const planes[],
-                        uint32_t plane_count, lx_part part)
+                        uint32_t plane_count, lx_part part, bool is_reading)
 {
     const uint32_t earlier = lx_part_tokens(v, LX_PART_EARLIER);
     const bool is_recent = part == LX_PART_RECENT;
@@ -15,9 +15,9 @@ lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const
         .view = v,
         .meta = planes[0] + v->meta_offset,
         .plane_count = is_recent ? codec->plane_count : plane_count,
+        .blank = is_reading ? codec->zeros : codec->sink,
         .first = is_recent ? earlier : 0,
         .tokens = lx_part_tokens(v, part),
-        .grid_pitch = codec->row_values / LX_CHUNK_TOKENS,
     };
     p.row_bytes = lx_row_bytes(p.tokens);
     uint32_t bits = 0;
@@ -34,40 +34,32 @@ lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const
     return p;
 }
 
-static void find_weights(const lx_page_bits *p)
+/* Of the keys that turn together both have the sum. */
+static void add_pairs(const lx_page_bits *p, float *squares)
 {
-    lynx_codec *codec = p->codec;
-    const uint32_t channels = p->view->shape->channels;
-    float *squares = codec->squares;
-    lx_range_steps(&p->q, channels, p->meta, codec->weights);
-    memset(squares, 0, channels * sizeof(*squares));
-    if (p->view->side == LYNX_SIDE_KEYS) {
-        lx_range_squares(&p->q, channels, p->meta, squares);
-        lx_pair_walk walk = lx_walk_pairs(codec, p->view, 0);
-        lx_pair pair;
-        while (lx_next_pair(&walk, &pair) && pair.cosines) {
-            squares[pair.a] += squares[pair.b];
-            squares[pair.b] = squares[pair.a];
-        }
+    lx_pair_walk walk = lx_walk_pairs(p->codec, p->view, 0);
+    lx_pair pair;
+    while (lx_next_pair(&walk, &pair) && pair.cosines) {
+        const float sum = squares[pair.a] + squares[pair.b];
+        squares[pair.a] = sum;
+        squares[pair.b] = sum;
     }
-    for (uint32_t c = 0; c < channels; c++)
-        codec->weights[c] = lx_spread_weight(codec->weights[c], squares[c]);
 }
 
-/* The rows of one plane from 'at' on, by the bits without and with it. Always eight at once and
- * into what is behind them: a loop of as many as there are is foreseen wrongly for most
- * channels (a page of 192 channels: 2 us). */
-static void place_rows(const uint8_t *before, const uint8_t *now, uint32_t channels,
-                       uint8_t *at, size_t size, uint8_t *(*row_of)[LX_ROWS_ROOM])
+static void find_weights(const lx_page_bits *p)
 {
-    for (uint32_t c = 0; c < channels; c++) {
-        const uint32_t count = now[c] - before[c];
-        uint8_t **rows = row_of[c] + before[c];
-        for (uint32_t done = 0; done < count; done += LX_ROWS_STEP)
-            for (uint32_t i = done; i < done + LX_ROWS_STEP; i++)
-                rows[i] = at + i * size;
-        at += count * size;
+    const lynx_codec *codec = p->codec;
+    const uint32_t channels = p->view->shape->channels;
+    float *squares = codec->squares;
+    uint16_t *weights = codec->weights;
+    memset(squares, 0, channels * sizeof(*squares));
+    if (p->view->side == LYNX_SIDE_KEYS) {
+        lx_range_squares(&p->q, channels, squares);
+        add_pairs(p, squares);
     }
+    const uint16_t *steps = codec->shared.step_halves;
+    for (uint32_t c = 0; c < channels; c++)
+        weights[c] = lx_spread_weight(steps[c], squares[c]);
 }
 
 /* A page of 96 KiB from memory: 2 us less. */
@@ -77,29 +69,94 @@ static void prefetch_rows(const uint8_t *at, size_t bytes)
         __builtin_prefetch(at + i, 0, 2);
 }
 
+/* So many at once, from any row on. */
+static inline void put_blanks(uint8_t **rows, uint8_t *blank)
+{
+    for (uint32_t i = 0; i < LX_ROWS_BLANK; i++)
+        rows[i] = blank;
+}
+
 void lx_find_rows(const lx_page_bits *p)
 {
     lynx_codec *codec = p->codec;
     const uint32_t channels = p->view->shape->channels;
-    const size_t size = p->row_bytes;
     uint32_t total = 0;
+    /* Pairs that turn lie apart: what is read next is not what lies behind. */
+    const bool is_scattered = lx_walk_pairs(p->codec, p->view, 0).table != NULL;
+    for (uint32_t plane = 0; is_scattered && plane < p->plane_count; plane++)
+        prefetch_rows(p->rows[plane], lx_plane_rows(codec, p->view, plane) * p->row_bytes);
+    put_blanks(codec->pair_rows[0], p->blank);
+    put_blanks(codec->pair_rows[1], p->blank);
     if (codec->spec.spread)
         find_weights(p);
-    memset(codec->here, 0, channels);
     for (uint32_t plane = 0; plane < p->plane_count; plane++) {
-        const uint32_t rows = lx_plane_rows(codec, p->view, plane);
-        prefetch_rows(p->rows[plane], rows * size);
-        total += rows;
+        uint8_t *bits = lx_bits_with(codec, plane);
+        uint32_t *rows_before = codec->rows_before + plane * codec->options.channels_max;
+        total += lx_plane_rows(codec, p->view, plane);
         if (!codec->spec.spread)
-            memset(codec->next, (int)(total / channels), channels);
+            memset(bits, (int)(total / channels), channels);
         else
-            lx_spread_bits(codec->weights, channels, total, codec->code_bits, codec->next);
-        place_rows(codec->here, codec->next, channels, p->rows[plane], size, codec->row_of);
-        memcpy(codec->here, codec->next, channels);
+            codec->kernels->spread(codec->weights, channels, total, codec->code_bits, bits);
+        uint32_t rows = 0;
+        for (uint32_t c = 0; c < channels; c++) {
+            rows_before[c] = rows;
+            rows += bits[c];
+            if (plane > 0)
+                rows -= lx_bits_with(codec, plane - 1)[c];
+        }
     }
 }
 
+/* Always eight rows at once and into what is behind them: a loop of as many as there are is
+ * foreseen wrongly for most channels (a page of 192 channels: 2 us). */
+static inline void find_channel(const lx_page_bits *p, uint32_t channel, uint8_t **room,
+                                lx_channel *found)
+{
+    enum { STEP = LX_ROWS_BLANK };
+    const lynx_codec *codec = p->codec;
+    const size_t size = p->row_bytes;
+    uint8_t **rows = room + LX_ROWS_BLANK;
+    uint32_t bits = 0;
+    for (uint32_t plane = 0; plane < p->plane_count; plane++) {
+        const size_t index = plane * (size_t)codec->options.channels_max + channel;
+        const uint32_t now = codec->bits[index];
+        uint8_t *at = p->rows[plane] + codec->rows_before[index] * size;
+        for (uint32_t first = bits; first < now; first += STEP)
+            for (uint32_t i = first; i < first + STEP; i++, at += size)
+                rows[i] = at;
+        bits = now;
+    }
+    put_blanks(rows + bits, p->blank);
+    found->row = rows;
+    found->bits = bits;
+    found->grids = lx_grids_of(p, channel);
+}
+
+void lx_find_area(const lx_page_bits *p, const lx_pair *pair, lx_area *area)
+{
+    lynx_codec *codec = p->codec;
+    find_channel(p, pair->a, codec->pair_rows[0], &area->a);
+    if (pair->cosines)
+        find_channel(p, pair->b, codec->pair_rows[1], &area->b);
+    area->strips = p->tokens / LX_KERNEL_TOKENS;
+    area->code_bits = codec->code_bits;
+    area->grid_step = codec->spec.chunk_tokens ? 1 : 0;
+    area->is_bent = p->q.is_bent;
+    area->is_final = false;
+}
+
 /* ---- the rest -------------------------------------------------------------------------- */
+
+static void find_rest_rows(const lx_page_bits *p, lx_rest *rest, uint32_t side,
+                           lx_channel *channel)
+{
+    uint8_t **rows = rest->rows[side] + LX_ROWS_BLANK;
+    put_blanks(rest->rows[side], p->blank);
+    for (uint32_t row = 0; row < channel->bits; row++)
+        rows[row] = rest->bytes[side][row];
+    put_blanks(rows + channel->bits, p->blank);
+    channel->row = rows;
+}
 
 lx_rest *lx_rest_of(const lx_page_bits *p, const lx_area *area, const lx_pair *pair,
                     const lynx_tile *rows)
@@ -113,10 +170,12 @@ lx_rest *lx_rest_of(const lx_page_bits *p, const lx_area *area, const lx_pair *p
     rest->area = *area;
     rest->area.strips = 1;
     rest->area.is_final = false;
-    rest->area.a.row = rest->rows[0];
-    rest->area.b.row = rest->rows[1];
+    find_rest_rows(p, rest, 0, &rest->area.a);
+    if (pair->cosines)
+        find_rest_rows(p, rest, 1, &rest->area.b);
     rest->area.a.grids += chunk;
-    rest->area.b.grids += chunk;
+    if (pair->cosines)
+        rest->area.b.grids += chunk;
     rest->pair = (lx_pair){.a = 0, .b = 1};
     if (pair->cosines) {
         rest->pair.cosines = pair->cosines + first;

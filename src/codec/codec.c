@@ -30,18 +30,27 @@ static lynx_status codec_init(lynx_codec *codec)
     codec->block =
         lx_alloc_zeroed(memory, codec->block_rows * codec->row_values, sizeof(float));
     codec->codes = lx_alloc_zeroed(memory, channels * codec->row_values, 1);
-    const size_t grids = channels * (codec->row_values / LX_CHUNK_TOKENS);
+    codec->grid_pitch = codec->spec.chunk_tokens ? codec->row_values / LX_CHUNK_TOKENS : 1;
+    const size_t grids = channels * codec->grid_pitch;
     codec->grids = lx_alloc_zeroed(memory, grids, sizeof(*codec->grids));
     codec->extents = lx_alloc_zeroed(memory, grids, sizeof(*codec->extents));
+    lx_shared *shared = &codec->shared;
+    shared->low_halves = lx_alloc_zeroed(memory, channels, sizeof(*shared->low_halves));
+    shared->step_halves = lx_alloc_zeroed(memory, channels, sizeof(*shared->step_halves));
+    shared->lows = lx_alloc_zeroed(memory, channels, sizeof(*shared->lows));
+    shared->steps = lx_alloc_zeroed(memory, channels, sizeof(*shared->steps));
     codec->rows = lx_alloc_zeroed(memory, channels * codec->row_values, sizeof(float));
     codec->squares = lx_alloc_zeroed(memory, channels, sizeof(*codec->squares));
     codec->weights = lx_alloc_zeroed(memory, channels, sizeof(*codec->weights));
-    codec->here = lx_alloc_zeroed(memory, channels, 1);
-    codec->next = lx_alloc_zeroed(memory, channels, 1);
-    codec->row_of = lx_alloc_zeroed(memory, channels, sizeof(*codec->row_of));
+    codec->bits = lx_alloc_zeroed(memory, channels * LYNX_PLANES_MAX, 1);
+    codec->rows_before =
+        lx_alloc_zeroed(memory, channels * LYNX_PLANES_MAX, sizeof(*codec->rows_before));
+    codec->zeros = lx_alloc_zeroed(memory, codec->row_values / 8, 1);
+    codec->sink = lx_alloc_zeroed(memory, codec->row_values / 8, 1);
     LX_REQUIRE(codec->block && codec->codes && codec->rows && codec->grids && codec->extents &&
-                   codec->squares && codec->weights && codec->here && codec->next &&
-                   codec->row_of,
+                   shared->low_halves && shared->step_halves && shared->lows && shared->steps &&
+                   codec->squares && codec->weights && codec->bits && codec->rows_before &&
+                   codec->zeros && codec->sink,
                LYNX_ERR_MEMORY);
     if (codec->spec.undo_rope) {
         codec->rope_floats = (channels / 2 + 1) * codec->row_values;
@@ -74,9 +83,6 @@ lynx_status lynx_codec_create(lynx_codec **codec, const lynx_codec_options *opti
     c->options = *options;
     c->spec = options->spec;
     c->kernels = kernels;
-    for (uint32_t side = 0; side < 2; side++)
-        for (uint32_t row = 0; row < LX_ROWS_MAX; row++)
-            c->rest.rows[side][row] = c->rest.bytes[side][row];
     c->plane_count = lynx_codec_spec_plane_count(&c->spec);
     for (uint32_t plane = 0; plane < c->plane_count; plane++)
         c->code_bits += c->spec.plane_bits[0][plane];
@@ -96,18 +102,26 @@ void lynx_codec_destroy(lynx_codec *codec)
     if (!codec)
         return;
     const lynx_allocator *memory = codec->memory;
-    const size_t values = codec->options.channels_max * codec->row_values;
+    const size_t channels = codec->options.channels_max;
+    const size_t values = channels * codec->row_values;
+    const lx_shared *shared = &codec->shared;
     lx_free(memory, codec->block, codec->block_rows * codec->row_values, sizeof(float));
     lx_free(memory, codec->codes, values, 1);
     lx_free(memory, codec->rows, values, sizeof(float));
-    const size_t grids = codec->options.channels_max * (codec->row_values / LX_CHUNK_TOKENS);
+    const size_t grids = channels * codec->grid_pitch;
     lx_free(memory, codec->grids, grids, sizeof(*codec->grids));
     lx_free(memory, codec->extents, grids, sizeof(*codec->extents));
-    lx_free(memory, codec->squares, codec->options.channels_max, sizeof(*codec->squares));
-    lx_free(memory, codec->weights, codec->options.channels_max, sizeof(*codec->weights));
-    lx_free(memory, codec->here, codec->options.channels_max, 1);
-    lx_free(memory, codec->next, codec->options.channels_max, 1);
-    lx_free(memory, codec->row_of, codec->options.channels_max, sizeof(*codec->row_of));
+    lx_free(memory, shared->low_halves, channels, sizeof(*shared->low_halves));
+    lx_free(memory, shared->step_halves, channels, sizeof(*shared->step_halves));
+    lx_free(memory, shared->lows, channels, sizeof(*shared->lows));
+    lx_free(memory, shared->steps, channels, sizeof(*shared->steps));
+    lx_free(memory, codec->squares, channels, sizeof(*codec->squares));
+    lx_free(memory, codec->weights, channels, sizeof(*codec->weights));
+    lx_free(memory, codec->bits, channels * LYNX_PLANES_MAX, 1);
+    lx_free(memory, codec->rows_before, channels * LYNX_PLANES_MAX,
+            sizeof(*codec->rows_before));
+    lx_free(memory, codec->zeros, codec->row_values / 8, 1);
+    lx_free(memory, codec->sink, codec->row_values / 8, 1);
     for (uint32_t i = 0; i < LX_ROPE_TABLES; i++) {
         lx_free(memory, codec->ropes[i].cosines, codec->rope_floats, sizeof(float));
         lx_free(memory, codec->ropes[i].sines, codec->rope_floats, sizeof(float));

@@ -28,7 +28,7 @@ static lynx_status check_planes(const lynx_codec *codec, const lx_page_view *v,
     const uint32_t heads = v->shape->channels / v->shape->head_channels;
     for (uint32_t head = 0; v->head_meta && head < heads; head++)
         LX_REQUIRE(lx_token_check_head(&q, meta + head * v->head_meta), LYNX_ERR_CORRUPT);
-    LX_REQUIRE(v->channel_meta == 0 || lx_range_check(&q, v->shape->channels, meta),
+    LX_REQUIRE(v->channel_meta == 0 || lx_range_get(&q, v->shape->channels, meta),
                LYNX_ERR_CORRUPT);
     return LYNX_OK;
 }
@@ -36,7 +36,8 @@ static lynx_status check_planes(const lynx_codec *codec, const lx_page_view *v,
 static void get_codes(const lx_page_bits *p, uint32_t c, uint8_t *codes)
 {
     const lx_pair alone = {.a = c, .b = c};
-    const lx_area area = lx_area_of(p, &alone);
+    lx_area area;
+    lx_find_area(p, &alone, &area);
     p->codec->kernels->unpack(&area, codes);
     if (!lx_has_rest(p))
         return;
@@ -50,7 +51,8 @@ static void get_codes(const lx_page_bits *p, uint32_t c, uint8_t *codes)
 static void get_values(const lx_page_bits *p, const lx_pair *pair, const lynx_tile *rows,
                        bool is_final)
 {
-    lx_area area = lx_area_of(p, pair);
+    lx_area area;
+    lx_find_area(p, pair, &area);
     area.is_final = is_final;
     p->codec->kernels->dequantize(&area, pair, rows);
     if (!lx_has_rest(p))
@@ -63,8 +65,9 @@ static void get_values(const lx_page_bits *p, const lx_pair *pair, const lynx_ti
 
 static void decode_range(const lx_page_bits *p, const lynx_tile *rows, bool is_final)
 {
-    lx_range_grids(&p->q, p->view->shape->channels, p->meta, p->codec->here, p->codec->grids,
-                   p->grid_pitch);
+    const lynx_codec *codec = p->codec;
+    lx_range_grids(&p->q, p->view->shape->channels, p->meta,
+                   lx_bits_with(codec, p->plane_count - 1), codec->grids, codec->grid_pitch);
     lx_pair_walk walk = lx_walk_pairs(p->codec, p->view, p->first);
     lx_pair pair;
     while (lx_next_pair(&walk, &pair))
@@ -147,7 +150,7 @@ lynx_status lynx_codec_decode(lynx_codec *codec, const lynx_side_shape *shape, l
     for (lx_part part = 0; part < LX_PARTS; part++) {
         if (lx_part_tokens(&v, part) == 0)
             continue;
-        const lx_page_bits bits = lx_bits_of(codec, &v, here, plane_count, part);
+        const lx_page_bits bits = lx_bits_of(codec, &v, here, plane_count, part, true);
         const lynx_tile run = lx_tile_at(target, v.split.head + bits.first, 0);
         decode_part(&bits, &run);
     }

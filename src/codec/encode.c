@@ -21,7 +21,8 @@ static void encode_raw(const lynx_codec *codec, const lx_page_view *v, const lyn
 static void put_codes(const lx_page_bits *p, uint32_t c, const uint8_t *codes)
 {
     const lx_pair alone = {.a = c, .b = c};
-    const lx_area area = lx_area_of(p, &alone);
+    lx_area area;
+    lx_find_area(p, &alone, &area);
     p->codec->kernels->pack(codes, &area);
     if (!lx_has_rest(p))
         return;
@@ -33,7 +34,8 @@ static void put_codes(const lx_page_bits *p, uint32_t c, const uint8_t *codes)
 /* Rows of a pair to its bits. */
 static void put_values(const lx_page_bits *p, const lynx_tile *rows, const lx_pair *pair)
 {
-    const lx_area area = lx_area_of(p, pair);
+    lx_area area;
+    lx_find_area(p, pair, &area);
     p->codec->kernels->quantize(rows, pair, &area);
     if (!lx_has_rest(p))
         return;
@@ -48,8 +50,8 @@ static void put_values(const lx_page_bits *p, const lynx_tile *rows, const lx_pa
 static bool find_extents(const lx_page_bits *p, const lynx_tile *rows, const lx_pair *pair)
 {
     const lynx_codec *codec = p->codec;
-    lx_extent *a = codec->extents + pair->a * p->grid_pitch;
-    lx_extent *b = codec->extents + pair->b * p->grid_pitch;
+    lx_extent *a = codec->extents + pair->a * codec->grid_pitch;
+    lx_extent *b = codec->extents + pair->b * codec->grid_pitch;
     const uint32_t tokens = p->view->split.coded;
     const uint32_t step = codec->spec.chunk_tokens ? LX_CHUNK_TOKENS : tokens;
     for (uint32_t t = 0; t < tokens; t += step) {
@@ -80,7 +82,7 @@ static bool move_and_measure(const lx_page_bits *p, const lynx_tile *rows, const
     const lynx_codec *codec = p->codec;
     if (has_line_extents(p, rows, run)) {
         if (!codec->kernels->line_extents(run, p->view->split.coded, p->view->shape->channels,
-                                          codec->extents, p->grid_pitch))
+                                          codec->extents, codec->grid_pitch))
             return false;
         lx_move_rows(p, run, rows, p->view->split.coded);
         return true;
@@ -112,9 +114,9 @@ static bool encode_range(const lx_page_bits *p, const lx_page_bits *recent,
     const uint32_t channels = p->view->shape->channels;
     if (!move_and_measure(p, rows, run))
         return false;
-    if (!lx_range_meta(&p->q, channels, codec->extents, p->grid_pitch, p->meta))
+    if (!lx_range_put(&p->q, channels, codec->extents, codec->grid_pitch, p->meta))
         return false;
-    lx_range_grids(&p->q, channels, p->meta, NULL, codec->grids, p->grid_pitch);
+    lx_range_grids(&p->q, channels, p->meta, NULL, codec->grids, codec->grid_pitch);
     if (p->tokens)
         put_part(p, rows);
     if (recent->tokens)
@@ -184,9 +186,9 @@ lynx_status lynx_codec_encode(lynx_codec *codec, const lynx_side_shape *shape, l
     bool is_coded = lx_page_is_worth_coding(codec, &v);
     if (is_coded) {
         const lx_page_bits bits =
-            lx_bits_of(codec, &v, planes, codec->plane_count, LX_PART_EARLIER);
+            lx_bits_of(codec, &v, planes, codec->plane_count, LX_PART_EARLIER, false);
         const lx_page_bits recent =
-            lx_bits_of(codec, &v, planes, codec->plane_count, LX_PART_RECENT);
+            lx_bits_of(codec, &v, planes, codec->plane_count, LX_PART_RECENT, false);
         const lynx_tile run = lx_tile_at(source, v.split.head, 0);
         memset(planes[0], 0, LX_MODE_BYTES);
         lx_copy_raw_tokens(codec, &v, source, planes[0], true);

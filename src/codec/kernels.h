@@ -25,6 +25,9 @@ enum { LX_KERNEL_TOKENS = 64, LX_CHUNK_TOKENS = 32, LX_STRIP_BYTES = LX_KERNEL_T
 /* Fine codes count sixteenths of a step, others whole steps. */
 enum { LX_FINE_BITS = 12, LX_FINE_PARTS = 16, LX_ROWS_MAX = LX_FINE_BITS };
 
+/* So many rows before the first of a channel and behind its last are blank. */
+enum { LX_ROWS_BLANK = 8 };
+
 /* Where codes lie. Encoding: scale = 1 / step, or 0; decoding: scale = step.
  *
  * A bent grid (of fine codes) is close in its middle, 'low' here, and wide at its ends.
@@ -47,10 +50,11 @@ typedef struct lx_extent {
 } lx_extent;
 
 /* The bits of one channel: row[0] has the top bit of each code, bit t of a row is token t, so
- * that a strip of LX_KERNEL_TOKENS tokens is eight bytes. */
+ * that a strip of LX_KERNEL_TOKENS tokens is eight bytes. Blank rows are zeros to read, and
+ * room to write. */
 typedef struct lx_channel {
     uint8_t *const *row;
-    uint32_t bits; /* rows that are here; those behind them count as zeros */
+    uint32_t bits; /* rows that are here */
     const lx_grid *grids;
 } lx_channel;
 
@@ -76,6 +80,13 @@ typedef struct lx_pair {
 
 typedef struct lx_kernels {
     const char *name;
+
+    /* Halves to floats, NaNs quiet. */
+    void (*floats)(const uint16_t *halves, uint32_t count, float *floats);
+
+    /* lx_spread_bits(). */
+    void (*spread)(const uint16_t *weights, uint32_t channels, uint32_t total,
+                   uint32_t code_bits, uint8_t *bits);
 
     /* Values between a channel-major and a token-major tile of the same element. Rows of the
      * channel-major one are padded to LX_KERNEL_TOKENS: behind the last token anything is read

@@ -6,6 +6,7 @@
 #include "base/half.h"
 #include "codec/kernels.h"
 #include "codec/rope_block.h"
+#include "codec/spread.h"
 
 static float load_value(const uint8_t *at, lynx_element element)
 {
@@ -262,6 +263,8 @@ static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile
 
 const lx_kernels lx_kernels_reference = {
     .name = "reference",
+    .floats = lx_floats_of_halves,
+    .spread = lx_spread_bits,
     .transpose = transpose,
     .turn = lx_rope_block,
     .load = load,

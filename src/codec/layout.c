@@ -137,6 +137,8 @@ lx_quantiser lx_page_quantiser(const lynx_codec *codec, const lx_page_view *v, u
 {
     return (lx_quantiser){
         .spec = &codec->spec,
+        .kernels = codec->kernels,
+        .shared = &codec->shared,
         .paper = &codec->paper,
         .code_bits = codec->code_bits,
         .missing_bits = missing_bits,

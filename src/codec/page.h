@@ -20,8 +20,8 @@
 
 enum { LX_MODE_CODED = 0, LX_MODE_RAW = 1, LX_MODE_BYTES = 4, LX_ROPE_TABLES = 4 };
 
-/* Addresses of rows are written this many at once, from any row on. */
-enum { LX_ROWS_STEP = 8, LX_ROWS_ROOM = LX_ROWS_MAX + LX_ROWS_STEP - 1 };
+/* Blank rows, all that a channel can have, and blank rows. */
+enum { LX_ROWS_ROOM = LX_ROWS_BLANK + LX_ROWS_MAX + LX_ROWS_BLANK };
 
 /* Cosines and sines of one rotation at the positions of one page. */
 typedef struct lx_rope_table {
@@ -33,7 +33,7 @@ typedef struct lx_rope_table {
 /* Tokens behind the last whole strip are worked on in copies. */
 typedef struct lx_rest {
     uint8_t bytes[2][LX_ROWS_MAX][LX_STRIP_BYTES];
-    uint8_t *rows[2][LX_ROWS_MAX];     /* into 'bytes' */
+    uint8_t *rows[2][LX_ROWS_ROOM];    /* into 'bytes' */
     float values[2][LX_KERNEL_TOKENS]; /* or halves */
     lx_area area;
     lynx_tile tile;
@@ -53,14 +53,19 @@ struct lynx_codec {
     float *block;       /* [block_rows][row_values] */
     uint8_t *codes;     /* [channels_max][row_values] */
     uint8_t *rows;      /* the same, of a tile's element: see lx_rows_of */
-    lx_grid *grids;     /* [channels_max][row_values / LX_CHUNK_TOKENS] */
+    size_t grid_pitch;  /* of a channel: one, or row_values / LX_CHUNK_TOKENS */
+    lx_grid *grids;     /* [channels_max][grid_pitch] */
     lx_extent *extents; /* as many as grids */
-    /* By channel: squares and weights with 'spread', rows that are here, rows with the next
-     * plane, and where each row lies. */
+    lx_shared shared;
+    /* By channel, squares and weights with 'spread'. */
     float *squares;
     uint16_t *weights;
-    uint8_t *here, *next;
-    uint8_t *(*row_of)[LX_ROWS_ROOM];
+    /* By plane and channel: bits with all planes up to this, and rows of the plane that lie
+     * before those of the channel. */
+    uint8_t *bits;
+    uint32_t *rows_before;
+    uint8_t *pair_rows[2][LX_ROWS_ROOM]; /* of the pair that lx_find_area was asked for */
+    uint8_t *zeros, *sink;               /* blank rows: [row_values / 8] */
     lx_rope_table ropes[LX_ROPE_TABLES];
     uint32_t next_rope;
     size_t rope_floats;
@@ -140,11 +145,27 @@ typedef struct lx_pair_walk {
 
 /* With the angles from token 'first' of the coded run on. */
 lx_pair_walk lx_walk_pairs(lynx_codec *codec, const lx_page_view *v, uint32_t first);
-bool lx_next_pair(lx_pair_walk *walk, lx_pair *pair);
+/* The channels in the first head of the pair that is next. */
+void lx_begin_pair(lx_pair_walk *walk);
+
+static inline bool lx_next_pair(lx_pair_walk *walk, lx_pair *pair)
+{
+    if (walk->channel == walk->head_channels)
+        return false;
+    *pair = walk->next;
+    walk->next.a += walk->head_channels;
+    walk->next.b += walk->head_channels;
+    if (++walk->head == walk->heads) {
+        walk->head = 0;
+        walk->channel += walk->channel < walk->turned ? 2 : 1;
+        lx_begin_pair(walk);
+    }
+    return true;
+}
 
 /* ---- bits.c: where the bits of codes lie ----------------------------------------------- */
 
-/* The planes of a part of a page that are here, in both directions. */
+/* The planes of a part of a page that are here, to read or to write them. */
 typedef struct lx_page_bits {
     lynx_codec *codec;
     const lx_page_view *view;
@@ -152,9 +173,9 @@ typedef struct lx_page_bits {
     uint8_t *rows[LYNX_PLANES_MAX]; /* of each plane; decoding only reads */
     uint8_t *meta;                  /* in plane 0 */
     uint32_t plane_count;
+    uint8_t *blank;         /* to read or to write */
     uint32_t first, tokens; /* in the coded run */
     size_t row_bytes;
-    size_t grid_pitch; /* grids and extents between two channels */
 } lx_page_bits;
 
 /* 'tokens' tokens of the coded run or a part, between a tile and 'lx_rows_of' it. */
@@ -162,10 +183,13 @@ void lx_move_rows(const lx_page_bits *p, const lynx_tile *from, const lynx_tile 
                   uint32_t tokens);
 
 lx_page_bits lx_bits_of(lynx_codec *codec, const lx_page_view *v, uint8_t *const planes[],
-                        uint32_t plane_count, lx_part part);
+                        uint32_t plane_count, lx_part part, bool is_reading);
 
 /* Find where each row of each channel lies; with 'spread' this reads the metadata. */
 void lx_find_rows(const lx_page_bits *p);
+
+/* The bits of a pair, until the next is asked for; 'b' only if it turns. */
+void lx_find_area(const lx_page_bits *p, const lx_pair *pair, lx_area *area);
 
 /* That of the codec, for a pair of a page that has one. 'rows' may be NULL where values are not
  * asked for. */
@@ -192,26 +216,13 @@ static inline bool lx_has_rest(const lx_page_bits *p)
 
 static inline lx_grid *lx_grids_of(const lx_page_bits *p, uint32_t channel)
 {
-    return p->codec->grids + channel * p->grid_pitch;
+    return p->codec->grids + channel * p->codec->grid_pitch;
 }
 
-static inline lx_channel lx_channel_of(const lx_page_bits *p, uint32_t channel)
+/* Bits of a channel with the planes 0 .. 'plane', of all channels from the first on. */
+static inline uint8_t *lx_bits_with(const lynx_codec *codec, uint32_t plane)
 {
-    return (lx_channel){p->codec->row_of[channel], p->codec->here[channel],
-                        lx_grids_of(p, channel)};
-}
-
-/* The bits of a pair. */
-static inline lx_area lx_area_of(const lx_page_bits *p, const lx_pair *pair)
-{
-    return (lx_area){
-        .a = lx_channel_of(p, pair->a),
-        .b = lx_channel_of(p, pair->b),
-        .strips = p->tokens / LX_KERNEL_TOKENS,
-        .code_bits = p->codec->code_bits,
-        .grid_step = p->codec->spec.chunk_tokens ? 1 : 0,
-        .is_bent = p->q.is_bent,
-    };
+    return codec->bits + plane * codec->options.channels_max;
 }
 
 #endif

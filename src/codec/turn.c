@@ -39,8 +39,7 @@ static const lx_rope_table *turn_of(lynx_codec *codec, const lx_page_view *v)
                     v->split.coded);
 }
 
-/* The first channels of the pair that is next, in the first head. */
-static void begin_pair(lx_pair_walk *walk)
+void lx_begin_pair(lx_pair_walk *walk)
 {
     walk->next = (lx_pair){.a = walk->channel, .b = walk->channel};
     if (walk->channel >= walk->turned)
@@ -65,21 +64,6 @@ lx_pair_walk lx_walk_pairs(lynx_codec *codec, const lx_page_view *v, uint32_t fi
         walk.head_channels = v->shape->head_channels;
         walk.turned = table->rope.dims;
     }
-    begin_pair(&walk);
+    lx_begin_pair(&walk);
     return walk;
-}
-
-bool lx_next_pair(lx_pair_walk *walk, lx_pair *pair)
-{
-    if (walk->channel == walk->head_channels)
-        return false;
-    *pair = walk->next;
-    walk->next.a += walk->head_channels;
-    walk->next.b += walk->head_channels;
-    if (++walk->head == walk->heads) {
-        walk->head = 0;
-        walk->channel += walk->channel < walk->turned ? 2 : 1;
-        begin_pair(walk);
-    }
-    return true;
 }

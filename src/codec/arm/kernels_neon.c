@@ -5,8 +5,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "codec/kernels.h"
 #include "codec/rope_block.h"
+#include "codec/spread.h"
 
 /* Arrays of registers stay registers only where they are inlined. */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
@@ -561,6 +563,8 @@ static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile
 
 const lx_kernels lx_kernels_neon = {
     .name = "neon",
+    .floats = lx_floats_of_halves,
+    .spread = lx_spread_bits,
     .transpose = transpose,
     .turn = lx_rope_block,
     .load = load,

@@ -4,8 +4,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "codec/kernels.h"
 #include "codec/rope_block.h"
+#include "codec/spread.h"
 
 /* Arrays of registers stay registers only where they are inlined. */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
@@ -928,8 +930,19 @@ static void settle(void)
     _mm_sfence();
 }
 
+static void floats(const uint16_t *halves, uint32_t count, float *all)
+{
+    uint32_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        _mm256_storeu_ps(all + i, _mm256_cvtph_ps(_mm_loadu_si128(
+                                      (const __m128i *)(const void *)(halves + i))));
+    lx_floats_of_halves(halves + i, count - i, all + i);
+}
+
 const lx_kernels lx_kernels_avx2 = {
     .name = "avx2",
+    .floats = floats,
+    .spread = lx_spread_bits,
     .transpose = transpose,
     .turn = lx_rope_block,
     .load = load,

@@ -3,8 +3,10 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "codec/kernels.h"
 #include "codec/rope_block.h"
+#include "codec/spread.h"
 
 /* Arrays of registers stay registers only where they are inlined. */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
@@ -209,15 +211,6 @@ static ALWAYS_INLINE __m512 get_all(const uint8_t *row, bool is_half, uint32_t t
     return is_half ? _mm512_cvtph_ps(_mm256_loadu_si256(
                          (const __m256i *)(const void *)(row + 2 * (size_t)t)))
                    : _mm512_loadu_ps(row + 4 * (size_t)t);
-}
-
-static ALWAYS_INLINE void put_all(uint8_t *row, bool is_half, uint32_t t, __m512 x)
-{
-    if (is_half)
-        _mm256_storeu_si256((__m256i *)(void *)(row + 2 * (size_t)t),
-                            _mm512_cvtps_ph(x, ROUND_EVEN));
-    else
-        _mm512_storeu_ps(row + 4 * (size_t)t, x);
 }
 
 static ALWAYS_INLINE __mmask16 first_tokens(uint32_t left)
@@ -510,10 +503,10 @@ enum { BLOCK_STRIPS = 4, BLOCK_TOKENS = BLOCK_STRIPS * LX_KERNEL_TOKENS, BYTE_RO
 /* In each byte of eight. */
 #define EACH(x) (0x0101010101010101 * (long long)(x))
 
-/* Where the eight rows of a byte of codes are in a block; those that do not exist are at
- * 'blank'. */
+/* Where the eight rows of a byte of codes are in a block. */
 typedef struct byte_rows {
-    uint8_t *at[BYTE_ROWS];
+    uint8_t *const *row;
+    size_t offset;
 } byte_rows;
 
 /* Rows this far behind a row are soon to come. */
@@ -521,16 +514,15 @@ enum { PREFETCH_BYTES = 1024 };
 
 /* Row 'first' of the channel is row 'skip' of the byte. */
 static ALWAYS_INLINE byte_rows byte_rows_of(const lx_channel *channel, uint32_t first,
-                                            uint32_t skip, uint32_t strip, uint8_t *blank)
+                                            uint32_t skip, uint32_t strip)
 {
-    byte_rows rows;
-    for (uint32_t i = 0; i < BYTE_ROWS; i++) {
-        const uint32_t row = i - skip; /* the largest numbers before 'skip' */
-        rows.at[i] = blank;
-        if (row < channel->bits - first)
-            rows.at[i] = channel->row[first + row] + (size_t)strip * LX_STRIP_BYTES;
-    }
-    return rows;
+    return (byte_rows){channel->row + (ptrdiff_t)first - (ptrdiff_t)skip,
+                       (size_t)strip * LX_STRIP_BYTES};
+}
+
+static ALWAYS_INLINE uint8_t *byte_row_at(const byte_rows *rows, uint32_t row)
+{
+    return rows->row[row] + rows->offset;
 }
 
 static ALWAYS_INLINE uint32_t strips_here(const lx_area *area, uint32_t strip)
@@ -547,10 +539,10 @@ static ALWAYS_INLINE __m512i turn_bits(__m512i bytes)
 
 static ALWAYS_INLINE __m512i get_two(const byte_rows *rows, uint32_t row, __mmask8 strips)
 {
-    __builtin_prefetch(rows->at[row] + PREFETCH_BYTES, 0, 3);
-    __builtin_prefetch(rows->at[row + 4] + PREFETCH_BYTES, 0, 3);
-    const __m256i low = _mm256_maskz_loadu_epi64(strips, rows->at[row]);
-    const __m256i high = _mm256_maskz_loadu_epi64(strips, rows->at[row + 4]);
+    __builtin_prefetch(byte_row_at(rows, row) + PREFETCH_BYTES, 0, 3);
+    __builtin_prefetch(byte_row_at(rows, row + 4) + PREFETCH_BYTES, 0, 3);
+    const __m256i low = _mm256_maskz_loadu_epi64(strips, byte_row_at(rows, row));
+    const __m256i high = _mm256_maskz_loadu_epi64(strips, byte_row_at(rows, row + 4));
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
@@ -593,10 +585,11 @@ static ALWAYS_INLINE __m512i rows_of_strip(__m512i reverse)
 static ALWAYS_INLINE void put_two(__m512i pair, const byte_rows *rows, uint32_t row,
                                   __mmask8 mask)
 {
-    __builtin_prefetch(rows->at[row] + PREFETCH_BYTES, 1, 3);
-    __builtin_prefetch(rows->at[row + 2] + PREFETCH_BYTES, 1, 3);
-    _mm256_mask_storeu_epi64(rows->at[row], mask, _mm512_castsi512_si256(pair));
-    _mm256_mask_storeu_epi64(rows->at[row + 2], mask, _mm512_extracti64x4_epi64(pair, 1));
+    __builtin_prefetch(byte_row_at(rows, row) + PREFETCH_BYTES, 1, 3);
+    __builtin_prefetch(byte_row_at(rows, row + 2) + PREFETCH_BYTES, 1, 3);
+    _mm256_mask_storeu_epi64(byte_row_at(rows, row), mask, _mm512_castsi512_si256(pair));
+    _mm256_mask_storeu_epi64(byte_row_at(rows, row + 2), mask,
+                             _mm512_extracti64x4_epi64(pair, 1));
 }
 
 /* What 'rows_of_strip' made to the rows. */
@@ -628,7 +621,6 @@ static void pack(const uint8_t *codes, const lx_area *area)
         _mm512_set_epi64(0x38393A3B3C3D3E3F, 0x3031323334353637, 0x28292A2B2C2D2E2F,
                          0x2021222324252627, 0x18191A1B1C1D1E1F, 0x1011121314151617,
                          0x08090A0B0C0D0E0F, 0x0001020304050607);
-    uint8_t blank[BLOCK_TOKENS / 8];
     for (uint32_t first = 0; first < area->strips; first += BLOCK_STRIPS) {
         const uint32_t strips = strips_here(area, first);
         __m512i made[BLOCK_STRIPS] = {_mm512_setzero_si512()};
@@ -637,19 +629,16 @@ static void pack(const uint8_t *codes, const lx_area *area)
             made[s] =
                 rows_of_strip(_mm512_permutexvar_epi8(reverse, _mm512_loadu_si512(strip)));
         }
-        const byte_rows rows =
-            byte_rows_of(&area->a, 0, rows_to_skip(area->code_bits), first, blank);
+        const byte_rows rows = byte_rows_of(&area->a, 0, rows_to_skip(area->code_bits), first);
         put_block(made, strips, &rows);
     }
 }
 
 static void unpack(const lx_area *area, uint8_t *codes)
 {
-    uint8_t blank[BLOCK_TOKENS / 8] = {0};
     for (uint32_t first = 0; first < area->strips; first += BLOCK_STRIPS) {
         const uint32_t strips = strips_here(area, first);
-        const byte_rows rows =
-            byte_rows_of(&area->a, 0, rows_to_skip(area->code_bits), first, blank);
+        const byte_rows rows = byte_rows_of(&area->a, 0, rows_to_skip(area->code_bits), first);
         __m512i strip[BLOCK_STRIPS];
         get_block(&rows, strips, strip);
         for (uint32_t s = 0; s < strips; s++)
@@ -735,12 +724,11 @@ static ALWAYS_INLINE void quantize_strip(const __m512 x[4], code_grid first, cod
 static ALWAYS_INLINE void put_made(const made_rows *made, const lx_channel *channel,
                                    uint32_t code_bits, uint32_t first, uint32_t strips)
 {
-    uint8_t blank[BLOCK_TOKENS / 8];
-    const byte_rows upper = byte_rows_of(channel, 0, rows_to_skip(code_bits), first, blank);
+    const byte_rows upper = byte_rows_of(channel, 0, rows_to_skip(code_bits), first);
     put_block(made->upper, strips, &upper);
     if (code_bits != LX_FINE_BITS || channel->bits <= BYTE_ROWS)
         return;
-    const byte_rows lower = byte_rows_of(channel, BYTE_ROWS, 0, first, blank);
+    const byte_rows lower = byte_rows_of(channel, BYTE_ROWS, 0, first);
     put_block(made->lower, strips, &lower);
 }
 
@@ -892,13 +880,12 @@ typedef struct block {
 static ALWAYS_INLINE void block_of(const lx_channel *channel, shape k, bool has_parts,
                                    uint32_t first, uint32_t strips, block *codes)
 {
-    uint8_t blank[BLOCK_TOKENS / 8] = {0};
-    const byte_rows whole = byte_rows_of(channel, 0, rows_to_skip(k.code_bits), first, blank);
+    const byte_rows whole = byte_rows_of(channel, 0, rows_to_skip(k.code_bits), first);
     get_block(&whole, strips, codes->whole);
     for (uint32_t s = 0; s < BLOCK_STRIPS; s++)
         codes->parts[s] = _mm512_setzero_si512();
     if (has_parts && channel->bits > BYTE_ROWS) {
-        const byte_rows parts = byte_rows_of(channel, BYTE_ROWS, 0, first, blank);
+        const byte_rows parts = byte_rows_of(channel, BYTE_ROWS, 0, first);
         get_block(&parts, strips, codes->parts);
     }
 }
@@ -914,6 +901,27 @@ static ALWAYS_INLINE void dequantize_strip(const block *codes, const lx_channel 
         x[i] = dequantize_16(x[i], i < 2 ? grid : second, k.is_bent);
 }
 
+static ALWAYS_INLINE void put_halves(uint8_t *at, __m512i halves, bool is_final)
+{
+    if (is_final)
+        _mm512_stream_si512((__m512i *)(void *)at, halves);
+    else
+        _mm512_storeu_si512(at, halves);
+}
+
+/* 32 values. */
+static ALWAYS_INLINE void put_values(uint8_t *row, shape k, uint32_t t, __m512 x, __m512 y)
+{
+    if (!k.is_half) {
+        _mm512_storeu_ps(row + 4 * (size_t)t, x);
+        _mm512_storeu_ps(row + 4 * (size_t)t + 64, y);
+        return;
+    }
+    const __m512i low = _mm512_castsi256_si512(_mm512_cvtps_ph(x, ROUND_EVEN));
+    put_halves(row + 2 * (size_t)t, _mm512_inserti64x4(low, _mm512_cvtps_ph(y, ROUND_EVEN), 1),
+               k.is_final);
+}
+
 static ALWAYS_INLINE void dequantize_block(const lx_area *area, const lx_pair *pair,
                                            uint8_t *to_a, uint8_t *to_b, shape k,
                                            bool has_parts, uint32_t first, uint32_t strips)
@@ -924,24 +932,20 @@ static ALWAYS_INLINE void dequantize_block(const lx_area *area, const lx_pair *p
     if (k.is_turned)
         block_of(&area->b, k, has_parts, first, strips, &b);
     for (uint32_t s = 0; s < strips; s++) {
+        const uint32_t t = (first + s) * LX_KERNEL_TOKENS;
         __m512 x[4];
         __m512 y[4];
         dequantize_strip(&a, &area->a, k, first, s, x);
-        if (k.is_turned)
+        if (k.is_turned) {
             dequantize_strip(&b, &area->b, k, first, s, y);
-        for (uint32_t i = 0; i < 4; i++) {
-            const uint32_t t = (first + s) * LX_KERNEL_TOKENS + 16 * i;
-            if (k.is_turned) {
-                turn(&x[i], &y[i], _mm512_loadu_ps(pair->cosines + t),
-                     _mm512_loadu_ps(pair->sines + t));
-                put_all(to_b, k.is_half, t, y[i]);
-            }
-            if (k.is_final)
-                _mm256_stream_si256((__m256i *)(void *)(to_a + 2 * (size_t)t),
-                                    _mm512_cvtps_ph(x[i], ROUND_EVEN));
-            else
-                put_all(to_a, k.is_half, t, x[i]);
+            for (uint32_t i = 0; i < 4; i++)
+                turn(&x[i], &y[i], _mm512_loadu_ps(pair->cosines + t + 16 * i),
+                     _mm512_loadu_ps(pair->sines + t + 16 * i));
+            put_values(to_b, k, t, y[0], y[1]);
+            put_values(to_b, k, t + 32, y[2], y[3]);
         }
+        put_values(to_a, k, t, x[0], x[1]);
+        put_values(to_a, k, t + 32, x[2], x[3]);
     }
 }
 
@@ -962,12 +966,76 @@ static ALWAYS_INLINE void dequantize_as(const lx_area area, const lx_pair pair,
         dequantize_block(&area, &pair, to_a, to_b, k, has_parts, first, area.strips - first);
 }
 
+/* Up to six bits have so few values that all of them are made, and looked up. */
+enum { TABLE_BITS = 6 };
+
+/* The halves of all codes of a channel. */
+typedef struct table {
+    __m512i low, high;
+} table;
+
+static ALWAYS_INLINE __m512i values_of(__m512 codes, float step, wide_grid grid, bool is_bent)
+{
+    const __m512 base = _mm512_set1_ps(STEPS_BASE);
+    const __m512 width = _mm512_set1_ps(step);
+    const __m512 next = _mm512_add_ps(codes, _mm512_set1_ps(16.0f));
+    const __m512 x = _mm512_add_ps(base, _mm512_mul_ps(codes, width));
+    const __m512 y = _mm512_add_ps(base, _mm512_mul_ps(next, width));
+    const __m256i low = _mm512_cvtps_ph(dequantize_16(x, grid, is_bent), ROUND_EVEN);
+    const __m256i high = _mm512_cvtps_ph(dequantize_16(y, grid, is_bent), ROUND_EVEN);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+static ALWAYS_INLINE table table_of(const lx_channel *channel, bool is_bent)
+{
+    const __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const wide_grid grid = wide_grid_of(channel->grids);
+    const float step = (float)(1u << (BYTE_ROWS - channel->bits));
+    table t = {.low = values_of(codes, step, grid, is_bent)};
+    t.high = t.low;
+    if (channel->bits == TABLE_BITS)
+        t.high = values_of(_mm512_add_ps(codes, _mm512_set1_ps(32.0f)), step, grid, is_bent);
+    return t;
+}
+
+static ALWAYS_INLINE void look_up_block(const lx_channel *channel, const table *values,
+                                        uint8_t *to, bool is_final, uint32_t first,
+                                        uint32_t strips)
+{
+    __m512i codes[BLOCK_STRIPS];
+    const byte_rows rows = byte_rows_of(channel, 0, BYTE_ROWS - channel->bits, first);
+    get_block(&rows, strips, codes);
+    for (uint32_t s = 0; s < strips; s++) {
+        const __m512i low = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(codes[s]));
+        const __m512i high = _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(codes[s], 1));
+        uint8_t *at = to + (size_t)(first + s) * LX_KERNEL_TOKENS * 2;
+        put_halves(at, _mm512_permutex2var_epi16(values->low, low, values->high), is_final);
+        put_halves(at + 64, _mm512_permutex2var_epi16(values->low, high, values->high),
+                   is_final);
+    }
+}
+
+/* A channel of halves that does not turn. */
+static ALWAYS_INLINE void look_up(const lx_area *area, uint8_t *to, bool is_bent, bool is_final)
+{
+    const table values = table_of(&area->a, is_bent);
+    uint32_t first = 0;
+    for (; first + BLOCK_STRIPS <= area->strips; first += BLOCK_STRIPS)
+        look_up_block(&area->a, &values, to, is_final, first, BLOCK_STRIPS);
+    if (first < area->strips)
+        look_up_block(&area->a, &values, to, is_final, first, area->strips - first);
+}
+
 static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile *rows)
 {
     const shape k = shape_of(area, pair, rows);
     /* Whole lines past the caches, as above. */
     const bool is_final = area->is_final && (uintptr_t)row_at(rows, pair->a) % 64 == 0;
-    if (is_fine_half(&k) && k.is_turned)
+    if (is_fine_half(&k) && k.is_bent && area->a.bits <= TABLE_BITS && is_final)
+        look_up(area, row_at(rows, pair->a), true, true);
+    else if (is_fine_half(&k) && k.is_bent && area->a.bits <= TABLE_BITS)
+        look_up(area, row_at(rows, pair->a), true, false);
+    else if (is_fine_half(&k) && k.is_turned)
         dequantize_as(*area, *pair, rows,
                       (shape){LX_FINE_BITS, true, true, false, false, false});
     else if (is_fine_half(&k) && k.is_bent && is_final)
@@ -985,8 +1053,19 @@ static void settle(void)
     _mm_sfence();
 }
 
+static void floats(const uint16_t *halves, uint32_t count, float *all)
+{
+    uint32_t i = 0;
+    for (; i + 16 <= count; i += 16)
+        _mm512_storeu_ps(all + i, _mm512_cvtph_ps(_mm256_loadu_si256(
+                                      (const __m256i *)(const void *)(halves + i))));
+    lx_floats_of_halves(halves + i, count - i, all + i);
+}
+
 const lx_kernels lx_kernels_avx512 = {
     .name = "avx512",
+    .floats = floats,
+    .spread = lx_spread_bits,
     .transpose = transpose,
     .turn = lx_rope_block,
     .load = load,

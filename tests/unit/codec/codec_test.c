@@ -4,6 +4,7 @@
 #include "support/cmocka_all.h"
 
 #include "base/half.h"
+#include "codec/quantiser.h"
 #include "codec/rope.h"
 #include "lynx/codec.h"
 #include "support/failing_allocator.h"
@@ -573,6 +574,73 @@ static void halves_match_all_patterns(void **state)
     }
 }
 
+static void kernels_have_the_same_floats(void **state)
+{
+    (void)state;
+    enum { ALL = 65536, LEFT = 13 };
+    static uint16_t halves[ALL];
+    static float floats[ALL + 1];
+    for (uint32_t i = 0; i < ALL; i++)
+        halves[i] = (uint16_t)i;
+    for (size_t k = 0; lx_kernels_at(k); k++)
+        for (uint32_t first = 0; first < ALL; first += ALL / 2 + LEFT) { /* uneven lengths */
+            const uint32_t count = ALL - first - LEFT;
+            floats[count] = 1.5f;
+            lx_kernels_at(k)->floats(halves + first, count, floats);
+            for (uint32_t i = 0; i < count; i++) {
+                const float value = lx_float_of_half(halves[first + i]);
+                assert_memory_equal(&floats[i], &value, sizeof(value));
+            }
+            assert_true(floats[count] == 1.5f);
+        }
+}
+
+/* Sums are rounded, so that a range which ends just behind a grid does not get what was asked
+ * for at first. */
+static void grids_cover_their_ranges(void **state)
+{
+    (void)state;
+    enum { MANY = 4000 };
+    static lx_extent extents[MANY];
+    static uint16_t lows[MANY], lengths[MANY], written[MANY];
+    static float low_floats[MANY], step_floats[MANY];
+    static uint8_t meta[4 * MANY];
+    const lx_shared shared = {lows, lengths, low_floats, step_floats};
+    lynx_codec_spec spec = {.profile = LYNX_PROFILE_RANGE};
+    const float steps = 4095.0f / 16;
+    test_rng rng = test_rng_of(11);
+    for (uint32_t c = 0; c < MANY; c++) {
+        /* Halves that 12 bits can say. */
+        const float low =
+            lx_float_of_half((uint16_t)(0x8000 | test_rng_below(&rng, 0x7400)) & 0xFFF0);
+        const float step = lx_float_of_half((uint16_t)test_rng_below(&rng, 0x5000) & 0xFFF8);
+        extents[c] = (lx_extent){low, nextafterf(low + steps * step, INFINITY)};
+    }
+    for (uint32_t is_wide = 0; is_wide < 2; is_wide++) {
+        spec.meta_wide = is_wide != 0;
+        const lx_quantiser q = {.spec = &spec,
+                                .kernels = lx_kernels_at(0),
+                                .shared = &shared,
+                                .code_bits = LX_FINE_BITS,
+                                .tokens = 64,
+                                .padded = 64};
+        const uint32_t zeros = is_wide ? 0 : 7;
+        uint32_t wider = 0; /* than the step that the quotient asks for */
+        assert_true(lx_range_put(&q, MANY, extents, 1, meta));
+        for (uint32_t c = 0; c < MANY; c++) {
+            const float most = low_floats[c] + steps * step_floats[c];
+            assert_true(low_floats[c] <= extents[c].least && most >= extents[c].most);
+            const uint32_t first = lx_half_above((extents[c].most - low_floats[c]) / steps);
+            wider += ((first + zeros) & ~zeros) < lengths[c];
+        }
+        assert_true(wider > 0);
+        memcpy(written, lengths, sizeof(written));
+        memset(lengths, 0, sizeof(lengths));
+        assert_true(lx_range_get(&q, MANY, meta));
+        assert_memory_equal(written, lengths, sizeof(written));
+    }
+}
+
 static void halves_next_to_odd_values(void **state)
 {
     (void)state;
@@ -672,6 +740,8 @@ int main(void)
         cmocka_unit_test(failed_allocations_leak_nothing),
         cmocka_unit_test(all_memory_is_taken_at_create),
         cmocka_unit_test(halves_match_all_patterns),
+        cmocka_unit_test(kernels_have_the_same_floats),
+        cmocka_unit_test(grids_cover_their_ranges),
         cmocka_unit_test(halves_next_to_odd_values),
         cmocka_unit_test(bfloats_match_all_patterns),
         cmocka_unit_test(own_functions_match_libm),

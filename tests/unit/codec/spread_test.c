@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Bits of channels by their weights, against a search that gives one bit after the other. */
+/* Bits of channels by their weights, in all tables of kernels, against a search that gives one
+ * bit after the other. */
 #include "codec/spread.h"
+
+#include "codec/kernels.h"
 
 #include "support/cmocka_all.h"
 #include "support/rng.h"
 
-enum { CHANNELS = 40, CODE_BITS = 8 };
+enum { CHANNELS = 200, SOME = 40, CODE_BITS = 8 };
 
 static void give_one_by_one(const uint16_t *weights, uint32_t channels, uint32_t total,
                             uint8_t *bits)
@@ -33,8 +36,11 @@ static void check(const uint16_t *weights, uint32_t channels)
     for (uint32_t total = channels; total <= CODE_BITS * channels; total += pitch) {
         uint32_t sum = 0;
         give_one_by_one(weights, channels, total, expected);
-        lx_spread_bits(weights, channels, total, CODE_BITS, bits);
-        assert_memory_equal(bits, expected, channels);
+        for (size_t i = 0; lx_kernels_at(i); i++) {
+            memset(bits, 0, channels);
+            lx_kernels_at(i)->spread(weights, channels, total, CODE_BITS, bits);
+            assert_memory_equal(bits, expected, channels);
+        }
         for (uint32_t c = 0; c < channels; c++) {
             sum += bits[c];
             assert_true(bits[c] >= before[c]); /* planes only add */
@@ -51,7 +57,8 @@ static void bits_go_where_weights_are_largest(void **state)
     test_rng rng = test_rng_of(7);
     for (uint32_t round = 0; round < 2000; round++) {
         uint16_t weights[CHANNELS];
-        const uint32_t channels = 1 + (uint32_t)test_rng_below(&rng, CHANNELS);
+        const uint32_t most = round % 100 ? SOME : CHANNELS;
+        const uint32_t channels = 1 + (uint32_t)test_rng_below(&rng, most);
         /* From all alike to more than halves and floats can weigh. */
         const uint32_t width = 1u << test_rng_below(&rng, 15);
         for (uint32_t c = 0; c < channels; c++)
@@ -87,9 +94,9 @@ static void the_ends_of_the_range_work(void **state)
     memset(weights, 0, sizeof(weights));
     weights[3] = 8000;
     check(weights, CHANNELS);
-    lx_spread_bits(weights, CHANNELS, 2 * CHANNELS, CODE_BITS, bits);
+    lx_kernels_reference.spread(weights, CHANNELS, 2 * CHANNELS, CODE_BITS, bits);
     assert_int_equal(bits[3], CODE_BITS);
-    assert_int_equal(bits[39], 1); /* the first channels get what is left over */
+    assert_int_equal(bits[CHANNELS - 1], 1); /* the first channels get what is left over */
     assert_int_equal(bits[0], 2);
 }
 
