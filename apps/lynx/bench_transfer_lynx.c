@@ -252,7 +252,7 @@ static lynx_status ask(target *t)
                             .token_count = PAGES * PAGE_TOKENS,
                             .tokens = tokens};
     lynx_sampling_init(&request.sampling);
-    const lynx_status status = lynx_codec_spec_named(&request.spec, "range44");
+    const lynx_status status = lynx_codec_spec_named(&request.spec, "range:k=4+4,v=4+4");
     return status == LYNX_OK ? lynx_receiver_request(t->receiver, &request, &t->request)
                              : status;
 }
