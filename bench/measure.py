@@ -29,11 +29,19 @@ SMOLLM2, GEMMA = "smollm2-135m-f16.gguf", "gemma3-270m-f16.gguf"
 LINK_RUNS = 3
 
 
+def processor():
+    """With its family, where one name stands for several generations."""
+    text = pathlib.Path("/proc/cpuinfo").read_text()
+    name = re.search(r"model name\s*: (.*)", text)
+    family = re.search(r"cpu family\s*: (.*)", text)
+    return (name.group(1) if name else os.uname().machine) + (
+        f" (family {family.group(1)})" if family else "")
+
+
 def machine():
-    cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     memory = re.search(r"MemTotal:\s*(\d+)", pathlib.Path("/proc/meminfo").read_text())
     system = re.search(r'PRETTY_NAME="([^"]*)"', pathlib.Path("/etc/os-release").read_text())
-    return ", ".join([cpu.group(1) if cpu else os.uname().machine, f"{os.cpu_count()} cores",
+    return ", ".join([processor(), f"{os.cpu_count()} cores",
                       f"{round(int(memory.group(1)) / 2**20)} GiB",
                       system.group(1) if system else os.uname().sysname])
 
@@ -271,11 +279,16 @@ def write(name, rows):
         writer.writerows({**both, **row} for row in rows)
 
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-names = parser.parse_args().names
-for name in names:
-    if name not in BENCHMARKS:
-        parser.error(f"there is no benchmark '{name}'; there are {', '.join(BENCHMARKS)}")
-for name in names or BENCHMARKS:
-    write(name, BENCHMARKS[name]())
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    names = parser.parse_args().names
+    for name in names:
+        if name not in BENCHMARKS:
+            parser.error(f"there is no benchmark '{name}'; there are {', '.join(BENCHMARKS)}")
+    for name in names or BENCHMARKS:
+        write(name, BENCHMARKS[name]())
+
+
+if __name__ == "__main__":
+    main()
