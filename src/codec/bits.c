@@ -83,8 +83,6 @@ void lx_find_rows(const lx_page_bits *p)
     uint32_t total = 0;
     /* Pairs that turn lie apart: what is read next is not what lies behind. */
     const bool is_scattered = lx_walk_pairs(p->codec, p->view, 0).table != NULL;
-    for (uint32_t plane = 0; is_scattered && plane < p->plane_count; plane++)
-        prefetch_rows(p->rows[plane], lx_plane_rows(codec, p->view, plane) * p->row_bytes);
     put_blanks(codec->pair_rows[0], p->blank);
     put_blanks(codec->pair_rows[1], p->blank);
     if (codec->spec.spread)
@@ -92,7 +90,10 @@ void lx_find_rows(const lx_page_bits *p)
     for (uint32_t plane = 0; plane < p->plane_count; plane++) {
         uint8_t *bits = lx_bits_with(codec, plane);
         uint32_t *rows_before = codec->rows_before + plane * codec->options.channels_max;
-        total += lx_plane_rows(codec, p->view, plane);
+        const uint32_t all = lx_plane_rows(codec, p->view, plane);
+        if (is_scattered)
+            prefetch_rows(p->rows[plane], all * p->row_bytes);
+        total += all;
         if (!codec->spec.spread)
             memset(bits, (int)(total / channels), channels);
         else

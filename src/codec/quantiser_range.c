@@ -333,17 +333,13 @@ static inline void grids_as(const lx_quantiser *q, uint32_t channels, const uint
     }
 }
 
-void lx_range_grids(const lx_quantiser *q, uint32_t channels, const uint8_t *meta,
-                    const uint8_t *here, lx_grid *grids, size_t pitch)
+static void grids_of_chunks(const lx_quantiser *q, uint32_t channels, const uint8_t *meta,
+                            const uint8_t *here, lx_grid *grids, size_t pitch)
 {
     const size_t size = lx_channel_meta_bytes(q->spec, q->tokens);
     const uint32_t count = lx_chunk_count(q->tokens);
     const uint32_t padded = q->padded / LX_CHUNK_TOKENS;
-    if (q->spec->chunk_tokens == 0 && q->is_bent)
-        grids_as(q, channels, here, true, grids);
-    else if (q->spec->chunk_tokens == 0)
-        grids_as(q, channels, here, false, grids);
-    for (uint32_t c = 0; q->spec->chunk_tokens && c < channels; c++, meta += size) {
+    for (uint32_t c = 0; c < channels; c++, meta += size) {
         lx_grid *own = grids + c * pitch;
         const float centre = here ? lx_centre(q->code_bits, q->code_bits - here[c]) : 0.0f;
         for (uint32_t chunk = 0; chunk < count; chunk++)
@@ -351,6 +347,17 @@ void lx_range_grids(const lx_quantiser *q, uint32_t channels, const uint8_t *met
         for (uint32_t chunk = count; chunk < padded; chunk++)
             own[chunk] = own[count - 1];
     }
+}
+
+void lx_range_grids(const lx_quantiser *q, uint32_t channels, const uint8_t *meta,
+                    const uint8_t *here, lx_grid *grids, size_t pitch)
+{
+    if (q->spec->chunk_tokens)
+        grids_of_chunks(q, channels, meta, here, grids, pitch);
+    else if (q->is_bent)
+        grids_as(q, channels, here, true, grids);
+    else
+        grids_as(q, channels, here, false, grids);
 }
 
 static bool chunks_are_finite(const lx_quantiser *q, const uint8_t *meta)

@@ -52,11 +52,6 @@ static inline uint16_t lx_spread_sum(const uint16_t *weights, uint32_t channels,
     return sum;
 }
 
-static inline uint32_t lx_spread_part(uint32_t channels, uint32_t first)
-{
-    return channels - first < LX_SPREAD_PART ? channels - first : LX_SPREAD_PART;
-}
-
 static inline uint32_t lx_spread_sum_all(const uint16_t *weights, uint32_t channels,
                                          int16_t level, uint16_t code_bits)
 {
@@ -90,7 +85,8 @@ static inline void lx_spread_bits(const uint16_t *weights, uint32_t channels, ui
     /* Those that stand on the next level, in order. */
     const int16_t next = (int16_t)(low - 1);
     for (uint32_t first = 0; first < channels && left > 0; first += LX_SPREAD_PART) {
-        const uint32_t end = first + lx_spread_part(channels, first);
+        const uint32_t others = channels - first;
+        const uint32_t end = first + (others < LX_SPREAD_PART ? others : LX_SPREAD_PART);
         uint8_t more[LX_SPREAD_PART];
         uint32_t count = 0;
         for (uint32_t c = first; c < end; c++) {

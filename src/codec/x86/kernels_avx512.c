@@ -909,6 +909,12 @@ static ALWAYS_INLINE void put_halves(uint8_t *at, __m512i halves, bool is_final)
         _mm512_storeu_si512(at, halves);
 }
 
+static ALWAYS_INLINE __m512i halves_of(__m512 x, __m512 y)
+{
+    const __m512i low = _mm512_castsi256_si512(_mm512_cvtps_ph(x, ROUND_EVEN));
+    return _mm512_inserti64x4(low, _mm512_cvtps_ph(y, ROUND_EVEN), 1);
+}
+
 /* 32 values. */
 static ALWAYS_INLINE void put_values(uint8_t *row, shape k, uint32_t t, __m512 x, __m512 y)
 {
@@ -917,9 +923,7 @@ static ALWAYS_INLINE void put_values(uint8_t *row, shape k, uint32_t t, __m512 x
         _mm512_storeu_ps(row + 4 * (size_t)t + 64, y);
         return;
     }
-    const __m512i low = _mm512_castsi256_si512(_mm512_cvtps_ph(x, ROUND_EVEN));
-    put_halves(row + 2 * (size_t)t, _mm512_inserti64x4(low, _mm512_cvtps_ph(y, ROUND_EVEN), 1),
-               k.is_final);
+    put_halves(row + 2 * (size_t)t, halves_of(x, y), k.is_final);
 }
 
 static ALWAYS_INLINE void dequantize_block(const lx_area *area, const lx_pair *pair,
@@ -974,27 +978,25 @@ typedef struct table {
     __m512i low, high;
 } table;
 
-static ALWAYS_INLINE __m512i values_of(__m512 codes, float step, wide_grid grid, bool is_bent)
+static ALWAYS_INLINE __m512i values_of(__m512 codes, float step, wide_grid grid)
 {
     const __m512 base = _mm512_set1_ps(STEPS_BASE);
     const __m512 width = _mm512_set1_ps(step);
     const __m512 next = _mm512_add_ps(codes, _mm512_set1_ps(16.0f));
     const __m512 x = _mm512_add_ps(base, _mm512_mul_ps(codes, width));
     const __m512 y = _mm512_add_ps(base, _mm512_mul_ps(next, width));
-    const __m256i low = _mm512_cvtps_ph(dequantize_16(x, grid, is_bent), ROUND_EVEN);
-    const __m256i high = _mm512_cvtps_ph(dequantize_16(y, grid, is_bent), ROUND_EVEN);
-    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    return halves_of(dequantize_16(x, grid, true), dequantize_16(y, grid, true));
 }
 
-static ALWAYS_INLINE table table_of(const lx_channel *channel, bool is_bent)
+static ALWAYS_INLINE table table_of(const lx_channel *channel)
 {
     const __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const wide_grid grid = wide_grid_of(channel->grids);
     const float step = (float)(1u << (BYTE_ROWS - channel->bits));
-    table t = {.low = values_of(codes, step, grid, is_bent)};
+    table t = {.low = values_of(codes, step, grid)};
     t.high = t.low;
     if (channel->bits == TABLE_BITS)
-        t.high = values_of(_mm512_add_ps(codes, _mm512_set1_ps(32.0f)), step, grid, is_bent);
+        t.high = values_of(_mm512_add_ps(codes, _mm512_set1_ps(32.0f)), step, grid);
     return t;
 }
 
@@ -1015,10 +1017,10 @@ static ALWAYS_INLINE void look_up_block(const lx_channel *channel, const table *
     }
 }
 
-/* A channel of halves that does not turn. */
-static ALWAYS_INLINE void look_up(const lx_area *area, uint8_t *to, bool is_bent, bool is_final)
+/* A channel of halves on a bent grid. */
+static ALWAYS_INLINE void look_up(const lx_area *area, uint8_t *to, bool is_final)
 {
-    const table values = table_of(&area->a, is_bent);
+    const table values = table_of(&area->a);
     uint32_t first = 0;
     for (; first + BLOCK_STRIPS <= area->strips; first += BLOCK_STRIPS)
         look_up_block(&area->a, &values, to, is_final, first, BLOCK_STRIPS);
@@ -1032,9 +1034,9 @@ static void dequantize(const lx_area *area, const lx_pair *pair, const lynx_tile
     /* Whole lines past the caches, as above. */
     const bool is_final = area->is_final && (uintptr_t)row_at(rows, pair->a) % 64 == 0;
     if (is_fine_half(&k) && k.is_bent && area->a.bits <= TABLE_BITS && is_final)
-        look_up(area, row_at(rows, pair->a), true, true);
+        look_up(area, row_at(rows, pair->a), true);
     else if (is_fine_half(&k) && k.is_bent && area->a.bits <= TABLE_BITS)
-        look_up(area, row_at(rows, pair->a), true, false);
+        look_up(area, row_at(rows, pair->a), false);
     else if (is_fine_half(&k) && k.is_turned)
         dequantize_as(*area, *pair, rows,
                       (shape){LX_FINE_BITS, true, true, false, false, false});
