@@ -204,6 +204,7 @@ static int run_way(demo *d, const way *w, bool is_stored, bool is_shown)
     options.ignore_end = true;
     options.draft_count_max = d->draft_max;
     options.guesses = d->nodes.shared.guesses;
+    options.branch_count_max = d->nodes.shared.branches;
     options.is_stored = is_stored;
     options.on_moment = on_moment;
     options.user = d;

@@ -116,10 +116,10 @@ static const char help_rest[] =
     "                           bytes_before_first_draft, bytes_total, prefill_s,\n"
     "                           anchor_s, complete_s, first_own_token_s, ttft_s, tt2t_s, "
     "tt16t_s,\n"
-    "                           tt32t_s, tt64t_s, drafted, accepted, reviews, withdrawn,\n"
-    "                           steps, guessed, guessed_right, carried, carried_other, "
-    "verify_ms,\n"
-    "                           codec_ms, cache_digest,\n"
+    "                           tt32t_s, tt64t_s, drafted, accepted, branches,\n"
+    "                           branches_taken, reviews, withdrawn, steps, guessed,\n"
+    "                           guessed_right, carried, carried_other, verify_ms, codec_ms,\n"
+    "                           cache_digest,\n"
     "                           is_recomputed, is_verified, has_ended, tokens, text\n"
     "\n";
 
@@ -536,6 +536,7 @@ int lx_command_run(int argc, char **argv)
     c.run.engine = c.engine;
     c.run.sampling = c.shared.sampling;
     c.run.guesses = c.shared.guesses;
+    c.run.branch_count_max = c.shared.branches;
     c.run.stop = &cli_stop;
     c.run.on_moment = on_moment;
     c.run.user = &c;

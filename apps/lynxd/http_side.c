@@ -352,6 +352,7 @@ int http_side_open(http_side *s, lynx_engine *const engines[])
     s->options.log = on_log;
     s->options.logs_http = s->shared->is_verbose;
     s->options.guesses = s->shared->guesses;
+    s->options.branch_count_max = s->shared->branches;
     return start_serving(s, port);
 }
 

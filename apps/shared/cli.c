@@ -27,6 +27,8 @@ const char cli_engine_help[] =
     "      --guess HOW          yes: strict steps take a guess at the next token along, which\n"
     "                           saves a step when it is right; no: none. Tokens are the same "
     "(yes)\n"
+    "      --branches N         0 to 7 second choices are drafted on while a cache is on its way;\n"
+    "                           tokens are the same (3)\n"
     "      --draft-vocab N      drafts are made of the first N tokens of a large vocabulary\n"
     "                           and those of the prompt; 0: of all. Tokens are the same "
     "(32768)\n"
@@ -219,7 +221,8 @@ void cli_options_init(cli_options *options, const char *command)
                              .timeout_ns = 10000000000ull,
                              .patience_ns = 10000000000ull,
                              .lanes = 1,
-                             .guesses = true};
+                             .guesses = true,
+                             .branches = 3};
     lynx_llama_options_init(&options->engine);
     lynx_sampling_init(&options->sampling);
     lynx_pacer_options_init(&options->pacer);
@@ -290,6 +293,8 @@ static int take_engine_option(cli_options *o, int option, const char *value)
         index = find_name(value, no_yes, 2);
         o->guesses = index == 1;
         return index >= 0;
+    case CLI_OPT_BRANCHES:
+        return cli_parse_u32(value, 0, 7, &o->branches);
     case CLI_OPT_DRAFT_VOCABULARY:
         return cli_parse_u32(value, 0, INT32_MAX, &o->engine.draft_vocabulary);
     case CLI_OPT_CACHE_ACCESS:

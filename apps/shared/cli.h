@@ -98,6 +98,7 @@ enum {
     CLI_OPT_FLASH,
     CLI_OPT_EXACT,
     CLI_OPT_GUESS,
+    CLI_OPT_BRANCHES,
     CLI_OPT_DRAFT_VOCABULARY,
     CLI_OPT_CACHE_ACCESS,
     CLI_OPT_VERBOSE,
@@ -142,6 +143,7 @@ enum {
         {"flash-attn", required_argument, NULL, CLI_OPT_FLASH},                                \
         {"exact", required_argument, NULL, CLI_OPT_EXACT},                                     \
         {"guess", required_argument, NULL, CLI_OPT_GUESS},                                     \
+        {"branches", required_argument, NULL, CLI_OPT_BRANCHES},                               \
         {"draft-vocab", required_argument, NULL, CLI_OPT_DRAFT_VOCABULARY},                    \
         {"cache-access", required_argument, NULL, CLI_OPT_CACHE_ACCESS},                       \
     {                                                                                          \
@@ -209,6 +211,7 @@ typedef struct cli_options {
     uint64_t timeout_ns, patience_ns;
     uint32_t lanes;
     bool guesses; /* as in lynx_run_options */
+    uint32_t branches;
     bool allow_other_weights;
     cli_security security;
 } cli_options;

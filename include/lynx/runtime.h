@@ -246,13 +246,15 @@ typedef enum lynx_moment_type {
     LYNX_MOMENT_PLANE,    /* a plane arrived: 'page', 'plane', 'bytes' of it */
     LYNX_MOMENT_ANCHOR,   /* the anchor is complete */
     LYNX_MOMENT_COMPLETE, /* every plane is here */
-    LYNX_MOMENT_DRAFT,    /* 'token' was drafted at answer index 'count' */
+    LYNX_MOMENT_DRAFT,    /* 'token' was drafted at answer index 'count'; of second choices and
+                             what stands behind them nothing is told before they are valid */
     LYNX_MOMENT_YIELD,    /* CARRY: the prefill node stopped after 'count' tokens */
     LYNX_MOMENT_HANDOVER, /* CARRY: this node takes over after 'count' tokens */
     LYNX_MOMENT_REVIEW,   /* a pass over 'total' drafts on a better cache begins, while the rest
                              of it is on its way */
     LYNX_MOMENT_REVIEWED, /* 'count' of 'total' drafts are kept, those behind are withdrawn */
-    LYNX_MOMENT_VERIFY,   /* the pass over 'total' drafts begins */
+    LYNX_MOMENT_VERIFY,   /* the pass over 'total' drafts begins; behind it there may be others,
+                             over what was drafted behind a second choice that is valid */
     LYNX_MOMENT_VERIFIED, /* 'count' of 'total' drafts stand */
     LYNX_MOMENT_LOST,     /* the prefill node or the source is given up: 'text'; the next one,
                              the same one without the source, or this node goes on */
@@ -292,6 +294,11 @@ typedef struct lynx_run_options {
     uint32_t answer_tokens_max; /* tokens of the answer, the end token counted. Default 64 */
     bool ignore_end;            /* go on behind an end token (benchmarks). Default false */
     uint32_t draft_count_max;   /* bound of the drafts. Default 62 */
+    /* [0, 7]: of so many drafts, which lay closest to another token, that one is drafted on as
+     * well, as long as the rest of the cache is on its way: where it is the right one, what
+     * stands behind it needs no step. Tokens are the same without. At temperature 0 alone.
+     * Default 3 */
+    uint32_t branch_count_max;
     bool guesses;    /* the second token of a padded step is one that followed the same tokens
                         before: when it is what the step chooses, the next token needs no step.
                         Tokens are the same without. Where steps are not padded, or not exact, none
@@ -358,11 +365,13 @@ typedef struct lynx_run_result {
     uint64_t anchor_ns;    /* ... to the complete anchor; 0 if there was none */
     uint64_t complete_ns;  /* ... to the complete cache; 0 if there was none */
     uint64_t first_own_ns; /* ... to the first token that this node produced (draft or valid) */
-    uint64_t verify_ns;    /* duration of the verification pass */
+    uint64_t verify_ns;    /* duration of the verification passes */
     uint64_t decode_cache_ns;        /* spent in the codec and in writing pages */
     uint32_t computed_tokens;        /* of the prompt, on this node: 0 when all of it came */
     uint32_t held_tokens;            /* of the prompt, whose pages the remote left out */
-    uint32_t drafted, accepted;      /* drafts that were verified, and those that stood */
+    uint32_t drafted, accepted;      /* drafts that were verified, in a row, and those that stood */
+    uint32_t branches;               /* second choices that were drafted on */
+    uint32_t branches_taken;         /* those that were right, and what stands behind them */
     uint32_t reviews;                /* passes over drafts before the cache was complete */
     uint32_t withdrawn;              /* drafts that they took back */
     uint32_t steps;                  /* of one token each, for drafts and for plain decoding */

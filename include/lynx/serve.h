@@ -51,6 +51,7 @@ typedef struct lynx_serve_options {
     lynx_codec_spec spec;      /* Default "range" */
     uint32_t draft_count_max;  /* Default 62 */
     bool guesses;              /* as in lynx_run_options. Default true */
+    uint32_t branch_count_max; /* as in lynx_run_options. Default 3 */
 
     /* Caches of prompts: what it has of a prompt's beginning is loaded, what is new is written
      * behind the answers. The codec has no raw tokens at the end then. NULL: none */

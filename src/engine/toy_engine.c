@@ -497,6 +497,7 @@ static void describe(toy *t)
         .step_ns = o->step_ns,
         .row_ns = o->row_ns,
         .draft_step_ns = o->draft_step_ns ? o->draft_step_ns : o->step_ns,
+        .slots = 1,
         .page_threads = o->page_threads,
     };
     t->model.fingerprint.weights[0] = o->weights;

@@ -311,6 +311,7 @@ static lynx_status load(lx_llama *e)
     describe_windows(e);
     e->is_blob = e->options.cache_access == LYNX_CACHE_BLOB;
     e->description.can_refine = !e->is_blob;
+    e->description.slots = e->slot_count;
     e->description.page_threads = page_threads(e);
     e->description.can_await_layers =
         e->slot_count == 1 && !e->is_blob && lx_layers_are_in_order(e);

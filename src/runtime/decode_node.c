@@ -132,27 +132,17 @@ static lynx_status take_over(lx_run *r)
     return lx_run_decode(r);
 }
 
-/* The last plane that is complete. */
-static uint32_t best_plane(const lx_run *r)
-{
-    uint32_t plane = 0;
-    while (plane + 1 < r->pass.plane_count && lx_run_has_plane(r, plane + 1))
-        plane++;
-    return plane;
-}
-
 /* Each time that one more plane is complete. */
 static lynx_status review_if_it_pays(lx_run *r, uint32_t limit)
 {
-    const uint32_t plane = best_plane(r);
-    const uint32_t drafted = r->result->drafted;
+    const uint32_t plane = lx_run_best_plane(r);
+    const uint32_t drafted = r->branches.all[0].count;
     if (plane == r->reviewed_plane)
         return LYNX_OK;
     r->reviewed_plane = plane;
     if (drafted == 0)
         return lx_run_apply_pages(r);
-    const uint32_t rows =
-        r->options->prompt_tokens + r->result->token_count - r->cached_tokens + drafted;
+    const uint32_t rows = lx_run_behind_pages(r) + drafted;
     const uint64_t left = lx_run_time_left(r, plane);
     return lynx_pace_review_pays(r->pace, rows, drafted, limit, left) ? lx_run_review(r, limit)
                                                                       : LYNX_OK;
@@ -164,7 +154,7 @@ static bool may_verify_early(const lx_run *r)
 {
     const lynx_run_options *o = r->options;
     const uint32_t last = r->pass.plane_count - 1;
-    return lx_run_has_pass(r) && lx_run_can_await(r, last) && best_plane(r) + 1 == last &&
+    return lx_run_has_pass(r) && lx_run_can_await(r, last) && lx_run_best_plane(r) + 1 == last &&
            !o->skip_verify && !o->digest_cache && o->kept_tokens <= r->cached_tokens;
 }
 
@@ -181,16 +171,16 @@ static lynx_status speculate(lx_run *r)
     if (r->options->method == LYNX_METHOD_CARRY && !r->has_yielded)
         return take_over(r);
 
-    const uint32_t valid = r->options->prompt_tokens + result->token_count;
     const uint32_t limit = lx_run_draft_limit(r);
-    r->reviewed_plane = best_plane(r);
+    bool goes_on;
+    r->reviewed_plane = lx_run_best_plane(r);
     if (!lx_run_has_plane(r, last) || r->options->skip_verify)
         LX_TRY(lx_run_feed(r, true));
     while (!lx_run_has_plane(r, last)) {
         LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
         LX_TRY(review_if_it_pays(r, limit));
-        const lynx_token newest = r->history[valid - 1 + result->drafted];
-        if (result->drafted < limit && !(result->drafted && lx_run_is_end(r, newest))) {
+        LX_TRY(lx_run_choose_branch(r, limit, &goes_on));
+        if (goes_on) {
             LX_TRY(lx_run_draft(r, limit));
             lx_run_poll(r);
         } else if (may_verify_early(r)) {
@@ -372,6 +362,7 @@ static lynx_status begin_remote(lx_run *r, lynx_remote *remote)
     memset(r->planes_seen, 0, sizeof(r->planes_seen));
     memset(r->plane_bytes, 0, sizeof(r->plane_bytes));
     r->pending_count = 0;
+    lx_branches_cut(&r->branches, 0);
     r->result->drafted = 0;
     r->result->anchor_ns = r->result->complete_ns = 0;
     r->arrived_at = 0;
@@ -473,6 +464,7 @@ static lynx_status check_options(const lx_run *r)
     LX_TRY(lynx_codec_spec_check(&o->spec));
     LX_REQUIRE(o->top_logprobs <= (o->wants_logprobs ? (uint32_t)LYNX_TOP_LOGPROBS_MAX : 0u),
                LYNX_ERR_ARGUMENT);
+    LX_REQUIRE(o->branch_count_max < LX_BRANCHES_MAX, LYNX_ERR_ARGUMENT);
     if (o->prompt_tokens < 1 || o->answer_tokens_max < 1) {
         snprintf(r->text, LYNX_TEXT_MAX, "prompt and answer need at least one token");
         return LYNX_ERR_ARGUMENT;
@@ -527,9 +519,8 @@ static lynx_status run_init(lx_run *r, bool is_over_remotes)
     LX_REQUIRE(r->result->capacity >= o->answer_tokens_max, LYNX_ERR_ARGUMENT);
     r->history_room = (size_t)o->prompt_tokens + o->answer_tokens_max + o->draft_count_max + 2;
     r->history = lx_alloc(r->memory, r->history_room, sizeof(*r->history));
-    r->draft_times =
-        lx_alloc_zeroed(r->memory, (size_t)o->draft_count_max + 1, sizeof(*r->draft_times));
-    LX_REQUIRE(r->history && r->draft_times, LYNX_ERR_MEMORY);
+    LX_REQUIRE(r->history, LYNX_ERR_MEMORY);
+    LX_TRY(lx_run_init_branches(r));
     if (o->wants_logprobs) {
         r->row_logprobs =
             lx_alloc(r->memory, (size_t)o->draft_count_max + 1, sizeof(*r->row_logprobs));
@@ -557,8 +548,7 @@ static void run_fini(lx_run *r)
     lx_run_forget_layers(r);
     lx_free(r->memory, r->history, r->history_room, sizeof(*r->history));
     lx_next_fini(&r->next);
-    lx_free(r->memory, r->draft_times, (size_t)r->options->draft_count_max + 1,
-            sizeof(*r->draft_times));
+    lx_run_free_branches(r);
     lx_free(r->memory, r->row_logprobs, (size_t)r->options->draft_count_max + 1,
             sizeof(*r->row_logprobs));
     lx_free(r->memory, r->allowed, r->allowed_bytes, 1);
@@ -571,6 +561,7 @@ void lynx_run_options_init(lynx_run_options *options)
         .method = LYNX_METHOD_SPECULATE,
         .answer_tokens_max = 64,
         .draft_count_max = 62,
+        .branch_count_max = 3,
         .guesses = true,
     };
     lynx_sampling_init(&options->sampling);

@@ -6,7 +6,9 @@
  *     run_held.c      what comes from a source while a remote sends the rest
  *     run_layers.c    what is computed behind a cache while it comes
  *     run_await.c     whether there is time to draft while the rest of a stored cache comes
- *     run_tokens.c    what is computed: drafts, the verification pass, plain decoding
+ *     run_tokens.c    what is computed: drafts, reviews of them, plain decoding
+ *     run_branches.c  drafts that go on from second choices
+ *     run_verify.c    what becomes valid: the passes on the full cache
  *     run_alone.c     the local methods, and going on when the remotes or the source are lost
  *     decode_node.c   the methods over a link or a source
  */
@@ -20,6 +22,7 @@
 #include "runtime/pump.h"
 #include "runtime/run_meter.h"
 #include "runtime/stock.h"
+#include "speculate/branches.h"
 
 typedef struct lx_run {
     const lynx_run_options *options;
@@ -58,7 +61,9 @@ typedef struct lx_run {
     lynx_token *history;
     size_t history_room;
     lx_next next;
-    lynx_time_ns *draft_times;
+    lx_branches branches;   /* of drafts; the history has those of the active one */
+    lynx_bias *without;     /* the caller's biases behind one that bans a token; or NULL: no
+                               second choices are looked for */
     lynx_logprobs *row_logprobs; /* of the verified tokens, if they are wanted */
     uint8_t *allowed; /* what the grammar lets come first, for the prefill node; or NULL */
     size_t allowed_bytes;
@@ -103,6 +108,9 @@ void lx_run_note_plane(lx_run *run, const lx_arrival *arrival, uint32_t first, u
 
 /* Every page has planes 0 .. 'plane', and the events that say so were taken. */
 bool lx_run_has_plane(const lx_run *run, uint32_t plane);
+
+/* The last plane that is complete; 0 when none is. */
+uint32_t lx_run_best_plane(const lx_run *run);
 
 /* Bytes of a plane, to those of the others. */
 uint32_t lx_run_plane_weight(const lx_run *run, uint32_t plane);
@@ -168,6 +176,14 @@ void lx_run_take_held(lx_run *run);
 /* How many tokens may be drafted behind those that are valid. */
 uint32_t lx_run_draft_limit(const lx_run *run);
 
+/* There is time for more drafts, and then for a pass over 'rows' tokens, before what is missing
+ * of the cache is here; or none of it has come yet, as when other requests' anchors do. */
+bool lx_run_has_time(const lx_run *run, uint32_t rows);
+
+/* What the chance of a draft has to be, so that it pays: nearly none on an engine that waits. On
+ * one that others compute on, too, it takes room in their batches, and saves a step. */
+double lx_run_chance_least(const lx_run *run);
+
 /* Over a stored cache, for drafts: is what is missing expected before they pay? Then
  * 'awaits_rest', and pages are decoded once. */
 void lx_run_weigh(lx_run *run);
@@ -200,6 +216,9 @@ void lx_run_note_own_token(lx_run *run);
 /* Plain decoding to the end of the answer; the engine holds all tokens but the last. */
 lynx_status lx_run_decode(lx_run *run);
 
+/* Known tokens of prompt and answer, valid ones, behind those whose pages come. */
+uint32_t lx_run_behind_pages(const lx_run *run);
+
 /* Known tokens of prompt and answer, but for the last, that the cache does not have yet. */
 uint32_t lx_run_behind(const lx_run *run);
 
@@ -219,18 +238,47 @@ lynx_status lx_run_keep_more(lx_run *run);
  * in all. */
 lynx_status lx_run_draft(lx_run *run, uint32_t limit);
 
+/* Run 'rows' tokens from 'first' in the history on through the model in batches: known tokens,
+ * then drafts. '*accepted' drafts agree, and '*follower' is the token behind them if 'rows'
+ * reach that far. 'is_final': on the full cache, so that the pass tells of carried tokens and
+ * of how likely all are, too. */
+lynx_status lx_run_check_drafts(lx_run *run, uint32_t first, uint32_t rows, bool is_final,
+                                uint32_t *accepted, lynx_token *follower);
+
+/* A pass over the drafts before all planes are here: what disagrees is withdrawn, and the
+ * pass's own token drafted in its place, or behind them all while they are less than 'limit'.
+ * Nothing becomes valid. */
+lynx_status lx_run_review(lx_run *run, uint32_t limit);
+
+/* ---- run_branches.c ------------------------------------------------------------------ */
+
+lynx_status lx_run_init_branches(lx_run *run);
+void lx_run_free_branches(lx_run *run);
+
+/* What would have been chosen instead of the draft's token, from 'row' of the logits that it
+ * was chosen from, behind the first 'count' of the history; where that may matter. */
+lynx_status lx_run_find_other(lx_run *run, uint32_t row, uint32_t count, lx_draft *draft);
+
+/* Go on where the next of at most 'limit' drafts is most likely to be of use; '*goes_on' false:
+ * no more are worth it, or what is missing of the cache will be here before they are. */
+lynx_status lx_run_choose_branch(lx_run *run, uint32_t limit, bool *goes_on);
+
+/* The trunk is in the history again; what is in the cache may be of another branch. */
+void lx_run_take_trunk(lx_run *run);
+
+/* The longest branch that has the valid tokens behind the first 'begin' of the answer, and
+ * drafts behind them, which are put in the history. NULL: none has. */
+const lx_branch *lx_run_take_rest(lx_run *run, uint32_t begin);
+
+/* ---- run_verify.c -------------------------------------------------------------------- */
+
 /* The pass has something to compute: drafts, or a first token. */
 bool lx_run_has_pass(const lx_run *run);
 
 /* One pass over the known tokens behind the pages and the drafts behind them, on what is in the
  * cache (and what is pending, or comes while it is computed), all planes of it: what agrees is
- * valid. */
+ * valid. Another one where a branch goes on behind that. */
 lynx_status lx_run_verify(lx_run *run);
-
-/* The same before all planes are here: what disagrees is withdrawn, and the pass's own token
- * drafted in its place, or behind them all while they are less than 'limit'. Nothing becomes
- * valid. */
-lynx_status lx_run_review(lx_run *run, uint32_t limit);
 
 /* Take the drafts for valid tokens. */
 void lx_run_accept_unverified(lx_run *run);

@@ -27,6 +27,14 @@ bool lx_run_has_plane(const lx_run *r, uint32_t plane)
     return is_complete;
 }
 
+uint32_t lx_run_best_plane(const lx_run *r)
+{
+    uint32_t plane = 0;
+    while (plane + 1 < r->pass.plane_count && lx_run_has_plane(r, plane + 1))
+        plane++;
+    return plane;
+}
+
 /* Bytes here of the planes behind the anchor. */
 static uint64_t residual_bytes(const lx_run *r)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* run_tokens.c - what is computed for a prompt; see run.h. */
+/* run_tokens.c - drafts, reviews of them and plain decoding; see run.h. */
 #include "base/check.h"
 #include "runtime/run.h"
 
@@ -71,6 +71,11 @@ void lx_run_note_own_token(lx_run *r)
 }
 
 /* ---- tokens -------------------------------------------------------------------------- */
+
+uint32_t lx_run_behind_pages(const lx_run *r)
+{
+    return r->options->prompt_tokens + r->result->token_count - r->cached_tokens;
+}
 
 uint32_t lx_run_behind(const lx_run *r)
 {
@@ -169,17 +174,19 @@ lynx_status lx_run_decode(lx_run *r)
     return lx_next_rewind(&r->next, r->options->prompt_tokens + result->token_count - 1);
 }
 
-/* 'token' is the next draft, produced at 'time'. */
-static void put_draft(lx_run *r, lynx_token token, lynx_time_ns time)
+/* 'draft' is the next one. A second choice and what follows it are told when they are valid. */
+static void put_draft(lx_run *r, lx_draft draft)
 {
     lynx_run_result *result = r->result;
     const uint32_t index = result->token_count + result->drafted;
-    r->history[r->options->prompt_tokens + index] = token;
-    r->draft_times[result->drafted++] = time;
-    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT,
-                                 .time = time,
-                                 .count = index,
-                                 .token = token});
+    r->history[r->options->prompt_tokens + index] = draft.token;
+    lx_branches_add(&r->branches, draft, lx_run_is_end(r, draft.token));
+    result->drafted++;
+    if (r->branches.active == 0)
+        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT,
+                                     .time = draft.time,
+                                     .count = index,
+                                     .token = draft.token});
 }
 
 lynx_status lx_run_draft(lx_run *r, uint32_t limit)
@@ -188,14 +195,17 @@ lynx_status lx_run_draft(lx_run *r, uint32_t limit)
     const uint32_t before = result->drafted;
     const bool is_ahead = r->next.ahead != 0; /* it takes no step */
     const lynx_time_ns start = lynx_clock_now();
-    lynx_token token;
+    lx_draft draft;
     do {
         const uint32_t count =
             r->options->prompt_tokens + result->token_count + result->drafted;
-        LX_TRY(lx_next_draft(&r->next, r->history, count, limit - result->drafted, &token));
+        LX_TRY(lx_next_draft(&r->next, r->history, count, limit - result->drafted,
+                             &draft.token));
+        LX_TRY(lx_run_find_other(r, r->next.row, count, &draft));
         lx_run_note_own_token(r);
-        put_draft(r, token, lynx_clock_now());
-    } while (r->next.ahead && !lx_run_is_end(r, token));
+        draft.time = lynx_clock_now();
+        put_draft(r, draft);
+    } while (r->next.ahead && !lx_run_is_end(r, draft.token));
     const uint64_t took = lynx_clock_now() - start;
     if (is_ahead)
         return LYNX_OK;
@@ -205,13 +215,9 @@ lynx_status lx_run_draft(lx_run *r, uint32_t limit)
     return LYNX_OK;
 }
 
-/* Run [tokens behind the cached ones, drafts] through the model in batches; '*accepted' drafts
- * agree, and '*follower' is the token behind them if 'rows' reach that far. 'is_final': on the
- * full cache, so that the pass tells of carried tokens and of how likely all are, too. */
-static lynx_status check_drafts(lx_run *r, uint32_t rows, bool is_final, uint32_t *accepted,
-                                lynx_token *follower)
+lynx_status lx_run_check_drafts(lx_run *r, uint32_t first, uint32_t rows, bool is_final,
+                                uint32_t *accepted, lynx_token *follower)
 {
-    const uint32_t first = r->cached_tokens; /* history index of the first token */
     const uint32_t prompt = r->options->prompt_tokens;
     const uint32_t carried = prompt + r->result->token_count - 1 - first;
     const uint32_t drafted = r->result->drafted;
@@ -234,97 +240,48 @@ static lynx_status check_drafts(lx_run *r, uint32_t rows, bool is_final, uint32_
             const bool is_equal =
                 lynx_accept_count(&r->history[first + 1 + index], follower, 1) == 1;
             r->result->carried_other += index < carried && !is_equal;
-            if (index >= carried && !is_equal)
+            if (index < carried)
+                continue;
+            if (!is_equal)
                 return LYNX_OK; /* the correction */
-            *accepted += index >= carried;
+            if (!is_final)
+                LX_TRY(lx_run_find_other(r, row, first + 1 + index,
+                                         &r->branches.all[0].drafts[*accepted]));
+            (*accepted)++;
         }
         done += count;
     }
     return LYNX_OK;
 }
 
-bool lx_run_has_pass(const lx_run *r)
-{
-    return r->result->drafted > 0 || r->result->token_count != 1;
-}
-
-lynx_status lx_run_verify(lx_run *r)
-{
-    lynx_run_result *result = r->result;
-    const uint32_t valid = r->options->prompt_tokens + result->token_count;
-    const uint32_t drafted = result->drafted;
-    const bool has_answer = result->token_count + drafted > 0;
-    const bool ends = has_answer && lx_run_is_end(r, r->history[valid - 1 + drafted]);
-    const bool has_bonus = !ends && lx_run_answer_left(r) > drafted;
-
-    const bool is_early = !lx_run_has_plane(r, r->pass.plane_count - 1);
-    const uint64_t awaited = r->awaited_ns;
-    const lynx_time_ns start = lynx_clock_now();
-    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .time = start, .total = drafted});
-    LX_TRY(lx_next_rewind(&r->next, r->cached_tokens));
-    LX_TRY(lx_run_apply_pages(r));
-    LX_TRY(lx_run_keep_more(r));
-    LX_TRY(lx_run_digest(r));
-    const uint32_t rows = valid - 1 - r->cached_tokens + drafted + (has_bonus ? 1 : 0);
-    uint32_t accepted = drafted;
-    lynx_token follower = 0;
-    const lynx_time_ns pass_start = lynx_clock_now();
-    LX_TRY(check_drafts(r, rows, true, &accepted, &follower));
-    const lynx_time_ns end = lynx_clock_now();
-    lx_run_note_own_token(r);
-    lynx_pace_pass(r->pace, rows, end - pass_start - (r->awaited_ns - awaited));
-    if (drafted)
-        lynx_pace_verdict(r->pace, drafted, accepted);
-    result->verify_ns = end - (is_early ? r->zero + result->complete_ns : start);
-    result->accepted = accepted;
-    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFIED,
-                                 .time = end,
-                                 .count = accepted,
-                                 .total = drafted});
-
-    for (uint32_t i = 0; i < accepted && !lx_run_is_answered(r); i++)
-        lx_run_add_token(r, r->history[valid + i], r->draft_times[i],
-                         r->row_logprobs ? &r->row_logprobs[i] : NULL);
-    if (!lx_run_is_answered(r) && (accepted < drafted || has_bonus))
-        lx_run_add_token(r, follower, end, r->row_logprobs ? &r->row_logprobs[accepted] : NULL);
-    /* The cache keeps what is valid and has been input: everything but the last token. */
-    return lx_next_rewind(&r->next, r->options->prompt_tokens + result->token_count - 1);
-}
-
 lynx_status lx_run_review(lx_run *r, uint32_t limit)
 {
     lynx_run_result *result = r->result;
     const uint32_t valid = r->options->prompt_tokens + result->token_count;
+    lx_run_take_trunk(r);
     const uint32_t drafted = result->drafted;
     const bool has_follower =
         drafted < limit && !lx_run_is_end(r, r->history[valid - 1 + drafted]);
-    const uint32_t rows = valid - 1 - r->cached_tokens + drafted + (has_follower ? 1 : 0);
+    const uint32_t rows = lx_run_behind_pages(r) - 1 + drafted + (has_follower ? 1 : 0);
     uint32_t kept = drafted;
     lynx_token follower = 0;
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REVIEW, .total = drafted});
     LX_TRY(lx_next_rewind(&r->next, r->cached_tokens));
     LX_TRY(lx_run_apply_pages(r));
     const lynx_time_ns pass_start = lynx_clock_now();
-    LX_TRY(check_drafts(r, rows, false, &kept, &follower));
+    LX_TRY(lx_run_check_drafts(r, r->cached_tokens, rows, false, &kept, &follower));
     const lynx_time_ns end = lynx_clock_now();
     lynx_pace_pass(r->pace, rows, end - pass_start);
     result->reviews++;
     result->withdrawn += drafted - kept;
     result->drafted = kept;
+    lx_branches_cut(&r->branches, kept);
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_REVIEWED,
                                  .time = end,
                                  .count = kept,
                                  .total = drafted});
     if (kept < drafted || has_follower)
-        put_draft(r, follower, end);
+        put_draft(r, (lx_draft){.token = follower, .other = -1, .time = end});
     /* The cache keeps what was input: everything but the last draft. */
     return lx_next_rewind(&r->next, valid - 1 + result->drafted);
-}
-
-void lx_run_accept_unverified(lx_run *r)
-{
-    const uint32_t valid = r->options->prompt_tokens + r->result->token_count;
-    r->result->accepted = r->result->drafted;
-    for (uint32_t i = 0; i < r->result->drafted && !lx_run_is_answered(r); i++)
-        lx_run_add_token(r, r->history[valid + i], r->draft_times[i], NULL);
 }

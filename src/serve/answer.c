@@ -100,6 +100,7 @@ static void init_run(lx_answer *a, lynx_pace *pace)
     a->run.engine = a->engine;
     a->run.draft_count_max = a->options->draft_count_max;
     a->run.guesses = a->options->guesses;
+    a->run.branch_count_max = a->options->branch_count_max;
     a->run.spec = a->options->spec;
     a->run.sampling = a->job->request.sampling;
     a->run.wants_logprobs = a->job->request.wants_logprobs;

@@ -26,6 +26,7 @@ void lynx_serve_options_init(lynx_serve_options *options)
                                     .store_least_tokens = 256,
                                     .store_waiting_bytes = 1u << 30,
                                     .guesses = true,
+                                    .branch_count_max = 3,
                                     .descriptor = -1,
                                     .queue_max = 16,
                                     .connections_max = 2048,

@@ -162,6 +162,7 @@ class Options(Case):
                                  ("lynx run", "--codec", "range:tail=5000"),
                                  ("lynx bench engine", "--exact", "x"),
                                  ("lynx run", "--guess", "x"), ("lynxd decode", "--guess", "x"),
+                                 ("lynx run", "--branches", "8"),
                                  ("lynx bench codec", "--profile", "magic"),
                                  ("lynx bench codec", "--kernels", "magic")):
             with self.subTest(command=command, option=option):
