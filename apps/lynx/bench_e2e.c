@@ -60,7 +60,7 @@ static const char help_end[] =
 /* One of the requests that are made at the same time. */
 typedef struct request {
     lynx_token *prompt;
-    uint32_t prompt_tokens;
+    uint32_t prompt_tokens, slot;
     struct {
         const char *codec; /* way.target_codec */
         bool is_strict;
@@ -94,7 +94,7 @@ typedef struct bench {
     uint32_t engine_count;
     const char *file;
     uint32_t prompt_limit;
-    request *requests; /* LYNX_LLAMA_SLOTS_MAX */
+    request *requests; /* [round][LYNX_LLAMA_SLOTS_MAX], each about another document */
     double mbps, delay_ms;
 
     cli_remotes remotes;
@@ -105,9 +105,20 @@ typedef struct bench {
 
 /* ---- what a point needs -------------------------------------------------------------- */
 
+static uint32_t request_count(const bench *b)
+{
+    return b->grid.rounds * LYNX_LLAMA_SLOTS_MAX;
+}
+
+/* Those of a round that are made at the same time. */
+static request *requests_of(const bench *b, const e2e_point *point)
+{
+    return b->requests + (size_t)(point->round - 1) * LYNX_LLAMA_SLOTS_MAX;
+}
+
 static void drop_prompts(bench *b)
 {
-    for (uint32_t i = 0; i < LYNX_LLAMA_SLOTS_MAX; i++) {
+    for (uint32_t i = 0; i < request_count(b); i++) {
         free(b->requests[i].prompt);
         b->requests[i].prompt = NULL;
     }
@@ -145,11 +156,14 @@ static int need_prompts(bench *b, const char *file, uint32_t limit)
     if (b->file == file && b->prompt_limit == limit)
         return CLI_OK;
     drop_prompts(b);
-    for (uint32_t i = 0; i < b->engine_count; i++) {
-        request *r = &b->requests[i];
+    for (uint32_t turn = 0; turn < b->grid.rounds * b->engine_count; turn++) {
+        const uint32_t round = turn / b->engine_count;
+        const uint32_t slot = turn % b->engine_count;
+        request *r = &b->requests[round * LYNX_LLAMA_SLOTS_MAX + slot];
         r->target_count = 0;
-        const int code = document_prompt(command, b->engines[1][0], file, limit, i, &r->prompt,
-                                         &r->prompt_tokens);
+        r->slot = slot;
+        const int code = document_prompt(command, b->engines[1][0], file, limit, turn,
+                                         &r->prompt, &r->prompt_tokens);
         if (code != CLI_OK)
             return code;
     }
@@ -174,13 +188,14 @@ static void set_options(bench *b, const way *w, bool is_stored, request *r)
     lynx_run_options *o = &r->options;
     lynx_run_options_init(o);
     way_options(w, o);
-    o->engine = b->engines[w->is_strict][r - b->requests];
+    o->engine = b->engines[w->is_strict][r->slot];
     o->prompt = r->prompt;
     o->prompt_tokens = r->prompt_tokens;
     o->answer_tokens_max = ANSWER_TOKENS;
     o->ignore_end = true;
     o->draft_count_max = b->draft_max;
     o->guesses = b->nodes.shared.guesses;
+    o->branch_count_max = b->nodes.shared.branches;
     o->is_stored = is_stored;
     o->stop = &cli_stop;
     r->result =
@@ -268,11 +283,12 @@ static json_t *row_of(const way *w, bool is_stored, const request *r)
 
 static int run_together(bench *b, const way *w, const e2e_point *point)
 {
+    request *requests = requests_of(b, point);
     int code = CLI_OK;
     b->come = 0;
     b->expected = point->concurrency;
     for (uint32_t i = 0; i < b->expected; i++) {
-        request *r = &b->requests[i];
+        request *r = &requests[i];
         r->bench = b;
         r->has_come = false;
         set_options(b, w, point->is_stored && w->method != LYNX_METHOD_LOCAL, r);
@@ -285,7 +301,7 @@ static int run_together(bench *b, const way *w, const e2e_point *point)
         }
     }
     for (uint32_t i = 0; i < b->expected; i++) {
-        request *r = &b->requests[i];
+        request *r = &requests[i];
         if (!r->has_thread)
             continue;
         pthread_join(r->thread, NULL);
@@ -308,7 +324,7 @@ static int measure(bench *b, const way *w, const e2e_point *point)
     if (code != CLI_OK)
         return code;
     for (uint32_t i = 0; i < point->concurrency; i++) {
-        rows[i] = row_of(w, point->is_stored, &b->requests[i]);
+        rows[i] = row_of(w, point->is_stored, &requests_of(b, point)[i]);
         json_object_set_new(rows[i], "bytes_total", json_integer((json_int_t)bytes));
     }
     code = e2e_rows_add(&b->rows, point, rows, point->concurrency);
@@ -345,7 +361,7 @@ static int run_point(void *user, const way *w, const e2e_point *point)
     if (code == CLI_OK)
         code = need_prompts(b, file, point->prompt_tokens);
     for (uint32_t i = 0; i < point->concurrency && code == CLI_OK; i++)
-        code = need_target(b, w, &b->requests[i]);
+        code = need_target(b, w, &requests_of(b, point)[i]);
     if (code == CLI_OK)
         code = need_link(b, point->link_mbps, point->delay_ms);
     if (code == CLI_OK)
@@ -445,7 +461,7 @@ static int put(const bench *b)
 static int run_bench(bench *b)
 {
     char *folder = folder_of(b->output);
-    b->requests = calloc(LYNX_LLAMA_SLOTS_MAX, sizeof(*b->requests));
+    b->requests = calloc(request_count(b), sizeof(*b->requests));
     if (!folder || !b->requests) {
         free(folder);
         return cli_fail(command, LYNX_ERR_MEMORY, NULL);
