@@ -42,8 +42,6 @@ typedef struct frame {
     lynx_time_ns zero;
     double seconds; /* length of the axis */
     double bytes;   /* height of the cache lane */
-    uint32_t accepted;
-    bool has_verdict;
 } frame;
 
 static double x_of(const frame *f, lynx_time_ns time)
@@ -61,10 +59,6 @@ static frame measure(const timeline *line, FILE *file)
             f.zero = m->time;
         if (m->type == LYNX_MOMENT_PLANE)
             f.bytes += (double)m->bytes;
-        if (m->type == LYNX_MOMENT_VERIFIED) {
-            f.accepted = m->count;
-            f.has_verdict = true;
-        }
     }
     for (size_t i = 0; i < line->count; i++)
         if (line->moments[i].time > f.zero) {
@@ -99,25 +93,43 @@ static void draw_bytes(const frame *f, const timeline *line, bool is_anchor, dou
     *base = sum;
 }
 
-/* The draft at 'index' stood: no review took it back, and the verification agreed. */
-static bool has_stood(const frame *f, const timeline *line, size_t index)
+/* The draft at 'index' stood: no review took it back, and its verification agreed. */
+static bool has_stood(const timeline *line, size_t index)
 {
-    const uint32_t place = line->moments[index].count;
-    for (size_t i = index + 1; i < line->count; i++)
-        if (line->moments[i].type == LYNX_MOMENT_REVIEWED && line->moments[i].count < place)
+    uint32_t place = 0; /* among those that are verified together */
+    for (size_t i = index; i > 0 && line->moments[i - 1].type != LYNX_MOMENT_VERIFIED; i--)
+        if (line->moments[i - 1].type == LYNX_MOMENT_DRAFT &&
+            line->moments[i - 1].count + place < line->moments[index].count)
+            place = line->moments[index].count - line->moments[i - 1].count;
+    for (size_t i = index + 1; i < line->count; i++) {
+        const lynx_moment *m = &line->moments[i];
+        if (m->type == LYNX_MOMENT_VERIFIED)
+            return place < m->count;
+        if (m->type == LYNX_MOMENT_REVIEWED && place >= m->count)
             return false;
-    return f->has_verdict && place <= f->accepted;
+    }
+    return false;
 }
 
-/* A pass from 'start' to the moment that ended it. */
+/* The token of this answer index was drawn when it was drafted. */
+static bool was_drafted(const timeline *line, uint32_t count)
+{
+    for (size_t i = 0; i < line->count; i++)
+        if (line->moments[i].type == LYNX_MOMENT_DRAFT && line->moments[i].count == count &&
+            has_stood(line, i))
+            return true;
+    return false;
+}
+
+/* A pass from 'start' to the moment that ended it; 'note': where that is told. */
 static void draw_pass(const frame *f, lynx_time_ns start, const lynx_moment *end, double top,
-                      const char *what)
+                      double note, const char *what)
 {
     const double x = x_of(f, end->time);
     fprintf(f->file,
             "<rect class=\"v\" x=\"%.1f\" y=\"%.0f\" width=\"%.1f\" height=\"24\"/>\n"
             "<text x=\"%.1f\" y=\"%.0f\" text-anchor=\"end\">%s %u of %u</text>\n",
-            x_of(f, start), top, x - x_of(f, start) + 1, x, top + 38, what, end->count,
+            x_of(f, start), top, x - x_of(f, start) + 1, x, note, what, end->count,
             end->total);
 }
 
@@ -125,6 +137,7 @@ static void draw_tokens(const frame *f, const timeline *line)
 {
     const double drafts = CACHE_TOP + CACHE_HEIGHT + 30;
     const double tokens = drafts + LANE;
+    double note = tokens + 38;
     lynx_time_ns pass_start = 0;
     for (size_t i = 0; i < line->count; i++) {
         const lynx_moment *m = &line->moments[i];
@@ -132,15 +145,16 @@ static void draw_tokens(const frame *f, const timeline *line)
         if (m->type == LYNX_MOMENT_DRAFT)
             fprintf(f->file,
                     "<rect class=\"%s\" x=\"%.1f\" y=\"%.0f\" width=\"2\" height=\"24\"/>\n",
-                    has_stood(f, line, i) ? "ok" : "no", x, drafts);
+                    has_stood(line, i) ? "ok" : "no", x, drafts);
         if (m->type == LYNX_MOMENT_REVIEW || m->type == LYNX_MOMENT_VERIFY)
             pass_start = m->time;
         if (m->type == LYNX_MOMENT_REVIEWED)
-            draw_pass(f, pass_start, m, tokens, "kept");
-        if (m->type == LYNX_MOMENT_VERIFIED)
-            draw_pass(f, pass_start, m, tokens, "verified");
-        /* Accepted drafts were drawn when they were drafted. */
-        if (m->type == LYNX_MOMENT_TOKEN && (m->count == 0 || m->count > f->accepted))
+            draw_pass(f, pass_start, m, tokens, note, "kept");
+        if (m->type == LYNX_MOMENT_VERIFIED) {
+            draw_pass(f, pass_start, m, tokens, note, "verified");
+            note += 13; /* more of them may come at once */
+        }
+        if (m->type == LYNX_MOMENT_TOKEN && !was_drafted(line, m->count))
             fprintf(f->file,
                     "<rect class=\"ok\" x=\"%.1f\" y=\"%.0f\" width=\"2\" height=\"24\"/>\n", x,
                     tokens);

@@ -246,8 +246,9 @@ typedef enum lynx_moment_type {
     LYNX_MOMENT_PLANE,    /* a plane arrived: 'page', 'plane', 'bytes' of it */
     LYNX_MOMENT_ANCHOR,   /* the anchor is complete */
     LYNX_MOMENT_COMPLETE, /* every plane is here */
-    LYNX_MOMENT_DRAFT,    /* 'token' was drafted at answer index 'count'; of second choices and
-                             what stands behind them nothing is told before they are valid */
+    LYNX_MOMENT_DRAFT,    /* 'token' was drafted at answer index 'count'. Drafts behind a second
+                             choice are told when that is valid, before they are verified:
+                             'time' is when they were made */
     LYNX_MOMENT_YIELD,    /* CARRY: the prefill node stopped after 'count' tokens */
     LYNX_MOMENT_HANDOVER, /* CARRY: this node takes over after 'count' tokens */
     LYNX_MOMENT_REVIEW,   /* a pass over 'total' drafts on a better cache begins, while the rest
@@ -276,7 +277,7 @@ typedef struct lynx_moment {
     bool is_source;                /* LOST: it is the source, not the prefill node */
 } lynx_moment;
 
-/* Called on the calling thread of lynx_run, in the order of time. */
+/* Called on the calling thread of lynx_run, in the order of time, but for DRAFT. */
 typedef void lynx_on_moment(void *user, const lynx_moment *moment);
 
 /* A page of the prompt's cache that is in the engine's, in full precision: all its planes, of

@@ -21,7 +21,7 @@
 #include "runtime/remote.h"
 #include "runtime/run.h"
 
-void lx_run_emit(lx_run *r, lynx_moment moment)
+void lx_run_emit(const lx_run *r, lynx_moment moment)
 {
     if (moment.time == 0)
         moment.time = lynx_clock_now();

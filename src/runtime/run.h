@@ -87,7 +87,7 @@ typedef struct lx_run {
     size_t pending_count, pending_room;
 } lx_run;
 
-void lx_run_emit(lx_run *run, lynx_moment moment);
+void lx_run_emit(const lx_run *run, lynx_moment moment);
 bool lx_run_is_stopped(const lx_run *run);
 
 /* ---- run_pages.c --------------------------------------------------------------------- */

@@ -174,7 +174,7 @@ lynx_status lx_run_decode(lx_run *r)
     return lx_next_rewind(&r->next, r->options->prompt_tokens + result->token_count - 1);
 }
 
-/* 'draft' is the next one. A second choice and what follows it are told when they are valid. */
+/* 'draft' is the next one. What is behind a second choice is told when that is valid. */
 static void put_draft(lx_run *r, lx_draft draft)
 {
     lynx_run_result *result = r->result;

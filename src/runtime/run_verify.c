@@ -49,6 +49,17 @@ static lynx_status pass(lx_run *r, uint32_t first, uint32_t begin, const lx_draf
     return lx_next_rewind(&r->next, prompt + result->token_count - 1);
 }
 
+/* Drafts that are verified next, and were not told before. */
+static void tell(const lx_run *r, const lx_draft *drafts)
+{
+    for (uint32_t i = 0; i < r->result->drafted; i++)
+        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT,
+                                     .time = drafts[i].time,
+                                     .count = r->result->token_count + i,
+                                     .token = drafts[i].token});
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .total = r->result->drafted});
+}
+
 /* Where a branch has what is valid and more, that is verified, too. */
 static lynx_status verify_rest(lx_run *r, uint32_t begin)
 {
@@ -56,7 +67,7 @@ static lynx_status verify_rest(lx_run *r, uint32_t begin)
     const lx_branch *branch;
     while (!lx_run_is_answered(r) && (branch = lx_run_take_rest(r, begin))) {
         const uint32_t before = result->token_count - begin;
-        lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .total = result->drafted});
+        tell(r, branch->drafts + before);
         LX_TRY(pass(r, r->options->prompt_tokens + result->token_count - 1, begin,
                     branch->drafts + before));
         result->branches_taken++;

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * second_choices_test.c - drafts behind second choices, on the toy engine: that they become valid
+ * where the first choice was wrong, what they count from, and that the tokens are those of
+ * plain decoding on the full cache.
+ */
+#include <string.h>
+
+#include "support/cmocka_all.h"
+#include "support/memory_source.h"
+#include "support/toy_nodes.h"
+
+static const uint64_t ms = 1000000;
+
+enum { STORED = 200, REST = 10, ENOUGH = 150 /* steps, of all branches and passes */ };
+
+/* What was told. */
+typedef struct watch {
+    lynx_time_ns zero, drafts[TOY_ANSWER];
+    lynx_token tokens[TOY_ANSWER];
+    uint32_t told, passes, stood, first_total;
+    bool is_verifying;
+} watch;
+
+static void on_moment(void *user, const lynx_moment *m)
+{
+    watch *w = user;
+    if (m->type == LYNX_MOMENT_REQUEST)
+        w->zero = m->time;
+    if (m->type == LYNX_MOMENT_DRAFT) {
+        assert_true(m->count < TOY_ANSWER);
+        w->drafts[m->count] = m->time;
+        w->tokens[m->count] = m->token;
+        w->told++;
+    }
+    if (m->type == LYNX_MOMENT_VERIFY) {
+        assert_int_equal(m->total, w->told);
+        assert_false(w->is_verifying);
+        w->is_verifying = true;
+    }
+    if (m->type == LYNX_MOMENT_VERIFIED) {
+        assert_int_equal(m->total, w->told);
+        assert_true(m->count <= m->total);
+        w->is_verifying = false;
+        w->stood += m->count;
+        w->told = 0;
+        w->passes++;
+    }
+}
+
+typedef struct bed {
+    lynx_engine *engine;
+    memory_source source;
+    lynx_token prompt[TOY_PROMPT_MAX];
+    lynx_run_options options;
+    toy_answer plain, got;
+    watch seen;
+} bed;
+
+static void begin(bed *b, const lx_toy_options *toy, const char *codec, uint32_t seed)
+{
+    memset(b, 0, sizeof(*b));
+    assert_int_equal(lx_toy_create(&b->engine, toy, NULL), LYNX_OK);
+    toy_prompt(b->prompt, STORED + REST, seed);
+    lynx_run_options *o = &b->options;
+    lynx_run_options_init(o);
+    o->prompt = b->prompt;
+    o->prompt_tokens = STORED + REST;
+    o->ignore_end = true;
+    o->on_moment = on_moment;
+    o->user = &b->seen;
+    assert_int_equal(lynx_codec_spec_named(&o->spec, codec), LYNX_OK);
+    memory_source_make(&b->source, b->engine, b->prompt, STORED, &o->spec);
+}
+
+static void end(bed *b)
+{
+    memory_source_free(&b->source);
+    lynx_engine_destroy(b->engine);
+}
+
+/* What it must be; then the same while the residual takes so many steps of this machine. */
+static void run(bed *b, uint32_t steps)
+{
+    lynx_run_options local = b->options;
+    local.method = LYNX_METHOD_LOCAL_FULL;
+    local.cached_tokens = STORED;
+    local.on_moment = NULL;
+    local.guesses = false;
+    toy_run(&b->plain, b->engine, NULL, 0, &local);
+    assert_string_equal(b->plain.text, "");
+    const uint64_t step_ns =
+        (b->plain.times[TOY_ANSWER - 1] - b->plain.times[0]) / (TOY_ANSWER - 1);
+    b->source.residual_ns = steps * step_ns > 20 * ms ? steps * step_ns : 20 * ms;
+    b->options.source = &b->source.base;
+    toy_run(&b->got, b->engine, NULL, 0, &b->options);
+    assert_int_equal(b->source.held, 0);
+}
+
+static void check(const bed *b)
+{
+    assert_string_equal(b->got.text, "");
+    assert_int_equal(b->got.status, LYNX_OK);
+    assert_true(toy_answers_are_equal(&b->got, &b->plain));
+    assert_true(b->got.result.accepted <= b->got.result.drafted);
+    assert_true(b->got.result.branches <= b->options.branch_count_max);
+    assert_true(b->got.result.branches_taken <= b->got.result.branches);
+    assert_int_equal(b->seen.passes, 1 + b->got.result.branches_taken);
+    /* Besides the second choices themselves. */
+    assert_int_equal(b->got.result.accepted, b->seen.stood + b->got.result.branches_taken);
+    /* What was told last of a place stood there, and counts from when it was made. */
+    for (uint32_t i = 0; i < b->got.result.accepted; i++)
+        if (b->got.tokens[i] == b->seen.tokens[i])
+            assert_true(b->got.times[i] == b->seen.drafts[i] - b->seen.zero);
+}
+
+static const char coarse[] = "range:k=2+6,v=2+6,head=0";
+
+/* With all that a second choice can depend on. */
+static void second_choices_stand(void **state)
+{
+    static const lynx_bias bias = {.token = 'e', .bias = -100};
+    static const char grammar[] = "root ::= [a-z ]*";
+    uint32_t branches = 0, taken = 0, more = 0;
+    (void)state;
+    for (uint32_t round = 0; round < 24; round++) {
+        bed b;
+        lx_toy_options toy;
+        lx_toy_options_init(&toy);
+        toy.can_refine = round & 1;
+        toy.window_tokens = round & 2 ? 40 : 0;
+        toy.can_await_layers = round & 4;
+        begin(&b, &toy, coarse, round);
+        if (round % 3 == 1) {
+            b.options.sampling.biases = &bias;
+            b.options.sampling.bias_count = 1;
+        }
+        if (round % 3 == 2) {
+            b.options.sampling.grammar = grammar;
+            b.options.sampling.grammar_bytes = sizeof(grammar) - 1;
+        }
+        run(&b, ENOUGH);
+        check(&b);
+        branches += b.got.result.branches;
+        taken += b.got.result.branches_taken;
+        more += b.seen.stood > 0 && b.got.result.branches_taken > 0;
+        end(&b);
+    }
+    assert_true(branches > 0);
+    assert_true(taken > 0);
+    assert_true(more > 0);
+}
+
+/* None with a temperature, where none are wanted, and where drafts are taken as they are. */
+static void there_may_be_none(void **state)
+{
+    (void)state;
+    for (uint32_t round = 0; round < 3; round++) {
+        bed b;
+        lx_toy_options toy;
+        lx_toy_options_init(&toy);
+        begin(&b, &toy, coarse, 2);
+        if (round == 0)
+            b.options.branch_count_max = 0;
+        b.options.sampling.temperature = round == 1 ? 0.8F : 0;
+        b.options.skip_verify = round == 2;
+        run(&b, ENOUGH);
+        assert_int_equal(b.got.status, LYNX_OK);
+        assert_int_equal(b.got.result.branches, 0);
+        if (round < 2)
+            check(&b);
+        end(&b);
+    }
+}
+
+/* Beside reviews, which make all branches new. */
+static void reviews_go_on_with_the_trunk(void **state)
+{
+    uint32_t branches = 0, reviews = 0;
+    (void)state;
+    for (uint32_t round = 0; round < 16; round++) {
+        bed b;
+        lx_toy_options toy;
+        lx_toy_options_init(&toy);
+        toy.can_refine = round & 1;
+        begin(&b, &toy, "range-3:k=2+2+4,v=2+2+4,head=0", round);
+        b.options.on_moment = NULL;
+        run(&b, ENOUGH);
+        assert_string_equal(b.got.text, "");
+        assert_true(toy_answers_are_equal(&b.got, &b.plain));
+        branches += b.got.result.branches;
+        reviews += b.got.result.reviews;
+        end(&b);
+    }
+    assert_true(branches > 0);
+    assert_true(reviews > 0);
+}
+
+/* The source breaks while branches are drafted on: the prompt is computed here, or the trunk
+ * kept as it is. */
+static void losses_are_made_good(void **state)
+{
+    uint32_t branches = 0;
+    (void)state;
+    for (uint32_t round = 0; round < 8; round++) {
+        const bool keeps = round & 1;
+        bed b;
+        lx_toy_options toy;
+        lx_toy_options_init(&toy);
+        toy.can_refine = round & 2;
+        begin(&b, &toy, coarse, round);
+        b.options.on_moment = NULL;
+        b.source.fail_at = b.source.count - 3;
+        b.options.on_loss = keeps ? LYNX_ON_LOSS_KEEP : LYNX_ON_LOSS_RECOMPUTE;
+        run(&b, ENOUGH);
+        assert_int_equal(b.got.status, LYNX_OK);
+        assert_int_equal(b.got.result.is_unverified, keeps);
+        assert_int_equal(b.got.result.token_count, TOY_ANSWER);
+        if (!keeps)
+            assert_true(toy_answers_are_equal(&b.got, &b.plain));
+        branches += b.got.result.branches;
+        end(&b);
+    }
+    assert_true(branches > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(second_choices_stand),
+        cmocka_unit_test(there_may_be_none),
+        cmocka_unit_test(reviews_go_on_with_the_trunk),
+        cmocka_unit_test(losses_are_made_good),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
