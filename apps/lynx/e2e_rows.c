@@ -22,7 +22,7 @@ static const char *const value_columns[] = {"prompt_tokens", "bytes_before_first
                                             "tt2t_s",        "tt16t_s",
                                             "tt32t_s",       "tt64t_s",
                                             "drafted",       "accepted",
-                                            "branches",      "branches_taken",
+                                            "branches",      "branch_accepted",
                                             "verify_ms"};
 enum {
     KEYS = sizeof(key_columns) / sizeof(*key_columns),

@@ -70,7 +70,8 @@ json_t *run_report(lynx_engine *engine, const lynx_run_options *options,
     json_object_set_new(report, "drafted", json_integer(result->drafted));
     json_object_set_new(report, "accepted", json_integer(result->accepted));
     json_object_set_new(report, "branches", json_integer(result->branches));
-    json_object_set_new(report, "branches_taken", json_integer(result->branches_taken));
+    json_object_set_new(report, "branch_drafted", json_integer(result->branch_drafted));
+    json_object_set_new(report, "branch_accepted", json_integer(result->branch_accepted));
     json_object_set_new(report, "reviews", json_integer(result->reviews));
     json_object_set_new(report, "withdrawn", json_integer(result->withdrawn));
     json_object_set_new(report, "steps", json_integer(result->steps));

@@ -105,7 +105,8 @@ static bool has_stood(const timeline *line, size_t index)
         const lynx_moment *m = &line->moments[i];
         if (m->type == LYNX_MOMENT_VERIFIED)
             return place < m->count;
-        if (m->type == LYNX_MOMENT_REVIEWED && place >= m->count)
+        if (m->type == LYNX_MOMENT_LOST ||
+            (m->type == LYNX_MOMENT_REVIEWED && place >= m->count))
             return false;
     }
     return false;
@@ -129,8 +130,7 @@ static void draw_pass(const frame *f, lynx_time_ns start, const lynx_moment *end
     fprintf(f->file,
             "<rect class=\"v\" x=\"%.1f\" y=\"%.0f\" width=\"%.1f\" height=\"24\"/>\n"
             "<text x=\"%.1f\" y=\"%.0f\" text-anchor=\"end\">%s %u of %u</text>\n",
-            x_of(f, start), top, x - x_of(f, start) + 1, x, note, what, end->count,
-            end->total);
+            x_of(f, start), top, x - x_of(f, start) + 1, x, note, what, end->count, end->total);
 }
 
 static void draw_tokens(const frame *f, const timeline *line)

@@ -62,8 +62,8 @@ typedef struct lynx_model {
                          batch; 0: not known */
     uint64_t row_ns;
     uint64_t draft_step_ns; /* that a draft step took there; 0: not known */
-    uint32_t slots; /* engines that share what computes: with more than one what is computed here
-                       takes from the others */
+    uint32_t slots; /* engines that share what computes: with more than one what is computed
+                       here takes from the others */
     uint32_t page_threads; /* threads to work on pages with; > 1: several pages may be mapped at
                               once, and each be touched by a thread of its own */
 } lynx_model;

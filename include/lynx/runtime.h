@@ -247,8 +247,8 @@ typedef enum lynx_moment_type {
     LYNX_MOMENT_ANCHOR,   /* the anchor is complete */
     LYNX_MOMENT_COMPLETE, /* every plane is here */
     LYNX_MOMENT_DRAFT,    /* 'token' was drafted at answer index 'count'. Drafts behind a second
-                             choice are told when that is valid, before they are verified:
-                             'time' is when they were made */
+                             choice are told, and count, when that is valid, before they are
+                             verified */
     LYNX_MOMENT_YIELD,    /* CARRY: the prefill node stopped after 'count' tokens */
     LYNX_MOMENT_HANDOVER, /* CARRY: this node takes over after 'count' tokens */
     LYNX_MOMENT_REVIEW,   /* a pass over 'total' drafts on a better cache begins, while the rest
@@ -277,7 +277,7 @@ typedef struct lynx_moment {
     bool is_source;                /* LOST: it is the source, not the prefill node */
 } lynx_moment;
 
-/* Called on the calling thread of lynx_run, in the order of time, but for DRAFT. */
+/* Called on the calling thread of lynx_run, in the order of time. */
 typedef void lynx_on_moment(void *user, const lynx_moment *moment);
 
 /* A page of the prompt's cache that is in the engine's, in full precision: all its planes, of
@@ -297,8 +297,8 @@ typedef struct lynx_run_options {
     uint32_t draft_count_max;   /* bound of the drafts. Default 62 */
     /* [0, 7]: of so many drafts, which lay closest to another token, that one is drafted on as
      * well, as long as the rest of the cache is on its way: where it is the right one, what
-     * stands behind it needs no step. Tokens are the same without. At temperature 0 alone.
-     * Default 3 */
+     * stands behind it needs no step. Tokens are the same without. At temperature 0, without
+     * biases, penalties and a grammar. Default 3 */
     uint32_t branch_count_max;
     bool guesses;    /* the second token of a padded step is one that followed the same tokens
                         before: when it is what the step chooses, the next token needs no step.
@@ -367,12 +367,13 @@ typedef struct lynx_run_result {
     uint64_t complete_ns;  /* ... to the complete cache; 0 if there was none */
     uint64_t first_own_ns; /* ... to the first token that this node produced (draft or valid) */
     uint64_t verify_ns;    /* duration of the verification passes */
-    uint64_t decode_cache_ns;        /* spent in the codec and in writing pages */
-    uint32_t computed_tokens;        /* of the prompt, on this node: 0 when all of it came */
-    uint32_t held_tokens;            /* of the prompt, whose pages the remote left out */
-    uint32_t drafted, accepted;      /* drafts that were verified, in a row, and those that stood */
-    uint32_t branches;               /* second choices that were drafted on */
-    uint32_t branches_taken;         /* those that were right, and what stands behind them */
+    uint64_t decode_cache_ns;   /* spent in the codec and in writing pages */
+    uint32_t computed_tokens;   /* of the prompt, on this node: 0 when all of it came */
+    uint32_t held_tokens;       /* of the prompt, whose pages the remote left out */
+    uint32_t drafted, accepted; /* drafts that were verified, and those that stood */
+    uint32_t branches;          /* second choices that were drafted on */
+    uint32_t branch_drafted;    /* drafts behind those that were right; those that stood */
+    uint32_t branch_accepted;
     uint32_t reviews;                /* passes over drafts before the cache was complete */
     uint32_t withdrawn;              /* drafts that they took back */
     uint32_t steps;                  /* of one token each, for drafts and for plain decoding */

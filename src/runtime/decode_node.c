@@ -154,8 +154,9 @@ static bool may_verify_early(const lx_run *r)
 {
     const lynx_run_options *o = r->options;
     const uint32_t last = r->pass.plane_count - 1;
-    return lx_run_has_pass(r) && lx_run_can_await(r, last) && lx_run_best_plane(r) + 1 == last &&
-           !o->skip_verify && !o->digest_cache && o->kept_tokens <= r->cached_tokens;
+    return lx_run_has_pass(r) && lx_run_can_await(r, last) &&
+           lx_run_best_plane(r) + 1 == last && !o->skip_verify && !o->digest_cache &&
+           o->kept_tokens <= r->cached_tokens;
 }
 
 static lynx_status speculate(lx_run *r)
@@ -548,7 +549,7 @@ static void run_fini(lx_run *r)
     lx_run_forget_layers(r);
     lx_free(r->memory, r->history, r->history_room, sizeof(*r->history));
     lx_next_fini(&r->next);
-    lx_run_free_branches(r);
+    lx_branches_fini(&r->branches);
     lx_free(r->memory, r->row_logprobs, (size_t)r->options->draft_count_max + 1,
             sizeof(*r->row_logprobs));
     lx_free(r->memory, r->allowed, r->allowed_bytes, 1);

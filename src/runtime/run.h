@@ -61,9 +61,7 @@ typedef struct lx_run {
     lynx_token *history;
     size_t history_room;
     lx_next next;
-    lx_branches branches;   /* of drafts; the history has those of the active one */
-    lynx_bias *without;     /* the caller's biases behind one that bans a token; or NULL: no
-                               second choices are looked for */
+    lx_branches branches;        /* of drafts; the history has those of the active one */
     lynx_logprobs *row_logprobs; /* of the verified tokens, if they are wanted */
     uint8_t *allowed; /* what the grammar lets come first, for the prefill node; or NULL */
     size_t allowed_bytes;
@@ -177,11 +175,12 @@ void lx_run_take_held(lx_run *run);
 uint32_t lx_run_draft_limit(const lx_run *run);
 
 /* There is time for more drafts, and then for a pass over 'rows' tokens, before what is missing
- * of the cache is here; or none of it has come yet, as when other requests' anchors do. */
+ * of the cache is here. So there is while none of it has come, as when other requests' anchors
+ * do, and where a pass cannot begin before all is here. */
 bool lx_run_has_time(const lx_run *run, uint32_t rows);
 
-/* What the chance of a draft has to be, so that it pays: nearly none on an engine that waits. On
- * one that others compute on, too, it takes room in their batches, and saves a step. */
+/* What the chance of a draft has to be, so that it pays: nearly none on an engine that waits.
+ * On one that others compute on, too, it takes room in their batches, and saves a step. */
 double lx_run_chance_least(const lx_run *run);
 
 /* Over a stored cache, for drafts: is what is missing expected before they pay? Then
@@ -239,11 +238,11 @@ lynx_status lx_run_keep_more(lx_run *run);
 lynx_status lx_run_draft(lx_run *run, uint32_t limit);
 
 /* Run 'rows' tokens from 'first' in the history on through the model in batches: known tokens,
- * then drafts. '*accepted' drafts agree, and '*follower' is the token behind them if 'rows'
- * reach that far. 'is_final': on the full cache, so that the pass tells of carried tokens and
- * of how likely all are, too. */
-lynx_status lx_run_check_drafts(lx_run *run, uint32_t first, uint32_t rows, bool is_final,
-                                uint32_t *accepted, lynx_token *follower);
+ * then 'drafted' drafts. '*accepted' of them agree, and '*follower' is the token behind them if
+ * 'rows' reach that far. 'is_final': on the full cache, so that the pass tells of carried
+ * tokens and of how likely all are, too. */
+lynx_status lx_run_check_drafts(lx_run *run, uint32_t first, uint32_t rows, uint32_t drafted,
+                                bool is_final, uint32_t *accepted, lynx_token *follower);
 
 /* A pass over the drafts before all planes are here: what disagrees is withdrawn, and the
  * pass's own token drafted in its place, or behind them all while they are less than 'limit'.
@@ -253,11 +252,10 @@ lynx_status lx_run_review(lx_run *run, uint32_t limit);
 /* ---- run_branches.c ------------------------------------------------------------------ */
 
 lynx_status lx_run_init_branches(lx_run *run);
-void lx_run_free_branches(lx_run *run);
 
 /* What would have been chosen instead of the draft's token, from 'row' of the logits that it
- * was chosen from, behind the first 'count' of the history; where that may matter. */
-lynx_status lx_run_find_other(lx_run *run, uint32_t row, uint32_t count, lx_draft *draft);
+ * was chosen from; where that may matter. */
+void lx_run_find_other(const lx_run *run, uint32_t row, lx_draft *draft);
 
 /* Go on where the next of at most 'limit' drafts is most likely to be of use; '*goes_on' false:
  * no more are worth it, or what is missing of the cache will be here before they are. */
@@ -266,9 +264,9 @@ lynx_status lx_run_choose_branch(lx_run *run, uint32_t limit, bool *goes_on);
 /* The trunk is in the history again; what is in the cache may be of another branch. */
 void lx_run_take_trunk(lx_run *run);
 
-/* The longest branch that has the valid tokens behind the first 'begin' of the answer, and
- * drafts behind them, which are put in the history. NULL: none has. */
-const lx_branch *lx_run_take_rest(lx_run *run, uint32_t begin);
+/* The '*count' drafts of the longest branch that has the valid tokens behind the first 'begin'
+ * of the answer, and those behind them, which are put in the history. NULL: none has. */
+lx_draft *lx_run_take_rest(lx_run *run, uint32_t begin, uint32_t *count);
 
 /* ---- run_verify.c -------------------------------------------------------------------- */
 

@@ -4,8 +4,8 @@
 #include "base/check.h"
 #include "runtime/run.h"
 
-/* Where nothing else is computed meanwhile; and of a step, what one more token in a batch of few
- * takes on CPUs (bench/results/engine.csv: four slots give 1.4 to 2.3 of one). */
+/* Where nothing else is computed meanwhile; and of a step, what one more token in a batch of
+ * few takes on CPUs (bench/results/engine.csv: four slots give 1.4 to 2.3 of one). */
 static const double CHANCE_LEAST = 0.02;
 static const double SHARED_LEAST = 0.25;
 
@@ -69,7 +69,9 @@ bool lx_run_has_time(const lx_run *r, uint32_t rows)
 {
     const lynx_pace pace = known_pace(r);
     const uint64_t left = lx_run_time_left(r, lx_run_best_plane(r));
-    return left == 0 || lynx_pace_draft_pays(&pace, rows, left);
+    /* Sizes of planes are told by their bits: nearly a tenth too much. */
+    return !lx_run_can_await(r, r->pass.plane_count - 1) || left == 0 ||
+           lynx_pace_draft_pays(&pace, rows, left - left / 10);
 }
 
 double lx_run_chance_least(const lx_run *r)

@@ -199,9 +199,9 @@ lynx_status lx_run_draft(lx_run *r, uint32_t limit)
     do {
         const uint32_t count =
             r->options->prompt_tokens + result->token_count + result->drafted;
-        LX_TRY(lx_next_draft(&r->next, r->history, count, limit - result->drafted,
-                             &draft.token));
-        LX_TRY(lx_run_find_other(r, r->next.row, count, &draft));
+        LX_TRY(
+            lx_next_draft(&r->next, r->history, count, limit - result->drafted, &draft.token));
+        lx_run_find_other(r, r->next.row, &draft);
         lx_run_note_own_token(r);
         draft.time = lynx_clock_now();
         put_draft(r, draft);
@@ -215,12 +215,11 @@ lynx_status lx_run_draft(lx_run *r, uint32_t limit)
     return LYNX_OK;
 }
 
-lynx_status lx_run_check_drafts(lx_run *r, uint32_t first, uint32_t rows, bool is_final,
-                                uint32_t *accepted, lynx_token *follower)
+lynx_status lx_run_check_drafts(lx_run *r, uint32_t first, uint32_t rows, uint32_t drafted,
+                                bool is_final, uint32_t *accepted, lynx_token *follower)
 {
     const uint32_t prompt = r->options->prompt_tokens;
     const uint32_t carried = prompt + r->result->token_count - 1 - first;
-    const uint32_t drafted = r->result->drafted;
     /* What follows the rows before is of the prompt, or valid. */
     const uint32_t told = !is_final ? carried : prompt > first ? prompt - first - 1 : 0;
     *accepted = 0;
@@ -245,8 +244,7 @@ lynx_status lx_run_check_drafts(lx_run *r, uint32_t first, uint32_t rows, bool i
             if (!is_equal)
                 return LYNX_OK; /* the correction */
             if (!is_final)
-                LX_TRY(lx_run_find_other(r, row, first + 1 + index,
-                                         &r->branches.all[0].drafts[*accepted]));
+                lx_run_find_other(r, row, &r->branches.all[0].drafts[*accepted]);
             (*accepted)++;
         }
         done += count;
@@ -269,7 +267,7 @@ lynx_status lx_run_review(lx_run *r, uint32_t limit)
     LX_TRY(lx_next_rewind(&r->next, r->cached_tokens));
     LX_TRY(lx_run_apply_pages(r));
     const lynx_time_ns pass_start = lynx_clock_now();
-    LX_TRY(lx_run_check_drafts(r, r->cached_tokens, rows, false, &kept, &follower));
+    LX_TRY(lx_run_check_drafts(r, r->cached_tokens, rows, drafted, false, &kept, &follower));
     const lynx_time_ns end = lynx_clock_now();
     lynx_pace_pass(r->pace, rows, end - pass_start);
     result->reviews++;
@@ -281,7 +279,7 @@ lynx_status lx_run_review(lx_run *r, uint32_t limit)
                                  .count = kept,
                                  .total = drafted});
     if (kept < drafted || has_follower)
-        put_draft(r, (lx_draft){.token = follower, .other = -1, .time = end});
+        put_draft(r, (lx_draft){follower, -1, LX_MARGIN_SURE, end});
     /* The cache keeps what was input: everything but the last draft. */
     return lx_next_rewind(&r->next, valid - 1 + result->drafted);
 }

@@ -8,71 +8,68 @@ bool lx_run_has_pass(const lx_run *r)
     return r->result->drafted > 0 || r->result->token_count != 1;
 }
 
-/* Over the tokens from 'first' in the history on and the drafts behind them, which are 'drafts'
- * and the last ones of those behind the first 'begin' tokens of the answer. */
-static lynx_status pass(lx_run *r, uint32_t first, uint32_t begin, const lx_draft *drafts)
+/* Over the tokens from 'first' in the history on and the drafts behind them. */
+static lynx_status pass(lx_run *r, uint32_t first, const lx_draft *drafts, uint32_t drafted,
+                        uint32_t *accepted)
 {
     lynx_run_result *result = r->result;
     const uint32_t prompt = r->options->prompt_tokens;
     const uint32_t valid = prompt + result->token_count;
-    const uint32_t drafted = result->drafted;
     const bool has_answer = result->token_count + drafted > 0;
     const bool ends = has_answer && lx_run_is_end(r, r->history[valid - 1 + drafted]);
     const bool has_bonus = !ends && lx_run_answer_left(r) > drafted;
     const uint32_t rows = valid - 1 - first + drafted + (has_bonus ? 1 : 0);
-    uint32_t accepted = drafted;
     lynx_token follower = 0;
 
+    *accepted = drafted;
     const uint64_t awaited = r->awaited_ns;
     const lynx_time_ns start = lynx_clock_now();
-    LX_TRY(lx_run_check_drafts(r, first, rows, true, &accepted, &follower));
+    LX_TRY(lx_run_check_drafts(r, first, rows, drafted, true, accepted, &follower));
     const lynx_time_ns end = lynx_clock_now();
     lx_run_note_own_token(r);
     lynx_pace_pass(r->pace, rows, end - start - (r->awaited_ns - awaited));
     lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFIED,
                                  .time = end,
-                                 .count = accepted,
+                                 .count = *accepted,
                                  .total = drafted});
 
-    for (uint32_t i = 0; i < accepted && !lx_run_is_answered(r); i++)
+    for (uint32_t i = 0; i < *accepted && !lx_run_is_answered(r); i++)
         lx_run_add_token(r, drafts[i].token, drafts[i].time,
                          r->row_logprobs ? &r->row_logprobs[i] : NULL);
-    if (!lx_run_is_answered(r) && (accepted < drafted || has_bonus)) {
-        r->history[prompt + result->token_count] = follower;
-        const lynx_time_ns time = lx_branches_time(&r->branches, r->history + prompt + begin,
-                                                   result->token_count + 1 - begin);
-        lx_run_add_token(r, follower, time < end ? time : end,
-                         r->row_logprobs ? &r->row_logprobs[accepted] : NULL);
-    }
-    result->accepted = accepted;
+    if (!lx_run_is_answered(r) && (*accepted < drafted || has_bonus))
+        lx_run_add_token(r, follower, end,
+                         r->row_logprobs ? &r->row_logprobs[*accepted] : NULL);
     /* The cache keeps what is valid and has been input: everything but the last token. */
     return lx_next_rewind(&r->next, prompt + result->token_count - 1);
 }
 
-/* Drafts that are verified next, and were not told before. */
-static void tell(const lx_run *r, const lx_draft *drafts)
+/* Drafts that are verified next. Nobody was told of them before: they count from now on. */
+static void tell(const lx_run *r, lx_draft *drafts, uint32_t drafted)
 {
-    for (uint32_t i = 0; i < r->result->drafted; i++)
+    const lynx_time_ns now = lynx_clock_now();
+    for (uint32_t i = 0; i < drafted; i++) {
+        drafts[i].time = now;
         lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_DRAFT,
-                                     .time = drafts[i].time,
+                                     .time = now,
                                      .count = r->result->token_count + i,
                                      .token = drafts[i].token});
-    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .total = r->result->drafted});
+    }
+    lx_run_emit(r, (lynx_moment){.type = LYNX_MOMENT_VERIFY, .time = now, .total = drafted});
 }
 
 /* Where a branch has what is valid and more, that is verified, too. */
 static lynx_status verify_rest(lx_run *r, uint32_t begin)
 {
     lynx_run_result *result = r->result;
-    const lx_branch *branch;
-    while (!lx_run_is_answered(r) && (branch = lx_run_take_rest(r, begin))) {
-        const uint32_t before = result->token_count - begin;
-        tell(r, branch->drafts + before);
-        LX_TRY(pass(r, r->options->prompt_tokens + result->token_count - 1, begin,
-                    branch->drafts + before));
-        result->branches_taken++;
-        result->accepted += before;
-        result->drafted = branch->count;
+    lx_draft *drafts;
+    uint32_t drafted, accepted;
+    while (!lx_run_is_answered(r) && (drafts = lx_run_take_rest(r, begin, &drafted))) {
+        LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
+        tell(r, drafts, drafted);
+        LX_TRY(pass(r, r->options->prompt_tokens + result->token_count - 1, drafts, drafted,
+                    &accepted));
+        result->branch_drafted += drafted;
+        result->branch_accepted += accepted;
     }
     return LYNX_OK;
 }
@@ -90,7 +87,7 @@ lynx_status lx_run_verify(lx_run *r)
     LX_TRY(lx_run_apply_pages(r));
     LX_TRY(lx_run_keep_more(r));
     LX_TRY(lx_run_digest(r));
-    LX_TRY(pass(r, r->cached_tokens, begin, r->branches.all[0].drafts));
+    LX_TRY(pass(r, r->cached_tokens, r->branches.all[0].drafts, drafted, &result->accepted));
     if (drafted)
         lynx_pace_verdict(r->pace, drafted, result->accepted);
     if (result->accepted < drafted)

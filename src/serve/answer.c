@@ -173,8 +173,8 @@ static void count(lx_answer *a)
     const lynx_time_ns now = lynx_clock_now(), from = a->job->arrival;
     atomic_fetch_add(&m->tokens_in, a->run.prompt_tokens);
     atomic_fetch_add(&m->tokens_out, a->result.token_count);
-    atomic_fetch_add(&m->drafted, a->result.drafted);
-    atomic_fetch_add(&m->accepted, a->result.accepted);
+    atomic_fetch_add(&m->drafted, a->result.drafted + a->result.branch_drafted);
+    atomic_fetch_add(&m->accepted, a->result.accepted + a->result.branch_accepted);
     atomic_fetch_add(&m->steps, a->result.steps);
     atomic_fetch_add(&m->guessed, a->result.guessed);
     atomic_fetch_add(&m->guessed_right, a->result.guessed_right);

@@ -68,20 +68,9 @@ static double stands(float margin)
 }
 
 typedef struct candidate {
-    double worth; /* more than 0 where there is one */
+    double chance;       /* more than 0 where there is one */
     uint32_t branch, at; /* at == count of the branch: go on there; else by a second choice */
 } candidate;
-
-/* Earlier tokens are waited for first: at the same chance one is worth half of another that
- * stands so many places before it. */
-static const double PLACES = 16;
-
-static void offer(candidate *best, double chance, uint32_t place, candidate other)
-{
-    other.worth = chance / (1 + place / PLACES);
-    if (other.worth > best->worth)
-        *best = other;
-}
 
 /* As far as chances are above 'least'; the trunk goes on in any case. */
 static void look_at_branch(const lx_branches *b, uint32_t index, uint32_t limit, double least,
@@ -93,13 +82,13 @@ static void look_at_branch(const lx_branches *b, uint32_t index, uint32_t limit,
         const lx_draft *draft = &branch->drafts[i];
         const double second = chance * stands(-draft->margin);
         if (i >= branch->begin && i + 1 < limit && draft->other >= 0 && b->count < b->most &&
-            second > least)
-            offer(best, second, i + 1, (candidate){.branch = index, .at = i});
+            second > least && second > best->chance)
+            *best = (candidate){second, index, i};
         chance *= stands(draft->margin);
     }
-    if (branch->count < limit && !branch->is_ended && (index == 0 || chance > least))
-        offer(best, chance, branch->count,
-              (candidate){.branch = index, .at = branch->count});
+    if (branch->count < limit && !branch->is_ended && (index == 0 || chance > least) &&
+        chance > best->chance)
+        *best = (candidate){chance, index, branch->count};
 }
 
 static uint32_t common_drafts(const lx_branch *a, const lx_branch *b)
@@ -120,12 +109,12 @@ static uint32_t activate(lx_branches *b, uint32_t index)
 }
 
 /* A branch with the second choice of draft 'at' of another. */
-static uint32_t fork(lx_branches *b, uint32_t from, uint32_t at, lynx_time_ns time)
+static uint32_t fork(lx_branches *b, uint32_t from, uint32_t at)
 {
     lx_draft *first = &b->all[from].drafts[at];
     lx_branch *branch = &b->all[b->count];
     memcpy(branch->drafts, b->all[from].drafts, at * sizeof(*branch->drafts));
-    branch->drafts[at] = (lx_draft){first->other, -1, -first->margin, time};
+    branch->drafts[at] = (lx_draft){first->other, -1, -first->margin, first->time};
     branch->begin = at + 1;
     branch->count = at + 1;
     branch->is_ended = false;
@@ -138,8 +127,7 @@ uint32_t lx_branches_take_trunk(lx_branches *b)
     return activate(b, 0);
 }
 
-bool lx_branches_choose(lx_branches *b, uint32_t limit, double least, lynx_time_ns time,
-                        uint32_t *common)
+bool lx_branches_choose(lx_branches *b, uint32_t limit, double least, uint32_t *common)
 {
     const lx_branch *active = lx_branches_active(b);
     candidate best = {0};
@@ -148,10 +136,10 @@ bool lx_branches_choose(lx_branches *b, uint32_t limit, double least, lynx_time_
         return true;
     for (uint32_t i = 0; i < b->count; i++)
         look_at_branch(b, i, limit, least, &best);
-    if (!(best.worth > 0))
+    if (!(best.chance > 0))
         return false;
     const bool is_old = best.at == b->all[best.branch].count;
-    *common = activate(b, is_old ? best.branch : fork(b, best.branch, best.at, time));
+    *common = activate(b, is_old ? best.branch : fork(b, best.branch, best.at));
     return true;
 }
 
@@ -174,15 +162,4 @@ const lx_branch *lx_branches_find(const lx_branches *b, const lynx_token *tokens
             found = branch;
     }
     return found;
-}
-
-lynx_time_ns lx_branches_time(const lx_branches *b, const lynx_token *tokens, uint32_t count)
-{
-    lynx_time_ns first = LYNX_TIME_NEVER;
-    for (uint32_t i = 0; i < b->count; i++) {
-        const lx_branch *branch = &b->all[i];
-        if (begins_with(branch, tokens, count) && branch->drafts[count - 1].time < first)
-            first = branch->drafts[count - 1].time;
-    }
-    return first;
 }

@@ -22,7 +22,8 @@
 
 enum {
     LX_BRANCHES_MAX = 8,
-    LX_BRANCH_RUN = 16 /* drafts that are made on a branch before another one may be better */
+    LX_BRANCH_RUN = 16, /* drafts that are made on a branch before another one may be better */
+    LX_MARGIN_SURE = 1  /* a draft with more than this to its second choice is right */
 };
 
 typedef struct lx_draft {
@@ -68,22 +69,16 @@ void lx_branches_add(lx_branches *branches, lx_draft draft, bool is_end);
 uint32_t lx_branches_take_trunk(lx_branches *branches);
 
 /*
- * Make the branch active whose next draft is worth most, by its chance and its place: an old
- * one, or one that begins with a second choice, put there at 'time'; of no more than 'limit'
- * drafts, and with a chance above 'least', but for the trunk. The one that is active stays so
- * for a run of drafts. False: nothing is left to draft on. '*common': as lx_branches_take_trunk.
+ * Make the branch active whose next draft is most likely to be of use, an old one or one that
+ * begins with a second choice; of no more than 'limit' drafts, and with a chance above 'least',
+ * but for the trunk. The one that is active stays so for a run of drafts. False: nothing is
+ * left to draft on. '*common': as lx_branches_take_trunk.
  */
-bool lx_branches_choose(lx_branches *branches, uint32_t limit, double least, lynx_time_ns time,
-                        uint32_t *common);
+bool lx_branches_choose(lx_branches *branches, uint32_t limit, double least, uint32_t *common);
 
 /* The longest branch that begins with these 'count' tokens and the token behind them; NULL:
  * none has more than them. */
 const lx_branch *lx_branches_find(const lx_branches *branches, const lynx_token *tokens,
                                   uint32_t count);
-
-/* When a branch that begins with these 'count' >= 1 tokens had the last of them;
- * LYNX_TIME_NEVER: there is none. */
-lynx_time_ns lx_branches_time(const lx_branches *branches, const lynx_token *tokens,
-                              uint32_t count);
 
 #endif

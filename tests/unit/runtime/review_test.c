@@ -134,7 +134,8 @@ static void make_options(lynx_run_options *o, const lynx_token *prompt, uint32_t
     o->prompt = prompt;
     o->prompt_tokens = count;
     o->ignore_end = true;
-    o->branch_count_max = 0; /* nothing is told of them: tests/unit/runtime/second_choices_test.c */
+    o->branch_count_max =
+        0; /* nothing is told of them: tests/unit/runtime/second_choices_test.c */
     o->on_moment = on_moment;
     o->user = w;
     w->options = o;
