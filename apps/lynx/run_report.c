@@ -110,6 +110,9 @@ void run_summary(lynx_engine *engine, const lynx_run_options *options,
     if (result->drafted)
         fprintf(stderr, ", drafted %u, accepted %u, verified in %.0f ms", result->drafted,
                 result->accepted, (double)result->verify_ns / 1e6);
+    if (result->branch_drafted)
+        fprintf(stderr, ", of %u behind second choices %u", result->branch_drafted,
+                result->branch_accepted);
     if (result->carried)
         fprintf(stderr, ", %u carried on by the prefill node", result->carried);
     if (result->is_recomputed)
