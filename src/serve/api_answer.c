@@ -59,14 +59,15 @@ static json_t *meta_object(const lx_api_meta *m)
 {
     return json_pack(
         "{s:s, s:o, s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}",
+        "s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}",
         "method", m->method, "reason", clean_string(m->reason), "prefill_node",
         clean_string(m->prefill_node), "is_recomputed", m->is_recomputed, "seed",
         (json_int_t)m->seed, "prompt_tokens", (json_int_t)m->prompt_tokens, "reused_tokens",
         (json_int_t)m->reused_tokens, "computed_tokens", (json_int_t)m->computed_tokens,
         "kept_tokens", (json_int_t)m->kept_tokens, "kept_bytes", (json_int_t)m->kept_bytes,
-        "drafted", (json_int_t)m->drafted, "accepted", (json_int_t)m->accepted, "carried",
-        (json_int_t)m->carried, "steps", (json_int_t)m->steps, "guessed",
+        "drafted", (json_int_t)m->drafted, "accepted", (json_int_t)m->accepted,
+        "branch_drafted", (json_int_t)m->branch_drafted, "branch_accepted",
+        (json_int_t)m->branch_accepted, "carried", (json_int_t)m->carried, "steps", (json_int_t)m->steps, "guessed",
         (json_int_t)m->guessed, "guessed_right", (json_int_t)m->guessed_right, "bytes",
         (json_int_t)m->bytes, "bytes_before_first_draft",
         (json_int_t)m->bytes_before_first_draft, "prefill_ms", m->prefill_ms, "anchor_ms",

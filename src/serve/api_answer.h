@@ -26,6 +26,7 @@ typedef struct lx_api_meta {
     const char *prefill_node; /* NULL: none */
     bool is_recomputed;
     uint32_t seed, prompt_tokens, drafted, accepted, carried, steps, guessed, guessed_right;
+    uint32_t branch_drafted, branch_accepted;
     uint32_t reused_tokens, computed_tokens, kept_tokens; /* of the prompt; see docs/http.md */
     uint64_t kept_bytes;
     uint64_t bytes, bytes_before_first_draft;

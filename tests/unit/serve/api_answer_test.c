@@ -37,6 +37,8 @@ static const lx_api_meta meta = {.method = "speculate",
                                  .prompt_tokens = 5,
                                  .drafted = 4,
                                  .accepted = 3,
+                                 .branch_drafted = 2,
+                                 .branch_accepted = 1,
                                  .steps = 9,
                                  .guessed = 8,
                                  .guessed_right = 7,
@@ -55,6 +57,8 @@ static void chunks_have_openais_shape(void **state)
           "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}");
     check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/bytes", "1099511627776");
     check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/seed", "4294967295");
+    check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/branch_drafted", "2");
+    check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/branch_accepted", "1");
     check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/steps", "9");
     check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/guessed", "8");
     check(lx_api_chunk(&chat, false, NULL, NULL, "stop", &meta), "lynx/guessed_right", "7");
