@@ -195,7 +195,8 @@ def stored():
 
 
 def disk():
-    environment = dict(os.environ, GOMP_SPINCOUNT="5000")  # as the programs wait
+    # As the programs wait.
+    environment = dict(os.environ, GOMP_SPINCOUNT="5000", OMP_WAIT_POLICY="active")
     rows = []
     folder = ROOT / "build/bench"
     folder.mkdir(parents=True, exist_ok=True)

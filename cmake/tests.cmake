@@ -26,6 +26,7 @@ set(TEST_ENVIRONMENT
     "LYNX_RCLONE=${CACHE_HOME}/lynx/servers-${SERVERS_KEY}/bin/rclone"
     "XDG_CONFIG_HOME=${CMAKE_BINARY_DIR}/tests/config" # not the keys that the user has
     "GOMP_SPINCOUNT=5000"
+    "OMP_WAIT_POLICY=active"
     "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"
     "UBSAN_OPTIONS=print_stacktrace=1"
     "TSAN_OPTIONS=halt_on_error=1")
