@@ -67,9 +67,9 @@ static json_t *meta_object(const lx_api_meta *m)
         "kept_tokens", (json_int_t)m->kept_tokens, "kept_bytes", (json_int_t)m->kept_bytes,
         "drafted", (json_int_t)m->drafted, "accepted", (json_int_t)m->accepted,
         "branch_drafted", (json_int_t)m->branch_drafted, "branch_accepted",
-        (json_int_t)m->branch_accepted, "carried", (json_int_t)m->carried, "steps", (json_int_t)m->steps, "guessed",
-        (json_int_t)m->guessed, "guessed_right", (json_int_t)m->guessed_right, "bytes",
-        (json_int_t)m->bytes, "bytes_before_first_draft",
+        (json_int_t)m->branch_accepted, "carried", (json_int_t)m->carried, "steps",
+        (json_int_t)m->steps, "guessed", (json_int_t)m->guessed, "guessed_right",
+        (json_int_t)m->guessed_right, "bytes", (json_int_t)m->bytes, "bytes_before_first_draft",
         (json_int_t)m->bytes_before_first_draft, "prefill_ms", m->prefill_ms, "anchor_ms",
         m->anchor_ms, "complete_ms", m->complete_ms, "verify_ms", m->verify_ms, "ttft_ms",
         m->ttft_ms, "total_ms", m->total_ms);
