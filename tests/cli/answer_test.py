@@ -138,7 +138,7 @@ class Linked(Case):
     @classmethod
     def setUpClass(cls):
         cls.model = model(MODEL)
-        cls.node = Node(cls.model, "--link-mbps", 30)
+        cls.node = Node(cls.model, "--link-mbps", 12)
         cls.addClassCleanup(cls.node.close)
         cls.node_only = [*ONE_THREAD, "-m", cls.model, "--prefill", cls.node.address,
                          "--raw-prompt", "-p"]
