@@ -9,6 +9,7 @@
 #include "support/cmocka_all.h"
 #include "support/memory_source.h"
 #include "support/toy_nodes.h"
+#include "support/toy_stored.h"
 
 static const uint64_t ms = 1000000;
 
@@ -134,8 +135,7 @@ static void make_options(lynx_run_options *o, const lynx_token *prompt, uint32_t
     o->prompt = prompt;
     o->prompt_tokens = count;
     o->ignore_end = true;
-    o->branch_count_max =
-        0; /* nothing is told of them: tests/unit/runtime/second_choices_test.c */
+    o->branch_count_max = 0; /* they have a test of their own, second_choices_test.c */
     o->on_moment = on_moment;
     o->user = w;
     w->options = o;
@@ -174,19 +174,7 @@ static void end(bed *b)
 /* The second and the third plane come so many steps of this machine after those before them. */
 static void run(bed *b, uint32_t steps)
 {
-    lynx_run_options local = b->options;
-    local.method = LYNX_METHOD_LOCAL_FULL;
-    local.cached_tokens = STORED;
-    local.on_moment = NULL;
-    local.guesses = false;
-    toy_run(&b->plain, b->engine, NULL, 0, &local);
-    assert_string_equal(b->plain.text, "");
-    const uint64_t step_ns =
-        (b->plain.times[TOY_ANSWER - 1] - b->plain.times[0]) / (TOY_ANSWER - 1);
-    b->source.residual_ns = steps * step_ns > 20 * ms ? steps * step_ns : 20 * ms;
-    b->options.source = &b->source.base;
-    toy_run(&b->got, b->engine, NULL, 0, &b->options);
-    assert_int_equal(b->source.held, 0);
+    toy_run_stored(&b->plain, &b->got, b->engine, &b->source, STORED, steps, &b->options);
 }
 
 static void add(watch *sum, const watch *w)

@@ -9,8 +9,7 @@
 #include "support/cmocka_all.h"
 #include "support/memory_source.h"
 #include "support/toy_nodes.h"
-
-static const uint64_t ms = 1000000;
+#include "support/toy_stored.h"
 
 enum { STORED = 200, REST = 10, ENOUGH = 150 /* steps, of all branches and passes */ };
 
@@ -88,19 +87,7 @@ static void end(bed *b)
 /* What it must be; then the same while the residual takes so many steps of this machine. */
 static void run(bed *b, uint32_t steps)
 {
-    lynx_run_options local = b->options;
-    local.method = LYNX_METHOD_LOCAL_FULL;
-    local.cached_tokens = STORED;
-    local.on_moment = NULL;
-    local.guesses = false;
-    toy_run(&b->plain, b->engine, NULL, 0, &local);
-    assert_string_equal(b->plain.text, "");
-    const uint64_t step_ns =
-        (b->plain.times[TOY_ANSWER - 1] - b->plain.times[0]) / (TOY_ANSWER - 1);
-    b->source.residual_ns = steps * step_ns > 20 * ms ? steps * step_ns : 20 * ms;
-    b->options.source = &b->source.base;
-    toy_run(&b->got, b->engine, NULL, 0, &b->options);
-    assert_int_equal(b->source.held, 0);
+    toy_run_stored(&b->plain, &b->got, b->engine, &b->source, STORED, steps, &b->options);
 }
 
 static void check(const bed *b)
