@@ -44,9 +44,9 @@ static const char help_tail[] =
     "Without files: docs/algorithm.md. Without -m: Gemma 3 270M in F16, as 'make models' "
     "leaves "
     "it.\n"
-    "Times of requests at the same time are their medians. Right tokens are those of plain "
-    "decoding\n"
-    "without a link.\n"
+    "Each request has its row. Nodes that work at the same time, for more than one request, "
+    "have half\n"
+    "of the cores each. Right tokens are those of plain decoding without a link.\n"
     "\n";
 
 static const char help_end[] =
@@ -141,6 +141,7 @@ static int need_engines(bench *b, uint32_t count)
         return CLI_OK;
     drop_prompts(b);
     drop_engines(b);
+    two_nodes_share(&b->nodes, count > 1);
     b->engine_count = count;
     for (int strict = 0; strict < 2; strict++) {
         b->nodes.shared.engine.exact = strict ? LYNX_EXACT_STRICT : LYNX_EXACT_ROUNDING;

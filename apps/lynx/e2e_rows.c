@@ -12,10 +12,11 @@
 
 static const char command[] = "lynx bench e2e";
 
-/* What a row is of; then what was measured. The first three and the scenario are words. */
+/* What a row is of; then what was measured. The first three and the method are words. */
 static const char *const key_columns[] = {"model",       "document", "scenario",
                                           "link_mbps",   "delay_ms", "prompt_limit",
-                                          "concurrency", "method",   "round"};
+                                          "concurrency", "method",   "round",
+                                          "request"};
 static const char *const value_columns[] = {"prompt_tokens", "bytes_before_first_draft",
                                             "bytes_total",   "prefill_s",
                                             "stall_s",       "ttft_s",
@@ -28,7 +29,8 @@ enum {
     KEYS = sizeof(key_columns) / sizeof(*key_columns),
     VALUES = sizeof(value_columns) / sizeof(*value_columns),
     COLUMNS = KEYS + VALUES + 1, /* and tokens_equal_target */
-    REQUESTS_MAX = 64,
+    CONCURRENCY_COLUMN = 6,
+    REQUEST_COLUMN = KEYS - 1,
     LINE_MAX_BYTES = 1024
 };
 
@@ -50,6 +52,7 @@ static void copy_word(char *to, size_t size, const char *from)
             *p = ' ';
 }
 
+/* Of all rows of a point. */
 static void key_of(const e2e_point *p, char *key, size_t size)
 {
     char model[128];
@@ -69,6 +72,19 @@ static bool is_row(const char *line)
     return commas == COLUMNS - 1;
 }
 
+static unsigned long number_of(const char *line, size_t column)
+{
+    for (; column > 0; column--)
+        line += strcspn(line, ",") + 1;
+    return strtoul(line, NULL, 10);
+}
+
+/* Of the last request of its point. */
+static bool is_last(const char *line)
+{
+    return number_of(line, REQUEST_COLUMN) == number_of(line, CONCURRENCY_COLUMN);
+}
+
 static bool has_header(const char *line)
 {
     char *header = NULL;
@@ -83,15 +99,16 @@ static bool has_header(const char *line)
     return is_same;
 }
 
-/* Lines that are whole; '*kept' is where the last of them ends. */
+/* Lines of points that are whole; '*kept' is where the last of them ends. */
 static int read_lines(e2e_rows *rows, FILE *file, long *kept)
 {
     char line[LINE_MAX_BYTES];
     uint32_t number = 0;
+    size_t whole = 0; /* of 'lines' */
     while (fgets(line, sizeof(line), file)) {
         char *end = strchr(line, '\n');
         if (!end)
-            return CLI_OK; /* torn */
+            break; /* torn */
         const bool is_header = number++ == 0;
         if (is_header && !has_header(line))
             return cli_error(command,
@@ -103,8 +120,13 @@ static int read_lines(e2e_rows *rows, FILE *file, long *kept)
                              rows->path);
         if (!is_header)
             json_array_append_new(rows->lines, json_string(line));
+        if (!is_header && !is_last(line))
+            continue;
+        whole = json_array_size(rows->lines);
         *kept = ftell(file);
     }
+    while (json_array_size(rows->lines) > whole)
+        json_array_remove(rows->lines, whole);
     return CLI_OK;
 }
 
@@ -156,49 +178,38 @@ bool e2e_rows_has(const e2e_rows *rows, const e2e_point *point)
     return false;
 }
 
-/* The column of the requests together; false when none has it. */
-static bool together(json_t *const requests[], uint32_t count, const char *column,
-                     double *value)
+static void put_row(FILE *stream, const char *key, uint32_t request, const json_t *row)
 {
-    double values[REQUESTS_MAX];
-    size_t found = 0;
-    for (uint32_t i = 0; i < count && found < REQUESTS_MAX; i++) {
-        const json_t *number = json_object_get(requests[i], column);
-        if (json_is_number(number))
-            values[found++] = json_number_value(number);
+    fprintf(stream, "%s%u,", key, request);
+    for (size_t c = 0; c < VALUES; c++) {
+        const json_t *value = json_object_get(row, value_columns[c]);
+        if (json_is_number(value))
+            fprintf(stream, "%.10g", json_number_value(value));
+        fputc(',', stream);
     }
-    if (found)
-        *value = numbers_median(values, found);
-    return found > 0;
+    fputs(json_is_true(json_object_get(row, "tokens_equal_target")) ? "True" : "False", stream);
 }
 
 int e2e_rows_add(e2e_rows *rows, const e2e_point *point, json_t *const requests[],
                  uint32_t count)
 {
-    char *line = NULL;
-    size_t size = 0;
     char key[LINE_MAX_BYTES / 2];
-    bool are_equal = true;
-    FILE *stream = open_memstream(&line, &size);
-    if (!stream)
-        return cli_fail(command, LYNX_ERR_MEMORY, NULL);
-    key_of(point, key, sizeof(key));
-    fputs(key, stream);
-    for (size_t c = 0; c < VALUES; c++) {
-        double value;
-        if (together(requests, count, value_columns[c], &value))
-            fprintf(stream, "%.10g", value);
-        fputc(',', stream);
-    }
-    for (uint32_t i = 0; i < count; i++)
-        are_equal &= json_is_true(json_object_get(requests[i], "tokens_equal_target"));
-    fputs(are_equal ? "True" : "False", stream);
-    fclose(stream);
     FILE *file = fopen(rows->path, "a");
-    const bool is_written = file && fprintf(file, "%s\n", line) > 0;
+    key_of(point, key, sizeof(key));
+    bool is_written = file != NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        char *line = NULL;
+        size_t size = 0;
+        FILE *stream = open_memstream(&line, &size);
+        if (stream) {
+            put_row(stream, key, i + 1, requests[i]);
+            fclose(stream);
+        }
+        is_written = is_written && line && fprintf(file, "%s\n", line) > 0;
+        json_array_append_new(rows->lines, json_string(line ? line : ""));
+        free(line);
+    }
     const bool is_closed = file && fclose(file) == 0;
-    json_array_append_new(rows->lines, json_string(line));
-    free(line);
     return is_written && is_closed
                ? CLI_OK
                : cli_error(command, "cannot write '%s': %s", rows->path, strerror(errno));

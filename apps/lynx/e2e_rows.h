@@ -2,8 +2,8 @@
 /*
  * e2e_rows.h - rows of 'lynx bench e2e' in a CSV file that grows, and what they say together.
  *
- * A row begins with what was measured (its key) and is written as a whole, so a grid that broke
- * off goes on with the rows that are not there.
+ * A row is of one request and begins with what was measured (its key). Rows of a point count
+ * when all of them are there, so a grid that broke off goes on with the points that are not.
  */
 #ifndef E2E_ROWS_H
 #define E2E_ROWS_H
@@ -26,22 +26,22 @@ typedef struct e2e_rows {
     json_t *lines; /* of the file, without the header and line ends */
 } e2e_rows;
 
-/* Read what 'path' has; a torn last line is cut off. CLI_OK or an exit code after the message:
+/* Read what 'path' has; a torn last line is cut off, and so are the rows of a point that lacks
+ * some. CLI_OK or an exit code after the message:
  * a file that is no such table is left as it is. */
 int e2e_rows_open(e2e_rows *rows, const char *path);
 void e2e_rows_close(e2e_rows *rows);
 
 bool e2e_rows_has(const e2e_rows *rows, const e2e_point *point);
 
-/* Append the row of 'count' requests at once, rows of way_row() with tokens_equal_target: each
- * column is their median. */
+/* Append the rows of 'count' requests at once: those of way_row() with tokens_equal_target. */
 int e2e_rows_add(e2e_rows *rows, const e2e_point *point, json_t *const requests[],
                  uint32_t count);
 
 /* Every row as an array of objects; the caller frees it. */
 json_t *e2e_rows_json(const e2e_rows *rows);
 
-/* A table of medians over rounds and documents for each point of the grid. */
+/* A table of medians over requests, rounds and documents for each point of the grid. */
 void e2e_rows_put(const e2e_rows *rows);
 
 #endif

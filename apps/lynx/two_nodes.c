@@ -49,6 +49,9 @@ int two_nodes_init(two_nodes *n)
     snprintf(n->keys_path, sizeof(n->keys_path), "%.4000s/keys", n->folder);
     snprintf(n->own_keys, sizeof(n->own_keys), "%.4100s/decode", n->keys_path);
     choose_model(n);
+    if (sched_getaffinity(0, sizeof(n->all_cores), &n->all_cores) != 0)
+        return cli_error(command, "cannot tell which cores there are: %s", strerror(errno));
+    n->cores[0] = n->cores[1] = n->all_cores;
     if (!demo_keys_make(command, n->keys_path))
         return CLI_FAILED;
     n->shared.security.folder = n->own_keys;
@@ -59,6 +62,35 @@ void two_nodes_fini(two_nodes *n)
 {
     child_stop(n->server);
     cli_secure_end(&n->shared);
+}
+
+void two_nodes_share(two_nodes *n, bool is_divided)
+{
+    const cpu_set_t before = n->cores[1];
+    const int count = CPU_COUNT(&n->all_cores);
+    for (int node = 0; node < 2; node++)
+        n->cores[node] = n->all_cores;
+    if (is_divided && count > 1) {
+        int seen = 0;
+        for (int core = 0; core < CPU_SETSIZE; core++)
+            if (CPU_ISSET((size_t)core, &n->all_cores))
+                CPU_CLR((size_t)core, &n->cores[seen++ < count / 2 ? 0 : 1]);
+    }
+    (void)sched_setaffinity(0, sizeof(n->cores[0]), &n->cores[0]);
+    if (!CPU_EQUAL(&before, &n->cores[1])) {
+        child_stop(n->server);
+        n->server = 0;
+    }
+}
+
+/* A child has the cores of who starts it. */
+static pid_t start_on(const cpu_set_t *cores, const cpu_set_t *own, char *const arguments[],
+                      const char *log_path)
+{
+    (void)sched_setaffinity(0, sizeof(*cores), cores);
+    const pid_t id = child_start(arguments, NULL, log_path);
+    (void)sched_setaffinity(0, sizeof(*own), own);
+    return id;
 }
 
 int two_nodes_start(two_nodes *n)
@@ -94,7 +126,7 @@ int two_nodes_start(two_nodes *n)
                                "--keys",
                                node_keys,
                                NULL};
-    n->server = child_start(arguments, NULL, n->log_path);
+    n->server = start_on(&n->cores[1], &n->cores[0], arguments, n->log_path);
     const uint16_t port = n->server > 0 ? child_wait_for_port(n->server, port_path, 60) : 0;
     if (!port)
         return cli_stop ? CLI_INTERRUPTED

@@ -6,6 +6,7 @@
 #ifndef TWO_NODES_H
 #define TWO_NODES_H
 
+#include <sched.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -19,13 +20,20 @@ typedef struct two_nodes {
     char model_path[4096], log_path[4200], keys_path[4200], own_keys[4300];
     char address[32];
     pid_t server;
-    bool is_strict; /* how the prefill node decodes, where it does */
+    cpu_set_t all_cores, cores[2]; /* of the decode node and of the prefill node */
+    bool is_strict;                /* how the prefill node decodes, where it does */
 } two_nodes;
 
 /* Make the folder and choose the model: that of -m, or what 'make models' leaves. CLI_OK or an
  * exit code after the message. */
 int two_nodes_init(two_nodes *nodes);
 void two_nodes_fini(two_nodes *nodes);
+
+/* Nodes that are to work at the same time get half of the cores each, as two machines have
+ * cores of their own; the others have all of them in turn. Counts for threads that the caller
+ * makes and engines that it loads from now on; ends the prefill node where the cores are
+ * others. */
+void two_nodes_share(two_nodes *nodes, bool is_divided);
 
 /* Start the prefill node behind the link of 'shared'; ends the one before. */
 int two_nodes_start(two_nodes *nodes);

@@ -46,7 +46,7 @@ typedef struct lynx_llama_options {
     size_t struct_size;
     const char *model_path;  /* GGUF file. No default */
     uint32_t context_tokens; /* --ctx-size, of each slot; 0 = the model's own. Default 4608 */
-    int32_t threads;         /* --threads; 0 = number of cores. Default 0 */
+    int32_t threads;         /* --threads; 0 = cores that the caller may run on. Default 0 */
     int32_t threads_batch;   /* --threads-batch; 0 = as 'threads'. Default 0 */
     int32_t gpu_layers;      /* --gpu-layers. Default 0 */
     lynx_element element;    /* --cache-type: F16, BF16 or F32. Default F16 */

@@ -2,6 +2,7 @@
 /*
  * llama_create.c - loading a model, its context and its slots, and their end.
  */
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,10 +160,16 @@ static enum ggml_type type_of(lynx_element element)
                                           : GGML_TYPE_F16;
 }
 
+/* As many as asked for, or as cores that this thread may run on. */
 static int32_t thread_count(int32_t asked)
 {
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return asked > 0 ? asked : cores > 0 ? (int32_t)cores : 1;
+    cpu_set_t cores;
+    if (asked > 0)
+        return asked;
+    if (sched_getaffinity(0, sizeof(cores), &cores) == 0)
+        return CPU_COUNT(&cores);
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int32_t)online : 1;
 }
 
 static lynx_status make_context(lx_llama *e)

@@ -64,9 +64,20 @@ class Grid(Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertRegex(done.stdout, r"3 at once, seconds")
         self.assertRegex(done.stdout, r"(?m)^lynx .*  yes$")
-        self.assertEqual([r["tokens_equal_target"] for r in self.rows()], ["True"] * 3)
+        self.assertEqual([r["tokens_equal_target"] for r in self.rows()], ["True"] * 9)
+        self.assertEqual([r["request"] for r in self.rows()], ["1", "2", "3"] * 3)
         sent = {r["method"]: int(r["bytes_total"]) for r in self.rows()}
         self.assertLess(sent["recompute"], sent["lynx"])
+
+        # A point of which a row is missing is measured once more.
+        whole = self.table.read_text().splitlines(keepends=True)
+        self.table.write_text("".join(whole[:-1]))
+        done = run("lynx bench e2e", *self.command, "--rounds", "1", "--concurrency", "3",
+                   "--scenarios", "stored", timeout=300)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        again = self.table.read_text().splitlines(keepends=True)
+        self.assertEqual(again[:-3], whole[:-3])
+        self.assertEqual([r["request"] for r in self.rows()], ["1", "2", "3"] * 3)
 
         self.table.write_text("a,b\n1,2\n")
         done = run("lynx bench e2e", *self.command)
