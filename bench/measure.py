@@ -250,11 +250,14 @@ def plan():
     rows = []
     folder = ROOT / "build/bench"
     for model in (SMOLLM2, GEMMA):
-        profile = folder / f"profile-{model}.json"
-        output, _ = run("plan", "-m", MODELS / model, "--measure")
-        profile.write_text(output)
-        words = ["bench/predict.py", "--profile", profile, "--stands", f"{chance(model):.4f}",
-                 "--model", model, "--json", "bench/results/e2e.csv"]
+        profiles = []
+        for threads in sorted({os.cpu_count(), max(1, os.cpu_count() // 2)}, reverse=True):
+            profiles.append(folder / f"profile-{threads}-{model}.json")
+            output, _ = run("plan", "-m", MODELS / model, "--measure", "--threads", threads)
+            profiles[-1].write_text(output)
+        words = ["bench/predict.py", "--profile", profiles[0], "--at-once", profiles[-1],
+                 "--stands", f"{chance(model):.4f}", "--model", model, "--json",
+                 "bench/results/e2e.csv"]
         shown = " ".join(map(str, words)).replace(str(folder), "build/bench")
         print(shown, file=sys.stderr, flush=True)
         output = subprocess.run(list(map(str, words)), stdout=subprocess.PIPE, text=True,

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: MIT
 """Predictions and choices of 'lynx plan' against measured rows of 'lynx bench e2e' or 'lynx demo'.
 
-    bench/predict.py --profile HERE.json [--calibrate MBPS] [--json] ROWS.csv
+    bench/predict.py --profile HERE.json [--calibrate MBPS] [--at-once HALF.json] [--json] ROWS.csv
 
 The profile is what 'lynx plan -m MODEL --measure' wrote for the rows' model. With --calibrate the
 rows at that link rate give the rates of the machine instead, and only the others are predicted:
 use it where the profile is of another time. What is compared are medians over documents and
 rounds, because how many drafts stand in one row is luck. Of several requests at once the planner
-foretells the middle one; they show what it picks, and are no part of the summary. Rows of methods
+foretells the middle one, from the profile of a node with half of the cores, as it had them; they
+are left out without one. They show what it picks, and are no part of the summary. Rows of methods
 that the planner has not are left out.
 """
 import argparse
@@ -109,14 +110,14 @@ def cells_of(rows):
     return cells
 
 
-def predictions(rows, profile, figures):
+def predictions(rows, profiles, figures):
     """One for each time of each method of each cell; 'chosen' is the way that the planner picks
     among those that were measured and give right tokens, by the 32nd one."""
     names = (*CELL, "concurrency")
     for cell, of_cell in cells_of(rows).items():
         measured = list(dict.fromkeys(row["method"] for row in of_cell))
         choices = [METHODS[m] for m in measured if m == "lynx" or m in PLAIN]
-        said = plan(of_cell, profile, figures, choices)
+        said = plan(of_cell, profiles[at_once(of_cell[0]) > 1], figures, choices)
         times = {method["method"]: method for method in said["methods"]}
         for method in measured:
             own = [row for row in of_cell if row["method"] == method]
@@ -150,6 +151,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("rows", type=pathlib.Path)
     parser.add_argument("--profile", required=True)
+    parser.add_argument("--at-once", metavar="FILE",
+                        help="profile for rows of several requests at once")
     parser.add_argument("--calibrate", type=float, metavar="MBPS")
     parser.add_argument("--stands", type=float, metavar="P",
                         help="chance that a draft stands if those before it do")
@@ -159,14 +162,16 @@ def main():
     parser.add_argument("--json", action="store_true", help="every prediction")
     options = parser.parse_args()
     rows = [row for row in csv.DictReader(options.rows.open())
-            if row["method"] in METHODS and options.model in (None, row.get("model"))]
+            if row["method"] in METHODS and options.model in (None, row.get("model")) and
+            (options.at_once or at_once(row) == 1)]
     known = [row for row in rows
              if number(row, "link_mbps") == options.calibrate and at_once(row) == 1]
     figures = {"--draft-max": options.draft_max, **(calibrate(known) if known else {})}
     if options.stands:
         figures["--stands"] = options.stands
     others = [row for row in rows if row not in known]
-    found = list(predictions(others, options.profile, figures))
+    profiles = (options.profile, options.at_once)
+    found = list(predictions(others, profiles, figures))
     if not found:
         parser.error("no row is left to predict")
     if options.json:

@@ -100,7 +100,7 @@ static const char help_end[] =
     "  lynx plan -m model.gguf --measure > here.json\n"
     "  lynx plan --profile here.json --prompt 2000 --link-mbps 30\n";
 
-enum { NODES_MAX = 1 << 20 };
+enum { NODES_MAX = 1 << 20, ROUNDS_OF_OTHERS = 16 };
 
 /* Figures that are plain numbers. */
 typedef enum figure {
@@ -399,20 +399,62 @@ static uint32_t piece_by_layer(const planning *p, uint32_t piece_tokens)
     return layers < piece_tokens ? piece_tokens / layers : 1;
 }
 
-/* Of 'count' requests that come at the same moment, the middle one. A prefill node works on one
- * after the other, and their transfers, told by those of INT8, share the link where they take
- * longer than a prefill; the slots of a decode node share its prefills. */
-static void meet_others(lynx_plan_request *r, uint32_t count)
+/* A step of 'columns' tokens for each of 1 + 'others' slots: as a pass over so many, where it
+ * takes longer than that of one slot. Less than one other is there for a part of the time. */
+static double shared_step(const lynx_plan_node *node, double own_s, uint32_t columns,
+                          double others)
 {
-    double sharing = count;
-    if (!r->is_stored) {
-        const double prefill_s = r->prompt_tokens / r->prefill.prefill_tokens_per_s;
-        const double transfer_s = r->cache.int8_bytes / (r->link.bytes_per_s * r->link.share);
-        sharing = fmin(count, fmax(1, transfer_s / prefill_s));
-        r->prefill.wait_s += (count - 1) / 2.0 * prefill_s;
+    const double pass_s = node->pass_s + columns * (1 + fmax(others, 1)) * node->row_s;
+    const double part = fmin(others, 1);
+    return (1 - part) * own_s + part * fmax(own_s, pass_s);
+}
+
+/* How many others decode beside the middle one until its 'token', when one after the other
+ * begins, 'interval_s' apart: of the half before it those that are not done yet, and of the
+ * half behind it those that have begun. */
+static double others_beside(const lynx_plan_request *r, double half, uint32_t token,
+                            double interval_s)
+{
+    double others = 0;
+    for (int i = 0; i < ROUNDS_OF_OTHERS; i++) {
+        const double step_s = shared_step(&r->decode, r->decode.step_s, 1, others);
+        others = fmin(half, r->answer_tokens * step_s / interval_s) +
+                 fmin(half, token * step_s / interval_s / 2);
     }
-    r->link.share /= sharing;
-    r->decode.prefill_tokens_per_s /= count;
+    return others;
+}
+
+/*
+ * Of 'count' requests that come at the same moment, the middle one; as many come before it as
+ * behind it. A prefill node works on one after the other; their transfers, told by those of
+ * INT8, go one after the other, and wait for those before where they take longer than a
+ * prefill. Anchors go first, so that all others wait for all anchors. The slots of a decode
+ * node share its prefills and steps, and wait for each other's passes.
+ */
+static void meet_others(lynx_plan_request *r, uint32_t count, uint32_t token)
+{
+    const double half = (count - 1) / 2.0;
+    const double transfer_s = r->cache.int8_bytes / (r->link.bytes_per_s * r->link.share);
+    double prefill_s = 0;
+    lynx_plan_node *decode = &r->decode;
+    if (count == 1)
+        return;
+    if (!r->is_stored)
+        prefill_s = r->prompt_tokens / r->prefill.prefill_tokens_per_s;
+    r->prefill.wait_s += half * prefill_s;
+    const double queued = half * fmax(0, 1 - prefill_s / transfer_s);
+    r->link.share /= 1 + queued;
+    r->link.bytes_ahead += r->cache.plane_bytes[0] * queued / (1 + queued);
+    const double others =
+        others_beside(r, half, token ? token : r->answer_tokens, fmax(prefill_s, transfer_s));
+    decode->prefill_tokens_per_s /= count;
+    if (decode->exact_step_s > 0)
+        decode->exact_step_s = shared_step(decode, decode->exact_step_s, 2, others);
+    if (decode->draft_step_s > 0)
+        decode->draft_step_s = shared_step(decode, decode->draft_step_s, 1, others);
+    decode->step_s = shared_step(decode, decode->step_s, 1, others);
+    decode->pass_s *= 1 + others;
+    decode->row_s *= 1 + others;
 }
 
 static int make_request(planning *p, lynx_plan_request *r)
@@ -434,7 +476,7 @@ static int make_request(planning *p, lynx_plan_request *r)
     r->link.share = p->values[FIGURE_SHARE];
     const int code = plan_cache_of(&p->model, &p->spec, p->prompt, &r->cache);
     if (code == CLI_OK)
-        meet_others(r, p->at_once);
+        meet_others(r, p->at_once, p->options.token);
     return code;
 }
 

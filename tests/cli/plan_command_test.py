@@ -96,32 +96,66 @@ class OneRequest(PlanCase):
         self.assertGreater(times[0], times[-1] + 1)
 
     def test_the_middle_one_of_several_at_once(self):
-        link = ["--link-mbps", 100]
-        for stored, own in ([*FIGURES, "--stored"], 4), (COLD, 1):
-            alone = self.methods(*stored, *link, "--local-prefill-rate", 250, "--share", 1 / own)
-            among = self.methods(*stored, *link, "--local-prefill-rate", 1000, "--at-once", 4)
-            self.assertEqual(among["recompute"], alone["recompute"])
-            if own == 4:
-                self.assertEqual(among, alone)
+        # Of stored caches the middle one of four has one and a half before it.
+        stored, four = [*FIGURES, "--stored", "--link-mbps", 100], ["--at-once", 4]
+        alone = self.methods(*stored, "--local-prefill-rate", 250, "--share", 0.4)
+        among = self.methods(*stored, "--local-prefill-rate", 1000, *four)
+        for method in ("int8", "f16", "recompute"):
+            self.assertEqual(among[method], alone[method])
+        # Its residual waits for all four anchors.
+        first, rest = alone["lynx"]["anchor_s"], alone["wait"]["complete_s"]
+        self.assertAlmostEqual(among["lynx"]["anchor_s"], first, 6)
+        self.assertAlmostEqual(among["lynx"]["complete_s"], rest + 1.5 * first / 2.5, 2)
         # Cold, one and a half prefills come before; the link is quick enough for one at a time.
+        here = self.methods(*COLD, "--link-mbps", 100, "--local-prefill-rate", 1000, *four)
+        self.assertEqual(here["recompute"]["tt32t_s"], alone["recompute"]["tt32t_s"])
         quick = self.methods(*COLD, "--link-mbps", 100000)
-        later = self.methods(*COLD, "--link-mbps", 100000, "--at-once", 4)
+        later = self.methods(*COLD, "--link-mbps", 100000, *four)
         waited = later["int8"]["ttft_s"] / quick["int8"]["ttft_s"]
         self.assertAlmostEqual(waited, 2.5, 3)
         self.assertAlmostEqual(later["int8"]["tt32t_s"] - later["int8"]["ttft_s"],
                                quick["int8"]["tt32t_s"] - quick["int8"]["ttft_s"], 6)
-        # Where a transfer is a quarter longer than a prefill, it has as much less of the link.
+        # Where a transfer is longer than a prefill, it waits for what is left of those before.
         link = ["--link-mbps", 3400]
         transfer = self.methods(*FIGURES, "--stored", *link)["int8"]["tt2t_s"] - 0.015
         self.assertTrue(2.2 < transfer < 3)
-        shared = self.methods(*COLD, *link, "--share", 2 / transfer, "--queue-s", 3)
-        between = self.methods(*COLD, *link, "--at-once", 4)
+        share = 1 / (1 + 1.5 * (1 - 2 / transfer))
+        shared = self.methods(*COLD, *link, "--share", share, "--queue-s", 3)
+        between = self.methods(*COLD, *link, *four)
         self.assertAlmostEqual(between["int8"]["tt2t_s"], shared["int8"]["tt2t_s"], 2)
         self.assertAlmostEqual(between["lynx"]["tt2t_s"], shared["lynx"]["tt2t_s"], 2)
-        # And on a slow one all four share it.
-        slow = self.methods(*COLD, "--link-mbps", 0.1, "--at-once", 4)
+        slow = self.methods(*COLD, "--link-mbps", 0.1, *four)
         self.assertAlmostEqual(slow["int8"]["tt2t_s"] / self.methods(
-            *COLD, "--link-mbps", 0.025)["int8"]["tt2t_s"], 1, 2)
+            *COLD, "--link-mbps", 0.04)["int8"]["tt2t_s"], 1, 2)
+
+    def test_steps_of_several_at_once(self):
+        costs = ["--stored", "--pass-ms", 10, "--row-ms", 4, "--exact-step-ms", 18]
+        four = ["--at-once", 4]
+
+        def step(*arguments):
+            row = self.methods(*FIGURES, *costs, *arguments)["int8"]
+            return 1e3 * (row["tt64t_s"] - row["tt32t_s"]) / 32
+
+        def exact_step(*arguments):
+            row = self.methods(*FIGURES, *costs, "--draft-max", 0, *arguments)["lynx"]
+            return 1e3 * (row["tt64t_s"] - row["tt32t_s"]) / 32
+
+        # All decode together where transfers are short, and nobody beside where they are long.
+        fast, slow = ["--link-mbps", 1e5], ["--link-mbps", 100]
+        self.assertAlmostEqual(step(*fast, *four), 10 + 4 * 4, 1)
+        self.assertAlmostEqual(exact_step(*fast, *four), 10 + 8 * 4, 1)
+        self.assertAlmostEqual(step(*slow, *four), 15, delta=0.5)
+        self.assertAlmostEqual(exact_step(*slow, *four), 18, delta=0.6)
+        self.assertAlmostEqual(step(*fast), 15, 3)
+        between = [step("--link-mbps", rate, *four) for rate in (4000, 8000, 16000)]
+        self.assertTrue(15 < between[0] < between[1] < between[2] < 26, between)
+        # Drafts are verified when those of the others are.
+        pass_s = [self.methods(*FIGURES, *costs, *fast, *more)["lynx"]["verify_s"]
+                  for more in ((), four)]
+        self.assertGreaterEqual(pass_s[1], pass_s[0])
+
+    def test_several_at_once_are_no_cluster(self):
+        link = ["--link-mbps", 100]
         self.refused("--at-once", "--simulate",
                      plan=[*COLD, *link, "--at-once", 2, "--simulate", 1])
 
