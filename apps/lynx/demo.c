@@ -24,7 +24,7 @@
 #include "two_nodes.h"
 #include "ways.h"
 
-enum { ANSWER_TOKENS = 64, DOCUMENTS_MAX = 16 };
+enum { ANSWER_TOKENS = 64, DOCUMENTS_MAX = 16, ARGUMENTS_MAX = 20 };
 enum { OPT_OUTPUT = CLI_OPT_OWN, OPT_FULL, OPT_TOKENS, OPT_INT8_SECONDS, OPT_DRAFT_MAX };
 
 static const char command[] = "lynx demo";
@@ -127,23 +127,24 @@ static int add_target(demo *d, const way *w)
     if (!child_path("lynx", program, sizeof(program)))
         return cli_error(command, "cannot find the program 'lynx'");
     const bool is_coded = w->target_codec[0] != '\0';
-    char *const arguments[] = {program,
-                               "run",
-                               "-m",
-                               d->nodes.model_path,
-                               is_coded ? "--plain" : "--local",
-                               "--codec",
-                               (char *)(uintptr_t)w->codec,
-                               "--exact",
-                               w->is_strict ? "strict" : "rounding",
-                               "--tokens",
-                               "-f",
-                               d->prompt_path,
-                               "-n",
-                               "64",
-                               "--ignore-end",
-                               "--json",
-                               NULL};
+    cli_engine_words words;
+    char *arguments[ARGUMENTS_MAX + CLI_ENGINE_WORDS] = {program,
+                                                         "run",
+                                                         "-m",
+                                                         d->nodes.model_path,
+                                                         is_coded ? "--plain" : "--local",
+                                                         "--codec",
+                                                         (char *)(uintptr_t)w->codec,
+                                                         "--exact",
+                                                         w->is_strict ? "strict" : "rounding",
+                                                         "--tokens",
+                                                         "-f",
+                                                         d->prompt_path,
+                                                         "-n",
+                                                         "64",
+                                                         "--ignore-end",
+                                                         "--json"};
+    cli_add_engine_words(&d->nodes.shared, &words, arguments);
     FILE *output = NULL;
     put_progress(w->name, "a plain process tells the right tokens");
     const pid_t id = child_start(arguments, &output, d->nodes.log_path);

@@ -10,6 +10,8 @@
 #include "child.h"
 #include "demo_keys.h"
 
+enum { ARGUMENTS_MAX = 20 };
+
 /* Folders one after the other, as 'mkdir -p'. */
 static bool make_folder(const char *path)
 {
@@ -109,23 +111,13 @@ int two_nodes_start(two_nodes *n)
     snprintf(node_keys, sizeof(node_keys), "%.4100s/prefill", n->keys_path);
     if (!child_path("lynxd", program, sizeof(program)))
         return cli_error(n->shared.command, "cannot find lynxd beside this program");
-    char *const arguments[] = {program,
-                               "prefill",
-                               "-m",
-                               n->model_path,
-                               "--listen",
-                               "127.0.0.1:0",
-                               "--exact",
-                               n->is_strict ? "strict" : "rounding",
-                               "--port-file",
-                               port_path,
-                               "--link-mbps",
-                               mbps,
-                               "--link-delay-ms",
-                               delay,
-                               "--keys",
-                               node_keys,
-                               NULL};
+    cli_engine_words words;
+    char *arguments[ARGUMENTS_MAX + CLI_ENGINE_WORDS] = {
+        program,           "prefill",     "-m",          n->model_path,
+        "--listen",        "127.0.0.1:0", "--exact",     n->is_strict ? "strict" : "rounding",
+        "--port-file",     port_path,     "--link-mbps", mbps,
+        "--link-delay-ms", delay,         "--keys",      node_keys};
+    cli_add_engine_words(&n->shared, &words, arguments);
     n->server = start_on(&n->cores[1], &n->cores[0], arguments, n->log_path);
     const uint16_t port = n->server > 0 ? child_wait_for_port(n->server, port_path, 60) : 0;
     if (!port)

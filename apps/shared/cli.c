@@ -257,14 +257,15 @@ static bool take_float(const char *value, double least, double most, float *targ
     return true;
 }
 
+static const char *const elements[] = {"f32", "f16", "bf16"};
+static const char *const flash[] = {"auto", "on", "off"};
+static const char *const access_names[] = {"auto", "tensors", "blob"};
+
 /* 1: taken, 0: wrong value, -1: not an engine option. */
 static int take_engine_option(cli_options *o, int option, const char *value)
 {
-    static const char *const elements[] = {"f32", "f16", "bf16"};
-    static const char *const flash[] = {"auto", "on", "off"};
     static const char *const exact[] = {"strict", "rounding"};
     static const char *const no_yes[] = {"no", "yes"};
-    static const char *const access_names[] = {"auto", "tensors", "blob"};
     int index;
     switch (option) {
     case CLI_OPT_MODEL:
@@ -308,6 +309,40 @@ static int take_engine_option(cli_options *o, int option, const char *value)
     default:
         return -1;
     }
+}
+
+static void add_word(cli_engine_words *words, const char *name, const char *value)
+{
+    snprintf(words->texts[words->count++], sizeof(words->texts[0]), "--%s=%s", name, value);
+}
+
+static void add_number(cli_engine_words *words, const char *name, uint32_t number)
+{
+    char text[16];
+    snprintf(text, sizeof(text), "%u", number);
+    add_word(words, name, text);
+}
+
+void cli_add_engine_words(const cli_options *options, cli_engine_words *words,
+                          char *arguments[])
+{
+    const lynx_llama_options *e = &options->engine;
+    words->count = 0;
+    add_number(words, "ctx-size", e->context_tokens);
+    if (e->threads > 0)
+        add_number(words, "threads", (uint32_t)e->threads);
+    if (e->threads_batch > 0)
+        add_number(words, "threads-batch", (uint32_t)e->threads_batch);
+    add_number(words, "gpu-layers", (uint32_t)e->gpu_layers);
+    add_word(words, "cache-type", elements[e->element]);
+    add_word(words, "flash-attn", flash[e->flash_attention]);
+    add_number(words, "draft-vocab", e->draft_vocabulary);
+    add_word(words, "cache-access", access_names[e->cache_access]);
+    while (*arguments)
+        arguments++;
+    for (uint32_t i = 0; i < words->count; i++)
+        arguments[i] = words->texts[i];
+    arguments[words->count] = NULL;
 }
 
 static int take_sampling_option(cli_options *o, int option, const char *value)

@@ -222,6 +222,19 @@ void cli_options_init(cli_options *options, const char *command);
  * -1: not one of them. */
 int cli_take_option(cli_options *options, int option, const char *value);
 
+/* Options that other programs are started with, so that their engines are as this one's: all of
+ * the engine's but the model and --exact, which the caller adds. */
+enum { CLI_ENGINE_WORDS = 8 };
+typedef struct cli_engine_words {
+    char texts[CLI_ENGINE_WORDS][32]; /* "--name=value" */
+    uint32_t count;
+} cli_engine_words;
+
+/* Add them to 'arguments', which end with NULL and have room for so many more; they live in
+ * 'words'. */
+void cli_add_engine_words(const cli_options *options, cli_engine_words *words,
+                          char *arguments[]);
+
 /* See that the model is named and a GGUF file, without loading it. CLI_OK or an exit code after
  * the message. */
 int cli_check_model(const cli_options *options);

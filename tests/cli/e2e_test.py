@@ -58,6 +58,12 @@ class Grid(Case):
         self.assertEqual(run("lynx bench e2e", *options, timeout=60).returncode, 0)
         self.assertEqual(self.table.read_bytes(), before)
 
+    def test_both_nodes_have_the_options_of_the_engine(self):
+        done = run("lynx bench e2e", *self.command, "--rounds", "1", "--scenarios", "stored",
+                   "--cache-type", "bf16", timeout=300)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([r["tokens_equal_target"] for r in self.rows()], ["True"] * 3)
+
     def test_requests_at_once_and_tables_of_others(self):
         done = run("lynx bench e2e", *self.command, "--rounds", "1", "--concurrency", "3",
                    "--scenarios", "stored", timeout=300)
