@@ -218,6 +218,9 @@ lynx_status lx_run_decode(lx_run *run);
 /* Known tokens of prompt and answer, valid ones, behind those whose pages come. */
 uint32_t lx_run_behind_pages(const lx_run *run);
 
+/* How many of 'left' tokens go through the model together. */
+uint32_t lx_run_batch_of(const lx_run *run, uint32_t left);
+
 /* Known tokens of prompt and answer, but for the last, that the cache does not have yet. */
 uint32_t lx_run_behind(const lx_run *run);
 

@@ -62,9 +62,7 @@ static lynx_status put_in_cache(lx_run *r, uint32_t common)
         const uint32_t left = valid + last > first ? valid + last - first : 0;
         if (left == 0)
             return LYNX_OK;
-        LX_TRY(
-            lx_run_draft_batch(r, first,
-                               left < r->model->batch_tokens ? left : r->model->batch_tokens));
+        LX_TRY(lx_run_draft_batch(r, first, lx_run_batch_of(r, left)));
     }
 }
 

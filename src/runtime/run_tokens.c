@@ -96,6 +96,11 @@ static lynx_status check_carried(lx_run *r, uint32_t first, uint32_t count)
     return LYNX_OK;
 }
 
+uint32_t lx_run_batch_of(const lx_run *r, uint32_t left)
+{
+    return left < r->model->batch_tokens ? left : r->model->batch_tokens;
+}
+
 lynx_status lx_run_keep_more(lx_run *r)
 {
     const lynx_engine_ops *ops = r->engine->ops;
@@ -107,7 +112,7 @@ lynx_status lx_run_keep_more(lx_run *r)
         LX_REQUIRE(!lx_run_is_stopped(r), LYNX_ERR_CANCELLED);
         const uint32_t at = ops->length(r->engine);
         const uint32_t left = end - at;
-        const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
+        const uint32_t count = lx_run_batch_of(r, left);
         LX_TRY(ops->batch(r->engine, r->history + at, count, count));
     }
     LX_TRY(lx_page_pass_rest(&r->pass, first, end));
@@ -119,7 +124,7 @@ lynx_status lx_run_catch_up(lx_run *r)
 {
     for (uint32_t left = lx_run_behind(r); left > 0; left = lx_run_behind(r)) {
         const uint32_t first = r->engine->ops->length(r->engine);
-        const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
+        const uint32_t count = lx_run_batch_of(r, left);
         LX_TRY(r->engine->ops->batch(r->engine, r->history + first, count, 0));
         LX_TRY(check_carried(r, first, count));
     }
@@ -132,7 +137,7 @@ lynx_status lx_run_feed(lx_run *r, bool is_draft)
     const bool takes_last = behind > 0 || lx_run_can_await(r, 0);
     for (uint32_t left = takes_last ? behind + 1 : 0; left > 0;) {
         const uint32_t first = r->engine->ops->length(r->engine);
-        const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
+        const uint32_t count = lx_run_batch_of(r, left);
         const uint32_t rows = count < left ? count : count - 1; /* that nobody asks for */
         LX_TRY(is_draft ? lx_run_draft_batch(r, first, count)
                         : lx_run_batch(r, first, count, rows, 0));
@@ -225,7 +230,7 @@ lynx_status lx_run_check_drafts(lx_run *r, uint32_t first, uint32_t rows, uint32
     *accepted = 0;
     for (uint32_t done = 0; done < rows;) {
         const uint32_t left = rows - done;
-        const uint32_t count = left < r->model->batch_tokens ? left : r->model->batch_tokens;
+        const uint32_t count = lx_run_batch_of(r, left);
         const uint32_t begin = told > done ? told - done : 0;
         LX_TRY(lx_run_batch(r, first + done, count, begin,
                             is_final ? r->pass.plane_count - 1 : 0));
