@@ -246,6 +246,14 @@ def chance(model):
     return low
 
 
+def step_tokens(model):
+    """That an exact step gives in answers to questions, as lynx bench guess saw it."""
+    with open(RESULTS / "guess.csv", newline="") as file:
+        return next(float(row["tokens_per_step"]) for row in csv.DictReader(file)
+                    if (row["model"], row["kind"], row["cache"], row["way"]) ==
+                    (model.removesuffix(".gguf"), "question", "whole", "guesses"))
+
+
 def plan():
     rows = []
     folder = ROOT / "build/bench"
@@ -256,8 +264,8 @@ def plan():
             output, _ = run("plan", "-m", MODELS / model, "--measure", "--threads", threads)
             profiles[-1].write_text(output)
         words = ["bench/predict.py", "--profile", profiles[0], "--at-once", profiles[-1],
-                 "--stands", f"{chance(model):.4f}", "--model", model, "--json",
-                 "bench/results/e2e.csv"]
+                 "--stands", f"{chance(model):.4f}", "--step-tokens", f"{step_tokens(model):.2f}",
+                 "--model", model, "--json", "bench/results/e2e.csv"]
         shown = " ".join(map(str, words)).replace(str(folder), "build/bench")
         print(shown, file=sys.stderr, flush=True)
         output = subprocess.run(list(map(str, words)), stdout=subprocess.PIPE, text=True,

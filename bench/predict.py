@@ -6,11 +6,11 @@
 
 The profile is what 'lynx plan -m MODEL --measure' wrote for the rows' model. With --calibrate the
 rows at that link rate give the rates of the machine instead, and only the others are predicted:
-use it where the profile is of another time. What is compared are medians over documents and
-rounds, because how many drafts stand in one row is luck. Of several requests at once the planner
+use it where the profile is of another time. How many drafts stand in one row is luck. Of several requests at once the planner
 foretells the middle one, from the profile of a node with half of the cores, as it had them; they
 are left out without one. They show what it picks, and are no part of the summary. Rows of methods
-that the planner has not are left out.
+that the planner has not are left out. 'measured_s' is the median over documents and rounds; what
+is foretold is an expectation, with drafts that stand or do not, so that errors are to the mean.
 """
 import argparse
 import csv
@@ -122,12 +122,14 @@ def predictions(rows, profiles, figures):
         for method in measured:
             own = [row for row in of_cell if row["method"] == method]
             for name in TIMES:
-                real, predicted = median(number(r, name) for r in own), times[METHODS[method]][name]
+                measured = [number(r, name) for r in own]
+                real, predicted = median(measured), times[METHODS[method]][name]
                 # A stored cache's first token is there in milliseconds: nothing to predict.
                 if predicted is not None and real is not None and real > 0.05:
                     yield {**dict(zip(names, cell)), "method": method, "time": name,
-                           "measured_s": real, "predicted_s": predicted,
-                           "relative_error": predicted / real - 1,
+                           "measured_s": real, "measured_mean_s": statistics.mean(measured),
+                           "predicted_s": predicted,
+                           "relative_error": predicted / statistics.mean(measured) - 1,
                            "chosen": METHODS[method] == said["choice"]}
 
 
@@ -156,6 +158,8 @@ def main():
     parser.add_argument("--calibrate", type=float, metavar="MBPS")
     parser.add_argument("--stands", type=float, metavar="P",
                         help="chance that a draft stands if those before it do")
+    parser.add_argument("--step-tokens", type=float, metavar="X",
+                        help="tokens that an exact step gives, with guesses")
     parser.add_argument("--draft-max", type=int, default=62, metavar="N",
                         help="as it was measured (62; of lynx demo: 40)")
     parser.add_argument("--model", help="of the table's models")
@@ -167,8 +171,9 @@ def main():
     known = [row for row in rows
              if number(row, "link_mbps") == options.calibrate and at_once(row) == 1]
     figures = {"--draft-max": options.draft_max, **(calibrate(known) if known else {})}
-    if options.stands:
-        figures["--stands"] = options.stands
+    for name in ("stands", "step_tokens"):
+        if getattr(options, name):
+            figures["--" + name.replace("_", "-")] = getattr(options, name)
     others = [row for row in rows if row not in known]
     profiles = (options.profile, options.at_once)
     found = list(predictions(others, profiles, figures))

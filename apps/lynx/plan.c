@@ -65,6 +65,8 @@ static const char help[] =
     "      --local-prefill-rate X  prompt tokens a second on the decode node\n"
     "      --step-ms X             a step of the decode node\n"
     "      --exact-step-ms X       a step behind a verification (as --step-ms)\n"
+    "      --step-tokens X         tokens that such a step gives, with guesses at the next one "
+    "(1)\n"
     "      --draft-step-ms X       a step of a draft (as --exact-step-ms)\n"
     "      --pass-ms X             a verification pass takes so long (as a step)\n"
     "      --row-ms X              and so long for each of its tokens (0)\n"
@@ -115,6 +117,7 @@ typedef enum figure {
     FIGURE_LOCAL_PREFILL_RATE,
     FIGURE_STEP,
     FIGURE_EXACT_STEP,
+    FIGURE_STEP_TOKENS,
     FIGURE_DRAFT_STEP,
     FIGURE_PASS,
     FIGURE_ROW,
@@ -141,6 +144,7 @@ static const struct {
     [FIGURE_LOCAL_PREFILL_RATE] = {"local-prefill-rate", 1e-3, 1e9},
     [FIGURE_STEP] = {"step-ms", 1e-3, 1e7},
     [FIGURE_EXACT_STEP] = {"exact-step-ms", 1e-3, 1e7},
+    [FIGURE_STEP_TOKENS] = {"step-tokens", 1, 2},
     [FIGURE_DRAFT_STEP] = {"draft-step-ms", 1e-3, 1e7},
     [FIGURE_PASS] = {"pass-ms", 0, 1e7},
     [FIGURE_ROW] = {"row-ms", 0, 1e7},
@@ -457,6 +461,14 @@ static void meet_others(lynx_plan_request *r, uint32_t count, uint32_t token)
     decode->row_s *= 1 + others;
 }
 
+/* A guess beside the padding's place saves a step where it is right. */
+static void take_guesses(const planning *p, lynx_plan_node *node)
+{
+    if (node->draft_step_s == 0)
+        node->draft_step_s = node->exact_step_s;
+    node->exact_step_s /= p->values[FIGURE_STEP_TOKENS];
+}
+
 static int make_request(planning *p, lynx_plan_request *r)
 {
     lynx_plan_request_init(r);
@@ -475,8 +487,11 @@ static int make_request(planning *p, lynx_plan_request *r)
     r->link.round_trip_s = p->values[FIGURE_RTT] / 1e3;
     r->link.share = p->values[FIGURE_SHARE];
     const int code = plan_cache_of(&p->model, &p->spec, p->prompt, &r->cache);
-    if (code == CLI_OK)
-        meet_others(r, p->at_once, p->options.token);
+    if (code != CLI_OK)
+        return code;
+    meet_others(r, p->at_once, p->options.token);
+    take_guesses(p, &r->prefill);
+    take_guesses(p, &r->decode);
     return code;
 }
 
@@ -542,6 +557,7 @@ int lx_command_plan(int argc, char **argv)
     lynx_plan_options_init(&p.options);
     p.values[FIGURE_SHARE] = 1;
     p.values[FIGURE_STANDS] = 0.9;
+    p.values[FIGURE_STEP_TOKENS] = 1;
     lynx_status status = lynx_codec_spec_named(&p.spec, "range");
     if (status != LYNX_OK)
         return cli_fail(plan_command, status, NULL);

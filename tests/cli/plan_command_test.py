@@ -149,6 +149,11 @@ class OneRequest(PlanCase):
         self.assertAlmostEqual(step(*fast), 15, 3)
         between = [step("--link-mbps", rate, *four) for rate in (4000, 8000, 16000)]
         self.assertTrue(15 < between[0] < between[1] < between[2] < 26, between)
+        # A guess that is right saves a step; drafts take what they took.
+        self.assertAlmostEqual(exact_step("--link-mbps", 100, "--step-tokens", 1.5), 12, 2)
+        drafted = [self.methods(*FIGURES, *costs, "--link-mbps", 100, "--stands", 1, *more)["lynx"]
+                   for more in ((), ("--step-tokens", 1.5))]
+        self.assertEqual(drafted[0]["tt32t_s"], drafted[1]["tt32t_s"])
         # Drafts are verified when those of the others are.
         pass_s = [self.methods(*FIGURES, *costs, *fast, *more)["lynx"]["verify_s"]
                   for more in ((), four)]
@@ -168,7 +173,8 @@ class OneRequest(PlanCase):
         self.refused("--methods", plan=[*COLD, "--link-mbps", 1, "--methods", "recompute"])
         for option, value in (("--stands", 2), ("--methods", "lynx,fax"), ("--codec", "zip"),
                               ("--reproduce", "me"), ("--share", 0), ("--slots", 0),
-                              ("--at-once", 0)):
+                              ("--at-once", 0), ("--step-tokens", 0.9),
+                              ("--step-tokens", 2.1)):
             with self.subTest(option=option):
                 self.refused(f"'{value}'", plan=[*COLD, "--link-mbps", 1, option, value])
         self.refused("'left'", plan=[*COLD, "--link-mbps", 1, "left"])
