@@ -152,8 +152,10 @@ typedef struct lynx_plan_options {
                          recompute, which are exact and leave the prefill node alone */
     uint32_t token;   /* what counts is the time of this valid token, or of the last one if the
                          answer is shorter; 0: the whole answer. Default 32 */
-    lynx_plan_method kept; /* is left only for a method that is better by more than 'margin'.
-                              Default lynx */
+    lynx_plan_method kept; /* is in use, and left only for a method that is better by more than
+                              'margin'. LYNX_PLAN_METHOD_COUNT (the default): none is; Lynx and
+                              the best other method that are no further apart then go by the
+                              second token: Lynx if it is earlier by more than 'margin' */
     double margin;         /* part of the time of the better one. Default 0.05 */
 } lynx_plan_options;
 

@@ -13,7 +13,7 @@ void lynx_plan_options_init(lynx_plan_options *options)
                    LYNX_PLAN_BIT(LYNX_PLAN_F16_STREAMED) | LYNX_PLAN_BIT(LYNX_PLAN_INT8) |
                    LYNX_PLAN_BIT(LYNX_PLAN_RECOMPUTE),
         .token = 32,
-        .kept = LYNX_PLAN_LYNX,
+        .kept = LYNX_PLAN_METHOD_COUNT,
         .margin = 0.05,
     };
 }
@@ -37,11 +37,33 @@ static bool find_best(const double *times, uint32_t set, lynx_plan_method *best)
     return is_found;
 }
 
-static bool is_kept(const lynx_plan_options *o, const double *times, lynx_plan_method best)
+/* 'a' is later than 'b' by so little that it may be earlier. */
+static bool is_near(const lynx_plan_options *o, double a, double b)
 {
-    return (unsigned)o->kept < LYNX_PLAN_METHOD_COUNT &&
-           (o->methods & LYNX_PLAN_BIT(o->kept)) &&
-           times[o->kept] <= times[best] * (1 + o->margin);
+    return a <= b * (1 + o->margin);
+}
+
+/* Drafts that gain little by the token that counts may still be seen earlier. */
+static lynx_plan_method without_kept(const lynx_plan_request *r, const lynx_plan_options *o,
+                                     const double *times, lynx_plan_method best)
+{
+    lynx_plan_method plain;
+    if (!(o->methods & LYNX_PLAN_BIT(LYNX_PLAN_LYNX)) ||
+        !find_best(times, o->methods & ~LYNX_PLAN_BIT(LYNX_PLAN_LYNX), &plain) ||
+        !is_near(o, times[plain], times[LYNX_PLAN_LYNX]) ||
+        !is_near(o, times[LYNX_PLAN_LYNX], times[plain]))
+        return best;
+    const double drafted = lynx_plan_token_s(r, LYNX_PLAN_LYNX, 2);
+    return is_near(o, lynx_plan_token_s(r, plain, 2), drafted) ? plain : LYNX_PLAN_LYNX;
+}
+
+static lynx_plan_method weigh(const lynx_plan_request *r, const lynx_plan_options *o,
+                              const double *times, lynx_plan_method best)
+{
+    if ((unsigned)o->kept >= LYNX_PLAN_METHOD_COUNT)
+        return without_kept(r, o, times, best);
+    const bool is_allowed = o->methods & LYNX_PLAN_BIT(o->kept);
+    return is_allowed && is_near(o, times[o->kept], times[best]) ? o->kept : best;
 }
 
 lynx_status lynx_plan_choose(const lynx_plan_request *request, const lynx_plan_options *options,
@@ -53,8 +75,7 @@ lynx_status lynx_plan_choose(const lynx_plan_request *request, const lynx_plan_o
         times[m] = lynx_plan_token_s(request, (lynx_plan_method)m, token);
     lynx_plan_method best = LYNX_PLAN_LYNX;
     LX_REQUIRE(find_best(times, options->methods, &best), LYNX_ERR_UNSUPPORTED);
-    if (is_kept(options, times, best))
-        best = options->kept;
+    best = weigh(request, options, times, best);
     *choice = (lynx_plan_choice){.method = best, .other = best};
     (void)!find_best(times, options->methods & ~LYNX_PLAN_BIT(best), &choice->other);
     choice->expected_s = times[best];

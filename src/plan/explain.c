@@ -79,6 +79,9 @@ static void add_reason(char *text, const lynx_plan_request *r, const lynx_plan_c
     lynx_plan_predict(r, LYNX_PLAN_LYNX, &t);
     if (!t.is_possible) {
         add(text, "a node cannot do what it needs");
+    } else if (choice->lynx_s < choice->expected_s) {
+        add(text, "drafts would be seen no sooner and gain %.2f s",
+            choice->expected_s - choice->lynx_s);
     } else if (choice->method == LYNX_PLAN_RECOMPUTE) {
         lynx_plan_times own;
         lynx_plan_predict(r, LYNX_PLAN_RECOMPUTE, &own);

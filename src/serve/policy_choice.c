@@ -109,6 +109,7 @@ static lynx_plan_options options_of(unsigned methods)
 {
     lynx_plan_options options;
     lynx_plan_options_init(&options);
+    options.kept = LYNX_PLAN_LYNX;
     options.methods = methods;
     return options;
 }

@@ -50,7 +50,7 @@ class OneRequest(PlanCase):
             self.assertRegex(done.stdout, rf"(?m)^[* ] {name} ")
         self.assertIn("* lynx", done.stdout)
         self.assertIn("Use Lynx: over 1 Gbit/s the anchor is here after", done.stdout)
-        self.assertRegex(done.stdout, r"Over slower links: recompute; from \d+ Mbit/s on: lynx\.")
+        self.assertRegex(done.stdout, r"Over slower links: recompute; from \d+ Mbit/s on: lynx;")
 
     def test_times_follow_the_bytes_and_the_link(self):
         # 32 x 8 x 128 x 2 x 2 = 131072 bytes a token; the prefill takes 2 s.

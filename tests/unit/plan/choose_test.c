@@ -102,11 +102,37 @@ static void what_counts_can_be_another_token(void **state)
     assert_true(choose(&r, &o).expected_s == lynx_plan_token_s(&r, LYNX_PLAN_LYNX, 8));
 }
 
+/* Near each other by the token that counts: what is seen earlier, and the plain way if neither
+ * is. */
+static void near_ones_go_by_the_second_token(void **state)
+{
+    (void)state;
+    lynx_plan_request r = slow_link();
+    lynx_plan_options o = defaults();
+    for (int sign = -1; sign <= 1; sign += 2) {
+        const double goal = (1 + 0.03 * sign) * lynx_plan_token_s(&r, LYNX_PLAN_INT8, 32);
+        while (lynx_plan_token_s(&r, LYNX_PLAN_LYNX, 32) < goal)
+            r.decode.exact_step_s += 0.0001;
+        assert_int_equal(choose(&r, &o).method, LYNX_PLAN_LYNX);
+        o.margin = 0.02; /* then they are not near */
+        assert_int_equal(choose(&r, &o).method, sign < 0 ? LYNX_PLAN_LYNX : LYNX_PLAN_INT8);
+        o.margin = 0.05;
+    }
+    r = slow_link();
+    r.link.bytes_per_s = 1e11; /* nothing is left to draft for */
+    r.decode.exact_step_s = 0.99 * r.decode.step_s;
+    r.decode.draft_step_s = r.decode.step_s;
+    assert_true(lynx_plan_token_s(&r, LYNX_PLAN_LYNX, 32) <
+                lynx_plan_token_s(&r, LYNX_PLAN_INT8, 32));
+    assert_true(choose(&r, &o).method != LYNX_PLAN_LYNX);
+}
+
 static void the_method_in_use_is_left_for_a_clear_gain_only(void **state)
 {
     (void)state;
     lynx_plan_request r = slow_link();
     lynx_plan_options o = defaults();
+    o.kept = LYNX_PLAN_LYNX;
     /* Steps of Lynx that make it 3 % slower than INT8. */
     const double goal = 1.03 * lynx_plan_token_s(&r, LYNX_PLAN_INT8, 32);
     while (lynx_plan_token_s(&r, LYNX_PLAN_LYNX, 32) < goal)
@@ -365,6 +391,7 @@ int main(void)
         cmocka_unit_test(the_quickest_is_chosen),
         cmocka_unit_test(only_methods_of_the_set_are_chosen),
         cmocka_unit_test(what_counts_can_be_another_token),
+        cmocka_unit_test(near_ones_go_by_the_second_token),
         cmocka_unit_test(the_method_in_use_is_left_for_a_clear_gain_only),
         cmocka_unit_test(each_crossover_has_its_methods_on_both_sides),
         cmocka_unit_test(a_crossover_is_where_two_times_are_equal),
