@@ -413,17 +413,22 @@ static double shared_step(const lynx_plan_node *node, double own_s, uint32_t col
     return (1 - part) * own_s + part * fmax(own_s, pass_s);
 }
 
-/* How many others decode beside the middle one until its 'token', when one after the other
- * begins, 'interval_s' apart: of the half before it those that are not done yet, and of the
- * half behind it those that have begun. */
+/* How many others decode beside the middle one while it makes 'token' tokens, on average, when
+ * 'half' of them began before it and as many will behind it, one each 'interval_s'. */
 static double others_beside(const lynx_plan_request *r, double half, uint32_t token,
                             double interval_s)
 {
     double others = 0;
     for (int i = 0; i < ROUNDS_OF_OTHERS; i++) {
         const double step_s = shared_step(&r->decode, r->decode.step_s, 1, others);
-        others = fmin(half, r->answer_tokens * step_s / interval_s) +
-                 fmin(half, token * step_s / interval_s / 2);
+        const double answer_s = r->answer_tokens * step_s;
+        const double seen_s = token * step_s;
+        others = 0;
+        for (double place = 1; place < half + 1 && place * interval_s < answer_s; place++) {
+            const double before = fmin(answer_s - place * interval_s, seen_s);
+            const double behind = fmax(seen_s - place * interval_s, 0);
+            others += fmin(half + 1 - place, 1) * (before + behind) / seen_s;
+        }
     }
     return others;
 }
