@@ -259,7 +259,8 @@ def plan():
     folder = ROOT / "build/bench"
     for model in (SMOLLM2, GEMMA):
         profiles = []
-        for threads in sorted({os.cpu_count(), max(1, os.cpu_count() // 2)}, reverse=True):
+        cores = len(os.sched_getaffinity(0))
+        for threads in sorted({cores, max(1, cores // 2)}, reverse=True):
             profiles.append(folder / f"profile-{threads}-{model}.json")
             output, _ = run("plan", "-m", MODELS / model, "--measure", "--threads", threads)
             profiles[-1].write_text(output)

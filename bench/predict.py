@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Predictions and choices of 'lynx plan' against measured rows of 'lynx bench e2e' or 'lynx demo'.
 
-    bench/predict.py --profile HERE.json [--calibrate MBPS] [--at-once HALF.json] [--json] ROWS.csv
+    bench/predict.py --profile HERE.json [--at-once HALF.json] [--json] ROWS.csv
+    bench/predict.py --profile HERE.json --calibrate MBPS [--json] ROWS.csv
 
 The profile is what 'lynx plan -m MODEL --measure' wrote for the rows' model. With --calibrate the
 rows at that link rate give the rates of the machine instead, and only the others are predicted:
@@ -122,14 +123,14 @@ def predictions(rows, profiles, figures):
         for method in measured:
             own = [row for row in of_cell if row["method"] == method]
             for name in TIMES:
-                measured = [number(r, name) for r in own]
-                real, predicted = median(measured), times[METHODS[method]][name]
+                values = [number(r, name) for r in own if number(r, name) == number(r, name)]
+                real, predicted = median(values), times[METHODS[method]][name]
                 # A stored cache's first token is there in milliseconds: nothing to predict.
                 if predicted is not None and real is not None and real > 0.05:
                     yield {**dict(zip(names, cell)), "method": method, "time": name,
-                           "measured_s": real, "measured_mean_s": statistics.mean(measured),
+                           "measured_s": real, "measured_mean_s": statistics.mean(values),
                            "predicted_s": predicted,
-                           "relative_error": predicted / statistics.mean(measured) - 1,
+                           "relative_error": predicted / statistics.mean(values) - 1,
                            "chosen": METHODS[method] == said["choice"]}
 
 
@@ -171,6 +172,9 @@ def main():
     known = [row for row in rows
              if number(row, "link_mbps") == options.calibrate and at_once(row) == 1]
     figures = {"--draft-max": options.draft_max, **(calibrate(known) if known else {})}
+    if options.calibrate and (options.step_tokens or options.at_once):
+        parser.error("rows that calibrate have guesses in their steps, and all cores: leave "
+                     "--step-tokens and --at-once out")
     for name in ("stands", "step_tokens"):
         if getattr(options, name):
             figures["--" + name.replace("_", "-")] = getattr(options, name)

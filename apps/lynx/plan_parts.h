@@ -59,7 +59,7 @@ int plan_measure(cli_options *options, const lynx_codec_spec *spec, plan_model *
 /* Table or JSON of all methods, the choice and the crossovers. CLI_OK or an exit code after the
  * message. */
 int plan_report(const lynx_plan_request *request, const lynx_plan_options *options,
-                bool is_json);
+                bool has_crossovers, bool is_json);
 
 /* ---- plan_paper.c ---------------------------------------------------------------------- */
 

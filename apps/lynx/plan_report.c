@@ -146,7 +146,7 @@ static void put_table(const lynx_plan_request *request, const lynx_plan_choice *
 }
 
 int plan_report(const lynx_plan_request *request, const lynx_plan_options *options,
-                bool is_json)
+                bool has_crossovers, bool is_json)
 {
     const char *why;
     char text[LYNX_PLAN_TEXT_MAX];
@@ -159,8 +159,10 @@ int plan_report(const lynx_plan_request *request, const lynx_plan_options *optio
         return cli_usage(plan_command, "no method of --methods is possible with these nodes; "
                                        "give their rates or other methods");
     lynx_plan_explain(request, options, &choice, text);
-    const lynx_status status = lynx_plan_crossovers(request, options, slowest, fastest,
-                                                    crossovers, CROSSOVERS_MAX, &count);
+    const lynx_status status = has_crossovers
+                                   ? lynx_plan_crossovers(request, options, slowest, fastest,
+                                                          crossovers, CROSSOVERS_MAX, &count)
+                                   : LYNX_OK;
     if (status != LYNX_OK)
         return cli_fail(plan_command, status, NULL);
     count = count < CROSSOVERS_MAX ? count : CROSSOVERS_MAX;

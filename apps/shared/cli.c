@@ -17,7 +17,7 @@ const char cli_engine_help[] =
     "Model and engine (names and meanings of llama.cpp):\n"
     "  -m, --model FILE         GGUF file (required)\n"
     "  -c, --ctx-size N         tokens of context; 0 = the model's own (4608)\n"
-    "  -t, --threads N          threads of a step (all cores)\n"
+    "  -t, --threads N          threads of a step (all cores that it may use)\n"
     "      --threads-batch N    threads of the prefill (as --threads)\n"
     "      --gpu-layers N       layers on a GPU (0)\n"
     "      --cache-type TYPE    f16, bf16 or f32 (f16)\n"
@@ -338,6 +338,7 @@ void cli_add_engine_words(const cli_options *options, cli_engine_words *words,
     add_word(words, "flash-attn", flash[e->flash_attention]);
     add_number(words, "draft-vocab", e->draft_vocabulary);
     add_word(words, "cache-access", access_names[e->cache_access]);
+    add_word(words, "guess", options->guesses ? "yes" : "no");
     while (*arguments)
         arguments++;
     for (uint32_t i = 0; i < words->count; i++)

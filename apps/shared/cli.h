@@ -222,9 +222,9 @@ void cli_options_init(cli_options *options, const char *command);
  * -1: not one of them. */
 int cli_take_option(cli_options *options, int option, const char *value);
 
-/* Options that other programs are started with, so that their engines are as this one's: all of
- * the engine's but the model and --exact, which the caller adds. */
-enum { CLI_ENGINE_WORDS = 8 };
+/* Options that other programs are started with, so that their engines are as this one's; the
+ * model and --exact are the caller's to add. */
+enum { CLI_ENGINE_WORDS = 9 };
 typedef struct cli_engine_words {
     char texts[CLI_ENGINE_WORDS][32]; /* "--name=value" */
     uint32_t count;

@@ -53,8 +53,9 @@ static lynx_plan_method without_kept(const lynx_plan_request *r, const lynx_plan
         !is_near(o, times[plain], times[LYNX_PLAN_LYNX]) ||
         !is_near(o, times[LYNX_PLAN_LYNX], times[plain]))
         return best;
-    const double drafted = lynx_plan_token_s(r, LYNX_PLAN_LYNX, 2);
-    return is_near(o, lynx_plan_token_s(r, plain, 2), drafted) ? plain : LYNX_PLAN_LYNX;
+    const uint32_t second = r->answer_tokens < 2 ? 1 : 2;
+    const double drafted = lynx_plan_token_s(r, LYNX_PLAN_LYNX, second);
+    return is_near(o, lynx_plan_token_s(r, plain, second), drafted) ? plain : LYNX_PLAN_LYNX;
 }
 
 static lynx_plan_method weigh(const lynx_plan_request *r, const lynx_plan_options *o,

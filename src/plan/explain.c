@@ -73,14 +73,17 @@ static void use_lynx(char *text, const lynx_plan_request *r, const lynx_plan_cho
 }
 
 /* Why the method that was chosen beats Lynx. */
-static void add_reason(char *text, const lynx_plan_request *r, const lynx_plan_choice *choice)
+static void add_reason(char *text, const lynx_plan_request *r, const lynx_plan_options *o,
+                       const lynx_plan_choice *choice)
 {
     lynx_plan_times t;
     lynx_plan_predict(r, LYNX_PLAN_LYNX, &t);
     if (!t.is_possible) {
         add(text, "a node cannot do what it needs");
+    } else if (!(o->methods & LYNX_PLAN_BIT(LYNX_PLAN_LYNX))) {
+        add(text, "it may not be chosen");
     } else if (choice->lynx_s < choice->expected_s) {
-        add(text, "drafts would be seen no sooner and gain %.2f s",
+        add(text, "it gains %.2f s, within the margin, and its drafts are seen hardly sooner",
             choice->expected_s - choice->lynx_s);
     } else if (choice->method == LYNX_PLAN_RECOMPUTE) {
         lynx_plan_times own;
@@ -117,7 +120,7 @@ void lynx_plan_explain(const lynx_plan_request *request, const lynx_plan_options
         return;
     }
     add(text, "Do not use Lynx here, because ");
-    add_reason(text, request, choice);
+    add_reason(text, request, options, choice);
     add(text, ". It is best to %s: token %u comes after %.2f s", acts[choice->method], token,
         choice->expected_s);
     if (isfinite(choice->lynx_s))

@@ -154,13 +154,17 @@ class OneRequest(PlanCase):
         drafted = [self.methods(*FIGURES, *costs, "--link-mbps", 100, "--stands", 1, *more)["lynx"]
                    for more in ((), ("--step-tokens", 1.5))]
         self.assertEqual(drafted[0]["tt32t_s"], drafted[1]["tt32t_s"])
-        # Drafts are verified when those of the others are.
-        pass_s = [self.methods(*FIGURES, *costs, *fast, *more)["lynx"]["verify_s"]
+        # Drafts are verified when those of the others are: three of them.
+        pass_s = [self.methods(*FIGURES, *costs, *fast, "--draft-max", 1, *more)["lynx"]["verify_s"]
                   for more in ((), four)]
-        self.assertGreaterEqual(pass_s[1], pass_s[0])
+        self.assertAlmostEqual(pass_s[0], 0.018, 4)
+        self.assertAlmostEqual(pass_s[1] / pass_s[0], 4, delta=0.3)
 
     def test_several_at_once_are_no_cluster(self):
         link = ["--link-mbps", 100]
+        for at_once, has_some in ((1, True), (4, False)):  # they would be of other links
+            plan = self.plan(*COLD, *link, "--local-prefill-rate", 800, "--at-once", at_once)
+            self.assertEqual(bool(plan["crossovers"]), has_some)
         self.refused("--at-once", "--simulate",
                      plan=[*COLD, *link, "--at-once", 2, "--simulate", 1])
 

@@ -125,6 +125,16 @@ static void near_ones_go_by_the_second_token(void **state)
     assert_true(lynx_plan_token_s(&r, LYNX_PLAN_LYNX, 32) <
                 lynx_plan_token_s(&r, LYNX_PLAN_INT8, 32));
     assert_true(choose(&r, &o).method != LYNX_PLAN_LYNX);
+    char text[LYNX_PLAN_TEXT_MAX];
+    const lynx_plan_choice c = choose(&r, &o);
+    lynx_plan_explain(&r, &o, &c, text);
+    assert_non_null(strstr(text, "within the margin, and its drafts are seen hardly sooner"));
+    o.methods &= ~LYNX_PLAN_BIT(LYNX_PLAN_LYNX);
+    lynx_plan_explain(&r, &o, &c, text);
+    assert_non_null(strstr(text, "because it may not be chosen"));
+    o = defaults();
+    r.answer_tokens = 1; /* the first token is all there is */
+    assert_true(choose(&r, &o).method != LYNX_PLAN_LYNX);
 }
 
 static void the_method_in_use_is_left_for_a_clear_gain_only(void **state)
