@@ -27,8 +27,9 @@ typedef struct e2e_rows {
 } e2e_rows;
 
 /* Read what 'path' has; a torn last line is cut off, and so are the rows of a point that lacks
- * some. CLI_OK or an exit code after the message:
- * a file that is no such table is left as it is. */
+ * some. CLI_OK or an exit code after the message: a file that is no such table is left as it
+ * is.
+ */
 int e2e_rows_open(e2e_rows *rows, const char *path);
 void e2e_rows_close(e2e_rows *rows);
 

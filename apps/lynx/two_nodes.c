@@ -85,13 +85,12 @@ void two_nodes_share(two_nodes *n, bool is_divided)
     }
 }
 
-/* A child has the cores of who starts it. */
-static pid_t start_on(const cpu_set_t *cores, const cpu_set_t *own, char *const arguments[],
-                      const char *log_path)
+/* On the prefill node's cores: a child has those of who starts it. */
+static pid_t start_server(const two_nodes *n, char *const arguments[])
 {
-    (void)sched_setaffinity(0, sizeof(*cores), cores);
-    const pid_t id = child_start(arguments, NULL, log_path);
-    (void)sched_setaffinity(0, sizeof(*own), own);
+    (void)sched_setaffinity(0, sizeof(n->cores[1]), &n->cores[1]);
+    const pid_t id = child_start(arguments, NULL, n->log_path);
+    (void)sched_setaffinity(0, sizeof(n->cores[0]), &n->cores[0]);
     return id;
 }
 
@@ -118,7 +117,7 @@ int two_nodes_start(two_nodes *n)
         "--port-file",     port_path,     "--link-mbps", mbps,
         "--link-delay-ms", delay,         "--keys",      node_keys};
     cli_add_engine_words(&n->shared, &words, arguments);
-    n->server = start_on(&n->cores[1], &n->cores[0], arguments, n->log_path);
+    n->server = start_server(n, arguments);
     const uint16_t port = n->server > 0 ? child_wait_for_port(n->server, port_path, 60) : 0;
     if (!port)
         return cli_stop ? CLI_INTERRUPTED
