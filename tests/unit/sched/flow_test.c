@@ -210,6 +210,19 @@ static void test_late_answers(void **state)
     assert_true(l.flow.sent - sent >= 125000000 / 100 * 80);
 }
 
+/* Processes that compute beside a slow link wake up late: it is busy from the first moment. */
+static void test_computing_beside_a_slow_link(void **state)
+{
+    (void)state;
+    link l = {.bytes_per_s = 6250000, .delay_ns = millisecond / 10, .now = second};
+    for (uint32_t i = 0; i < 4000; i++)
+        step(&l, true, 50000);
+    const uint64_t sent = l.flow.sent;
+    for (uint32_t i = 0; i < 50; i++)
+        step(&l, true, 4 * millisecond);
+    assert_true(l.flow.sent - sent >= 6250000 / 5 * 95 / 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +234,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_burst_after_a_stall),
         cmocka_unit_test(test_late_answers),
+        cmocka_unit_test(test_computing_beside_a_slow_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
